@@ -1,0 +1,78 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A record at rest: in an arena slot, in a file, on a wire. Little-endian, 64-byte aligned, offsets instead of pointers:
+ *
+ *     struct iog_wire | axis[n_dims] | segment[n_segs] | var[n_vars] | blocks, each sized by its variable's rank | pad | payload
+ *
+ * A block names a segment and an offset in it. Segment 0 is the record's own payload (arena IOG_SELF, offset from the start of the
+ * record); further ones lie in arenas the reader has mapped. docs/record-format.md shows every byte.
+ *
+ * iog_wire_open is the one function that validates; every trust border calls it, and it is fuzzed.
+ */
+#ifndef IOG_CORE_WIRE_H
+#define IOG_CORE_WIRE_H
+
+#include "record.h"
+
+#define IOG_WIRE_MAGIC 0x52474f49u /* "IOGR" */
+#define IOG_SELF 0xffffffffu
+enum { IOG_WIRE_VERSION = 1, IOG_SEGMENTS_MAX = 64, IOG_BLOCKS_MAX = 4096, IOG_HEAD_MAX = 1 << 20 };
+
+struct iog_wire {
+	uint32_t magic;
+	uint16_t version, flags;    /* IOG_REC_* */
+	uint32_t head_bytes;        /* this struct and its tables, multiple of IOG_ALIGN */
+	uint32_t head_sum;          /* of the head with this field 0 */
+	uint64_t total_bytes;       /* head, padding and own payload */
+	uint64_t payload_sum;       /* of the own payload; 0: not computed (inside a node) */
+	uint64_t schema, stream, seq, born_ns;
+	int64_t step;
+	double time;
+	uint32_t epoch, writer, writers, param_version;
+	uint16_t n_dims, n_vars, n_segs, pad;
+	uint32_t n_blocks;
+	uint8_t qos, clock, pad2[2];
+};
+_Static_assert(sizeof(struct iog_wire) == 112, "wire header layout");
+
+struct iog_wire_axis { int64_t extent; double origin, spacing; };
+struct iog_wire_seg { uint32_t arena, pad; uint64_t offset, length; };
+struct iog_wire_var { uint32_t n_blocks, pad; };
+struct iog_wire_block { uint32_t seg, pad; uint64_t offset, bytes; /* then int64 start[rank], count[rank], stride[rank] */ };
+
+/* Memory a record may refer to, as the reader has it mapped. */
+struct iog_region {
+	const uint8_t *base;
+	uint64_t size;
+	uint32_t arena;
+	uint32_t pad;
+};
+
+/* Bytes of the head for a schema and a number of blocks and foreign segments: what to keep free before the payload. */
+uint64_t iog_wire_head_max(const struct iog_schema *s, uint32_t n_blocks, uint32_t n_segs);
+
+/*
+ * Writes r into slot[0, size): the head at 0 and, from `payload` (IOG_ALIGN-aligned, >= the head's bytes) on, what is not there yet. The
+ * first `used` payload bytes were written by the operator; blocks that point into them stay where they are, blocks that point into one
+ * of the `view` regions are referred to (bit k of *viewed is set for view[k]), all others are gathered behind `used`.
+ * Returns the record's total bytes, or -ENOSPC (the slot, the segment table or the block table is too small). Allocates nothing.
+ */
+int64_t iog_wire_put(uint8_t *slot, uint64_t size, uint64_t payload, uint64_t used, const struct iog_record *r, const struct iog_region *view,
+		     uint32_t n_view, uint32_t *viewed);
+/* The same with everything gathered and the payload checksum computed: for files and wires. Size it with iog_wire_size. */
+int64_t iog_wire_pack(uint8_t *dst, uint64_t size, const struct iog_record *r);
+uint64_t iog_wire_size(const struct iog_record *r);
+
+enum { IOG_OPEN_SUM = 1 /* verify the payload checksum when there is one */ };
+
+/*
+ * Validates the record at `at` (len bytes readable, not trusted, may change meanwhile: the head is copied to `head` first and each field
+ * read once) and makes r from it. Checks: magic, version, sizes, head checksum, schema id and counts, extents against the schema's
+ * maxima, every block against its axis and, with its strides, against its segment, every segment against `len` or a region, with
+ * overflow-checked arithmetic. Blocks are stored in block[0..max_blocks). r borrows `schema`, `block` and the payload.
+ * Returns 0, or -EBADMSG (malformed), -EPROTO (other schema), -E2BIG (more blocks than room, head larger than head_size), with a message.
+ */
+int iog_wire_open(struct iog_record *r, const uint8_t *at, uint64_t len, const struct iog_schema *schema, const struct iog_region *region,
+		  uint32_t n_regions, struct iog_block *block, uint32_t max_blocks, uint8_t *head, uint64_t head_size, unsigned flags, struct iog_err *err);
+
+#endif
