@@ -1,0 +1,323 @@
+# SPDX-License-Identifier: BSD-3-Clause
+# The only Makefile. `make help` says what it can do; CONTRIBUTING.md says how the tree is laid out.
+#
+# Variables for the command line: CC, OPT, WERROR=0, BUILD=dir, SANITIZE=address,undefined, PREFIX, DESTDIR,
+# T=part of a test's path, FUZZ_SECONDS.
+
+VERSION   := 0.1.0
+SOVERSION := 0
+
+.DEFAULT_GOAL := all
+.DELETE_ON_ERROR:
+.SUFFIXES:
+.SECONDARY:
+.PHONY: FORCE
+MAKEFLAGS += --no-builtin-rules
+
+ifeq ($(origin CC),default)
+CC := gcc
+endif
+ifeq ($(origin AR),default)
+AR := ar
+endif
+CLANG        ?= clang
+OBJCOPY      ?= objcopy
+BUILD        ?= build
+PREFIX       ?= /usr/local
+OPT          ?= -O2 -g
+WERROR       ?= 1
+SANITIZE     ?=
+FUZZ_SECONDS ?= 60
+T            ?=
+S            := @
+
+# ---- what this machine has ----------------------------------------------------------------------------------------
+
+# These goals compile nothing and must work where no compiler is.
+NO_CONFIG := help clean deps uninstall format
+goals     := $(or $(MAKECMDGOALS),all)
+
+# `make test` and `make demo` are complete on a fresh machine: their packages come first, before anything is probed.
+ifeq ($(MAKELEVEL)$(MAKE_RESTARTS)$(findstring n,$(firstword -$(MAKEFLAGS))),0)
+sets := $(sort $(if $(filter test,$(goals)),build test) $(if $(filter demo,$(goals)),build demo))
+ifneq ($(sets),)
+$(shell build-aux/deps --go-on $(sets) >&2)
+endif
+endif
+
+ifneq ($(filter-out $(NO_CONFIG),$(goals)),)
+include $(BUILD)/config.mk
+endif
+
+# Probed again when packages came or went.
+$(BUILD)/config.mk: build-aux/configure Makefile $(wildcard /var/lib/dpkg/status)
+	$(S)CC='$(CC)' VERSION='$(VERSION)' build-aux/configure $(BUILD)
+	$(S)[ $(MAKELEVEL) != 0 ] || cat $(BUILD)/config.txt
+
+# ---- sources ------------------------------------------------------------------------------------------------------
+
+not_tests = $(foreach f,$1,$(if $(filter test-%,$(notdir $f)),,$f))
+
+# A source that includes the header of a missing library is left out, with the tests beside it (see PARTS above).
+lacking := $(if $(MISSING_HEADERS),$(shell grep -lE '^\# *include *<($(subst $() ,|,$(strip $(MISSING_HEADERS))))>' \
+	$(wildcard operators/*/*.c runtime/host/*.c runtime/host/endpoints/*.c bindings/*/*.c bench/*.c tests/*.c) /dev/null))
+tests_lacking := $(filter tests/%,$(lacking)) $(foreach f,$(filter-out tests/%,$(lacking)), \
+	$(if $(filter operators/%,$f),$(wildcard $(dir $f)test-*.c),$(wildcard $(dir $f)test-$(notdir $f))))
+present = $(filter-out $(lacking),$(call not_tests,$(wildcard $1)))
+
+CORE_SRC     := $(call present,core/*.c)
+OP_SRC       := $(call present,operators/*.c operators/*/*.c)
+LIB_SRC      := $(CORE_SRC) $(OP_SRC) $(call present,placement/*.c runtime/host/*.c runtime/host/endpoints/*.c bindings/lua/*.c)
+CLI_SRC      := $(call present,bindings/cli/*.c bench/*.c)
+SUPPORT_SRC  := $(wildcard tests/support/*.c)
+HELPER_SRC   := $(wildcard tests/helpers/*.c)
+FUZZ_SRC     := $(wildcard tests/fuzz/fuzz-*.c)
+HEADERS      := $(wildcard core/*.h operators/*.h operators/*/*.h placement/*.h runtime/host/*.h runtime/host/*/*.h \
+	bindings/*/*.h bench/*.h tests/support/*.h)
+TEST_SRC     := $(wildcard core/test-*.c operators/*/test-*.c placement/test-*.c runtime/host/test-*.c \
+	runtime/host/endpoints/test-*.c bindings/*/test-*.c tests/*.c)
+TEST_SH      := $(wildcard tests/*.sh tests/*/run.sh)
+GUEST_SRC    := $(wildcard runtime/host/vm/*.c)
+GUEST_ASM    := $(wildcard runtime/host/vm/*.S)
+
+# Freestanding: operators that carry the flag IOG_FREESTANDING, and files of core whose head says "Freestanding: yes".
+ifneq ($(CORE_SRC)$(OP_SRC),)
+FREE_OP   := $(if $(OP_SRC),$(shell grep -lw IOG_FREESTANDING $(OP_SRC) /dev/null))
+FREE_CORE := $(if $(CORE_SRC),$(shell grep -lE '^[ /*]*Freestanding: yes' $(CORE_SRC) /dev/null))
+endif
+
+# ---- flags --------------------------------------------------------------------------------------------------------
+
+WARNINGS := -Wall -Wextra -Wshadow -Wconversion -Wmissing-prototypes -Wstrict-prototypes $(if $(filter 1,$(WERROR)),-Werror)
+LANGUAGE := -std=gnu17 -D_GNU_SOURCE= -I. -ffp-contract=off $(MARCH)
+is_clang := $(findstring clang,$(notdir $(CC)))
+
+ifneq ($(SANITIZE),)
+SANITIZER := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+ifneq ($(findstring thread,$(SANITIZE)),)
+SANITIZER += $(if $(is_clang),,-Wno-tsan)
+endif
+endif
+
+IOG_CFLAGS  := $(LANGUAGE) $(OPT) -pthread -fPIC -fno-semantic-interposition $(WARNINGS) -include $(BUILD)/config.h \
+	$(PART_CFLAGS) $(SANITIZER) $(CPPFLAGS) $(CFLAGS)
+IOG_LDFLAGS := -pthread $(SANITIZER) -Wl,--as-needed $(LDFLAGS)
+IOG_LIBS    := $(PART_LIBS) -lm -ldl -lrt $(LDLIBS)
+# The same code generation decisions that matter for bit-equal results (LANGUAGE), none of the hosted ones.
+GUEST_CFLAGS := $(LANGUAGE) -O2 -g -ffreestanding -nostdlib -static -fno-pic -fno-pie -fno-stack-protector \
+	-fcf-protection=none -mno-red-zone -fno-asynchronous-unwind-tables -ffunction-sections -DIOG_GUEST=1 \
+	-include $(BUILD)/config.h $(WARNINGS)
+DEPFLAGS     = -MMD -MP -MF $(@:.o=.d)
+
+obj   = $(patsubst %,$(BUILD)/obj/%.o,$(basename $1))
+guest = $(patsubst %,$(BUILD)/guest/%.o,$(basename $1))
+
+# ---- libraries and programs ---------------------------------------------------------------------------------------
+
+LIB_A   := $(BUILD)/libiograph.a
+LIB_SO  := $(BUILD)/libiograph.so.$(VERSION)
+IOG     := $(if $(CLI_SRC),$(BUILD)/iog)
+PC      := $(BUILD)/iograph.pc $(BUILD)/iograph-uninstalled.pc
+CORE_A  := $(BUILD)/parts/core.a
+OP_A    := $(BUILD)/parts/operators.a
+CLI_A   := $(BUILD)/parts/cli.a
+SUP_A   := $(BUILD)/parts/support.a
+LIB_OBJ := $(call obj,$(LIB_SRC)) $(BUILD)/obj/build-aux/vm-image.o
+
+## all: libraries, build/iog, pkg-config files (the default)
+.PHONY: all
+all: $(LIB_A) $(LIB_SO) $(IOG) $(PC)
+
+# A stamp changes when what it holds changes: flags, or the list of objects of an archive.
+stamp = $(S)mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$1)' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$1)' >$@
+$(BUILD)/flags: FORCE
+	$(call stamp,$(CC) $(IOG_CFLAGS) $(IOG_LDFLAGS) $(IOG_LIBS))
+$(BUILD)/guest/flags: FORCE
+	$(call stamp,$(CC) $(GUEST_CFLAGS))
+
+$(BUILD)/obj/%.o: %.c $(BUILD)/flags
+	@mkdir -p $(@D)
+	@echo "  CC      $<"
+	$(S)$(CC) $(IOG_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+
+define archive
+$1: $2 $1.list
+	@mkdir -p $$(@D)
+	@echo "  AR      $$@"
+	$$(S)rm -f $$@ && $$(AR) rcsD $$@ $$(filter %.o,$$^)
+$1.list: FORCE
+	$$(call stamp,$2)
+endef
+$(eval $(call archive,$(LIB_A),$(LIB_OBJ)))
+$(eval $(call archive,$(CORE_A),$(call obj,$(CORE_SRC))))
+$(eval $(call archive,$(OP_A),$(call obj,$(OP_SRC))))
+$(eval $(call archive,$(CLI_A),$(call obj,$(CLI_SRC))))
+$(eval $(call archive,$(SUP_A),$(call obj,$(SUPPORT_SRC))))
+
+$(LIB_SO): $(LIB_OBJ) $(LIB_A).list build-aux/libiograph.map $(BUILD)/flags
+	@echo "  LD      $@"
+	$(S)$(CC) -shared -Wl,-soname,libiograph.so.$(SOVERSION) -Wl,--version-script=build-aux/libiograph.map \
+		-Wl,-Bsymbolic-functions -o $@ $(filter %.o,$^) $(IOG_LDFLAGS) $(IOG_LIBS)
+	$(S)ln -sf $(@F) $(BUILD)/libiograph.so.$(SOVERSION) && ln -sf $(@F) $(BUILD)/libiograph.so
+
+$(BUILD)/iog: $(call obj,$(CLI_SRC)) $(LIB_A) $(CLI_A).list
+	@echo "  LD      $@"
+	$(S)$(CC) -o $@ $(filter %.o,$^) $(LIB_A) $(IOG_LDFLAGS) $(IOG_LIBS)
+
+$(BUILD)/iograph.pc $(BUILD)/iograph-uninstalled.pc: build-aux/iograph.pc.in $(BUILD)/config.mk
+	$(S)sed -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PART_LIBS) -pthread -lm -ldl -lrt|' \
+		-e 's|@PREFIX@|$(if $(findstring uninstalled,$@),$${pcfiledir},$${pcfiledir}/../..)|' \
+		-e 's|@LIBDIR@|$(if $(findstring uninstalled,$@),$${pcfiledir},$${prefix}/lib)|' \
+		-e 's|@INCLUDEDIR@|$(if $(findstring uninstalled,$@),$(abspath .),$${prefix}/include/iograph)|' $< >$@
+
+# ---- the image of the sidecore VM ---------------------------------------------------------------------------------
+
+# Guest side of the VMM + freestanding core + freestanding operators, linked flat, carried inside the library.
+$(BUILD)/guest/%.o: %.c $(BUILD)/guest/flags
+	@mkdir -p $(@D)
+	@echo "  GUEST   $<"
+	$(S)$(CC) $(GUEST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+$(BUILD)/guest/%.o: %.S $(BUILD)/guest/flags
+	@mkdir -p $(@D)
+	@echo "  GUEST   $<"
+	$(S)$(CC) $(GUEST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+# What implements memcpy must not be compiled into a call of memcpy.
+$(BUILD)/guest/runtime/host/vm/%.o: GUEST_CFLAGS += $(if $(is_clang),-fno-builtin,-fno-tree-loop-distribute-patterns)
+
+GUEST_OBJ := $(call guest,$(GUEST_ASM) $(GUEST_SRC) $(FREE_CORE) $(FREE_OP))
+ifneq ($(and $(GUEST_SRC),$(HAVE_KVM)),)
+$(BUILD)/vm-image.elf: $(GUEST_OBJ) runtime/host/vm/guest.ld
+	@echo "  GUEST   $@"
+	$(S)$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--gc-sections -Wl,-T,runtime/host/vm/guest.ld -o $@ $(GUEST_OBJ)
+$(BUILD)/vm-image.bin: $(BUILD)/vm-image.elf
+	$(S)$(OBJCOPY) -O binary $< $@
+else
+$(BUILD)/vm-image.bin: $(BUILD)/config.mk
+	$(S): >$@
+endif
+$(BUILD)/obj/build-aux/vm-image.o: build-aux/vm-image.S $(BUILD)/vm-image.bin $(BUILD)/flags
+	@mkdir -p $(@D)
+	$(S)$(CC) -I$(BUILD) -Wa,-I$(BUILD) -c -o $@ $<
+
+# ---- tests --------------------------------------------------------------------------------------------------------
+
+## test: every test, through TAP; T=part of a path runs some. On a fresh Debian it installs what it needs first
+## check: like test, without looking for packages and without fuzzing
+.PHONY: test check test-programs
+chosen   = $(if $(T),$(foreach f,$1,$(if $(findstring $(T),$f),$f)),$1)
+program  = $(patsubst %.c,$(BUILD)/tests/%,$(patsubst tests/%,%,$1))
+RUN_SRC := $(call chosen,$(TEST_SRC) $(TEST_SH))
+BUILD_SRC := $(if $(HAVE_CMOCKA),$(filter-out $(tests_lacking),$(filter %.c,$(RUN_SRC))))
+RUNNER   = PYTHON='$(PYTHON)' IOG_BUILD='$(abspath $(BUILD))' build-aux/run-tests --build $(BUILD) --sanitizer '$(SANITIZE)' \
+	$(foreach f,$(tests_lacking),--skip '$f=a library it needs is missing: make config shows which') \
+	$(if $(HAVE_CMOCKA),,--skip 'c=libcmocka-dev is not installed')
+
+TEST_LIBS = $(SUP_A) $(CLI_A) $(LIB_A)
+# The lower layers are tested against themselves only: core must not need what stands above it.
+$(call program,$(filter core/%,$(TEST_SRC))): TEST_LIBS = $(CORE_A)
+$(call program,$(filter core/%,$(TEST_SRC))): $(CORE_A)
+$(call program,$(filter operators/%,$(TEST_SRC))): TEST_LIBS = $(SUP_A) $(OP_A) $(CORE_A)
+$(call program,$(filter operators/%,$(TEST_SRC))): $(SUP_A) $(OP_A) $(CORE_A)
+$(call program,$(filter-out core/% operators/%,$(TEST_SRC)) $(HELPER_SRC)): $(SUP_A) $(CLI_A) $(LIB_A)
+
+link_test = @mkdir -p $(@D); echo "  LD      $@"; \
+	$(CC) -o $@ $(filter %.o,$^) -Wl,--start-group $(TEST_LIBS) -Wl,--end-group $(IOG_LDFLAGS) $(IOG_LIBS) -lcmocka
+$(foreach f,$(TEST_SRC) $(HELPER_SRC),$(eval $(call program,$f): $(call obj,$f); $$(link_test)))
+test-programs: $(call program,$(BUILD_SRC) $(HELPER_SRC))
+
+test: all test-programs $(if $(T),,fuzz-programs)
+	+$(S)$(RUNNER) $(RUN_SRC) $(if $(T),,$(if $(FUZZ_SRC),--fuzz 5 $(FUZZ_PROGRAMS)))
+check: all test-programs
+	+$(S)$(RUNNER) $(RUN_SRC)
+
+## asan ubsan tsan: build under build/asan (...) with that sanitizer and run the fast tests there
+.PHONY: asan ubsan tsan
+asan:
+	+$(S)$(MAKE) --no-print-directory BUILD=$(BUILD)/asan SANITIZE=address,undefined check
+ubsan:
+	+$(S)$(MAKE) --no-print-directory BUILD=$(BUILD)/ubsan SANITIZE=undefined check
+tsan:
+	+$(S)$(MAKE) --no-print-directory BUILD=$(BUILD)/tsan SANITIZE=thread check
+
+## fuzz: every fuzz target for FUZZ_SECONDS (60) each, from tests/fuzz/corpus/NAME
+.PHONY: fuzz fuzz-programs fuzz-link
+FUZZ_PROGRAMS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
+fuzz: fuzz-programs
+	+$(S)$(RUNNER) --fuzz $(FUZZ_SECONDS) $(FUZZ_PROGRAMS)
+fuzz-programs:
+ifneq ($(FUZZ_SRC),)
+	+$(S)if command -v $(CLANG) >/dev/null 2>&1; then \
+		$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=$(CLANG) SANITIZE=fuzzer-no-link,address,undefined fuzz-link; \
+	else echo "fuzz: $(CLANG) is not installed, so fuzz targets are not built"; fi
+endif
+# In the build directory of the fuzz targets (the line above).
+fuzz-link: $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_SRC))
+$(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/fuzz-%.o $(LIB_A) $(SUP_A)
+	@echo "  LD      $@"
+	$(S)$(CC) -fsanitize=fuzzer -o $@ $< $(SUP_A) $(LIB_A) $(IOG_LDFLAGS) $(IOG_LIBS)
+
+## headers: every header compiles alone; nobody includes what the layers forbid
+.PHONY: headers purity
+headers: $(BUILD)/config.mk
+	$(S)CC='$(CC) $(filter-out -fPIC -fno-semantic-interposition,$(IOG_CFLAGS))' build-aux/check-headers $(HEADERS)
+
+## purity: freestanding code needs nothing but mem*, operators have no globals and do no I/O
+purity: $(call guest,$(FREE_CORE) $(FREE_OP)) $(call obj,$(OP_SRC))
+	$(S)build-aux/check-purity $(BUILD) --core $(basename $(FREE_CORE)) --free $(basename $(FREE_OP)) --hosted $(basename $(OP_SRC))
+
+# ---- everything else ----------------------------------------------------------------------------------------------
+
+## demo: LAMMPS melt through a graph to pictures, H5MD and CSV in examples/md-crop/out
+.PHONY: demo bench config deps format clean help
+demo: all
+	+$(S)IOG='$(abspath $(BUILD)/iog)' examples/md-crop/run.sh
+
+## bench: measure everything, write bench/RESULTS.md
+bench: $(IOG)
+	+$(S)$(BUILD)/iog bench --markdown bench/RESULTS.md
+
+## config: show which parts this machine has, and what to install for the others
+config: $(BUILD)/config.mk
+	@cat $(BUILD)/config.txt
+
+## deps: list the Debian packages needed, install the missing ones
+deps:
+	$(S)build-aux/deps --list build test demo bench ci
+	$(S)build-aux/deps build test demo bench ci
+
+## format: clang-format over the whole tree
+format:
+	$(S)git ls-files '*.c' '*.h' | xargs -r clang-format -i
+
+## install uninstall: under DESTDIR and PREFIX (/usr/local)
+.PHONY: install uninstall
+D := $(DESTDIR)$(PREFIX)
+PUBLIC_HEADERS := $(filter-out %-private.h %-internal.h,$(wildcard core/*.h placement/*.h runtime/host/*.h bindings/c/*.h bindings/lua/*.h))
+MAN1     := $(wildcard docs/man/*.1)
+EXAMPLES := $(shell git ls-files examples 2>/dev/null || find examples -type f -not -path '*/out/*' 2>/dev/null)
+install: all
+	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/share/man/man1 $(D)/share/iographs
+	$(if $(IOG),install -m 755 $(BUILD)/iog $(D)/bin/iog)
+	install -m 644 $(LIB_A) $(D)/lib/
+	install -m 755 $(LIB_SO) $(D)/lib/
+	ln -sf libiograph.so.$(VERSION) $(D)/lib/libiograph.so.$(SOVERSION)
+	ln -sf libiograph.so.$(VERSION) $(D)/lib/libiograph.so
+	install -m 644 $(BUILD)/iograph.pc $(D)/lib/pkgconfig/
+	$(foreach h,$(PUBLIC_HEADERS),install -D -m 644 $h $(D)/include/iograph/$h && ):
+	$(foreach m,$(MAN1),install -m 644 $m $(D)/share/man/man1/ && ):
+	$(foreach e,$(EXAMPLES),install -D -m $(if $(filter %.sh,$e),755,644) $e $(D)/share/iographs/$e && ):
+uninstall:
+	rm -f $(D)/bin/iog $(D)/lib/libiograph.a $(D)/lib/libiograph.so* $(D)/lib/pkgconfig/iograph.pc
+	rm -f $(patsubst docs/man/%,$(D)/share/man/man1/%,$(MAN1))
+	rm -rf $(D)/include/iograph $(D)/share/iographs
+
+## clean: remove the build directory
+clean:
+	rm -rf $(BUILD)
+
+## help: this list
+help:
+	@sed -n 's/^## \([a-z ]*\): /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
+	@echo "  Variables: CC, OPT, WERROR=0, BUILD=dir, SANITIZE=..., PREFIX, DESTDIR, T=part of a test's path, FUZZ_SECONDS"
+
+-include $(shell find $(BUILD)/obj $(BUILD)/guest -name '*.d' 2>/dev/null)
