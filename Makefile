@@ -13,6 +13,10 @@ SOVERSION := 0
 .SECONDARY:
 .PHONY: FORCE
 MAKEFLAGS += --no-builtin-rules
+# All cores, unless the caller said how many.
+ifeq ($(MAKELEVEL)$(shell { echo "$$MAKEFLAGS"; tr '\0' ' ' </proc/$$PPID/cmdline; } | grep -E -- '(^| )(-[a-zA-Z]*j|--jobs)'),0)
+MAKEFLAGS += -j$(shell nproc)
+endif
 
 ifeq ($(origin CC),default)
 CC := gcc
@@ -80,11 +84,9 @@ TEST_SH      := $(wildcard tests/*.sh tests/*/run.sh)
 GUEST_SRC    := $(wildcard runtime/host/vm/*.c)
 GUEST_ASM    := $(wildcard runtime/host/vm/*.S)
 
-# Freestanding: operators that carry the flag IOG_FREESTANDING, and files of core whose head says "Freestanding: yes".
-ifneq ($(CORE_SRC)$(OP_SRC),)
-FREE_OP   := $(if $(OP_SRC),$(shell grep -lw IOG_FREESTANDING $(OP_SRC) /dev/null))
-FREE_CORE := $(if $(CORE_SRC),$(shell grep -lE '^[ /*]*Freestanding: yes' $(CORE_SRC) /dev/null))
-endif
+# Freestanding: operators that carry the flag IOG_FREESTANDING, and core but for files whose head says "Hosted: why".
+FREE_OP   := $(shell grep -lw IOG_FREESTANDING $(OP_SRC) /dev/null)
+FREE_CORE := $(filter-out $(shell grep -lE '^[ /*]*Hosted: ' $(CORE_SRC) /dev/null),$(CORE_SRC))
 
 # ---- flags --------------------------------------------------------------------------------------------------------
 
@@ -105,7 +107,7 @@ IOG_LDFLAGS := -pthread $(SANITIZER) -Wl,--as-needed $(LDFLAGS)
 IOG_LIBS    := $(PART_LIBS) -lm -ldl -lrt $(LDLIBS)
 # The same code generation decisions that matter for bit-equal results (LANGUAGE), none of the hosted ones.
 GUEST_CFLAGS := $(LANGUAGE) -O2 -g -ffreestanding -nostdlib -static -fno-pic -fno-pie -fno-stack-protector \
-	-fcf-protection=none -mno-red-zone -fno-asynchronous-unwind-tables -ffunction-sections -DIOG_GUEST=1 \
+	-fcf-protection=none -mno-red-zone -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -DIOG_GUEST=1 \
 	-include $(BUILD)/config.h $(WARNINGS)
 DEPFLAGS     = -MMD -MP -MF $(@:.o=.d)
 
@@ -176,19 +178,19 @@ $(BUILD)/iograph.pc $(BUILD)/iograph-uninstalled.pc: build-aux/iograph.pc.in $(B
 $(BUILD)/guest/%.o: %.c $(BUILD)/guest/flags
 	@mkdir -p $(@D)
 	@echo "  GUEST   $<"
-	$(S)$(CC) $(GUEST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+	$(S)$(CC) $(GUEST_CFLAGS) $(GUEST_OWN) $(DEPFLAGS) -c -o $@ $<
 $(BUILD)/guest/%.o: %.S $(BUILD)/guest/flags
 	@mkdir -p $(@D)
 	@echo "  GUEST   $<"
-	$(S)$(CC) $(GUEST_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+	$(S)$(CC) $(GUEST_CFLAGS) $(GUEST_OWN) $(DEPFLAGS) -c -o $@ $<
 # What implements memcpy must not be compiled into a call of memcpy.
-$(BUILD)/guest/runtime/host/vm/%.o: GUEST_CFLAGS += $(if $(is_clang),-fno-builtin,-fno-tree-loop-distribute-patterns)
+$(BUILD)/guest/runtime/host/vm/%.o: GUEST_OWN := $(if $(is_clang),-fno-builtin,-fno-tree-loop-distribute-patterns)
 
 GUEST_OBJ := $(call guest,$(GUEST_ASM) $(GUEST_SRC) $(FREE_CORE) $(FREE_OP))
 ifneq ($(and $(GUEST_SRC),$(HAVE_KVM)),)
 $(BUILD)/vm-image.elf: $(GUEST_OBJ) runtime/host/vm/guest.ld
 	@echo "  GUEST   $@"
-	$(S)$(CC) -nostdlib -static -no-pie -Wl,--build-id=none -Wl,--gc-sections -Wl,-T,runtime/host/vm/guest.ld -o $@ $(GUEST_OBJ)
+	$(S)$(CC) -nostdlib -static $(if $(is_clang),,-no-pie) -Wl,--build-id=none -Wl,--gc-sections -Wl,-T,runtime/host/vm/guest.ld -o $@ $(GUEST_OBJ)
 $(BUILD)/vm-image.bin: $(BUILD)/vm-image.elf
 	$(S)$(OBJCOPY) -O binary $< $@
 else
@@ -200,6 +202,8 @@ $(BUILD)/obj/build-aux/vm-image.o: build-aux/vm-image.S $(BUILD)/vm-image.bin $(
 	$(S)$(CC) -I$(BUILD) -Wa,-I$(BUILD) -c -o $@ $<
 
 # ---- tests --------------------------------------------------------------------------------------------------------
+
+FUZZ_PROGRAMS := $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(if $(T),$(foreach f,$(FUZZ_SRC),$(if $(findstring $(T),$f),$f)),$(FUZZ_SRC)))
 
 ## test: every test, through TAP; T=part of a path runs some. On a fresh Debian it installs what it needs first
 ## check: like test, without looking for packages and without fuzzing
@@ -218,16 +222,18 @@ $(call program,$(filter core/%,$(TEST_SRC))): TEST_LIBS = $(CORE_A)
 $(call program,$(filter core/%,$(TEST_SRC))): $(CORE_A)
 $(call program,$(filter operators/%,$(TEST_SRC))): TEST_LIBS = $(SUP_A) $(OP_A) $(CORE_A)
 $(call program,$(filter operators/%,$(TEST_SRC))): $(SUP_A) $(OP_A) $(CORE_A)
-$(call program,$(filter-out core/% operators/%,$(TEST_SRC)) $(HELPER_SRC)): $(SUP_A) $(CLI_A) $(LIB_A)
+$(call program,$(filter-out core/% operators/%,$(TEST_SRC)) $(HELPER_SRC)): $(SUP_A) $(CLI_A) $(LIB_A) | $(IOG)
 
 link_test = @mkdir -p $(@D); echo "  LD      $@"; \
 	$(CC) -o $@ $(filter %.o,$^) -Wl,--start-group $(TEST_LIBS) -Wl,--end-group $(IOG_LDFLAGS) $(IOG_LIBS) -lcmocka
 $(foreach f,$(TEST_SRC) $(HELPER_SRC),$(eval $(call program,$f): $(call obj,$f); $$(link_test)))
-test-programs: $(call program,$(BUILD_SRC) $(HELPER_SRC))
+test-programs: $(call program,$(BUILD_SRC) $(if $(filter-out core/% operators/%,$(RUN_SRC)),$(HELPER_SRC)))
 
-test: all test-programs $(if $(T),,fuzz-programs)
-	+$(S)$(RUNNER) $(RUN_SRC) $(if $(T),,$(if $(FUZZ_SRC),--fuzz 5 $(FUZZ_PROGRAMS)))
-check: all test-programs
+# A part of the tests waits only for what it links, so that one layer can be worked on while another does not build.
+whole := $(if $(and $(T),$(if $(filter %.sh,$(RUN_SRC)),,T)),,all)
+test: $(whole) test-programs $(if $(FUZZ_PROGRAMS),fuzz-programs)
+	+$(S)$(RUNNER) $(RUN_SRC) $(if $(FUZZ_PROGRAMS),--fuzz 5 $(FUZZ_PROGRAMS))
+check: $(whole) test-programs
 	+$(S)$(RUNNER) $(RUN_SRC)
 
 ## asan ubsan tsan: build under build/asan (...) with that sanitizer and run the fast tests there
@@ -241,17 +247,16 @@ tsan:
 
 ## fuzz: every fuzz target for FUZZ_SECONDS (60) each, from tests/fuzz/corpus/NAME
 .PHONY: fuzz fuzz-programs fuzz-link
-FUZZ_PROGRAMS = $(patsubst tests/fuzz/%.c,$(BUILD)/fuzz/%,$(FUZZ_SRC))
 fuzz: fuzz-programs
 	+$(S)$(RUNNER) --fuzz $(FUZZ_SECONDS) $(FUZZ_PROGRAMS)
 fuzz-programs:
-ifneq ($(FUZZ_SRC),)
+ifneq ($(FUZZ_PROGRAMS),)
 	+$(S)if command -v $(CLANG) >/dev/null 2>&1; then \
 		$(MAKE) --no-print-directory BUILD=$(BUILD)/fuzz CC=$(CLANG) SANITIZE=fuzzer-no-link,address,undefined fuzz-link; \
 	else echo "fuzz: $(CLANG) is not installed, so fuzz targets are not built"; fi
 endif
 # In the build directory of the fuzz targets (the line above).
-fuzz-link: $(patsubst tests/fuzz/%.c,$(BUILD)/%,$(FUZZ_SRC))
+fuzz-link: $(patsubst $(BUILD)/fuzz/%,$(BUILD)/%,$(FUZZ_PROGRAMS))
 $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/fuzz-%.o $(LIB_A) $(SUP_A)
 	@echo "  LD      $@"
 	$(S)$(CC) -fsanitize=fuzzer -o $@ $< $(SUP_A) $(LIB_A) $(IOG_LDFLAGS) $(IOG_LIBS)
