@@ -12,6 +12,7 @@ SOVERSION := 0
 .SUFFIXES:
 .SECONDARY:
 .PHONY: FORCE
+dry_run := $(findstring n,$(filter-out --%,$(firstword -$(MAKEFLAGS))))
 MAKEFLAGS += --no-builtin-rules
 # All cores, unless the caller said how many.
 ifeq ($(MAKELEVEL)$(shell { echo "$$MAKEFLAGS"; tr '\0' ' ' </proc/$$PPID/cmdline; } | grep -E -- '(^| )(-[a-zA-Z]*j|--jobs)'),0)
@@ -42,7 +43,7 @@ NO_CONFIG := help clean deps uninstall format
 goals     := $(or $(MAKECMDGOALS),all)
 
 # `make test` and `make demo` are complete on a fresh machine: their packages come first, before anything is probed.
-ifeq ($(MAKELEVEL)$(MAKE_RESTARTS)$(findstring n,$(firstword -$(MAKEFLAGS))),0)
+ifeq ($(MAKELEVEL)$(MAKE_RESTARTS)$(dry_run),0)
 sets := $(sort $(if $(filter test,$(goals)),build test) $(if $(filter demo,$(goals)),build demo))
 ifneq ($(sets),)
 $(shell build-aux/deps --go-on $(sets) >&2)
