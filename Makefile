@@ -85,8 +85,11 @@ TEST_SH      := $(wildcard tests/*.sh tests/*/run.sh)
 GUEST_SRC    := $(wildcard runtime/host/vm/*.c)
 GUEST_ASM    := $(wildcard runtime/host/vm/*.S)
 
-# Freestanding: operators that carry the flag IOG_FREESTANDING, and core but for files whose head says "Hosted: why".
-FREE_OP   := $(shell grep -lw IOG_FREESTANDING $(OP_SRC) /dev/null)
+# Freestanding: operators (folders) that carry the flag IOG_FREESTANDING, operators/all.c where it has an IOG_GUEST part, and
+# core but for files whose head says "Hosted: why".
+FREE_OP   := $(foreach f,$(shell grep -lwE 'IOG_FREESTANDING|IOG_GUEST' $(OP_SRC) /dev/null), \
+	$(if $(filter operators/all.c,$f),$f,$(filter $(dir $f)%,$(OP_SRC))))
+FREE_OP   := $(sort $(FREE_OP))
 FREE_CORE := $(filter-out $(shell grep -lE '^[ /*]*Hosted: ' $(CORE_SRC) /dev/null),$(CORE_SRC))
 
 # ---- flags --------------------------------------------------------------------------------------------------------
