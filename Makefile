@@ -216,7 +216,7 @@ chosen   = $(if $(T),$(foreach f,$1,$(if $(findstring $(T),$f),$f)),$1)
 program  = $(patsubst %.c,$(BUILD)/tests/%,$(patsubst tests/%,%,$1))
 RUN_SRC := $(call chosen,$(TEST_SRC) $(TEST_SH))
 BUILD_SRC := $(if $(HAVE_CMOCKA),$(filter-out $(tests_lacking),$(filter %.c,$(RUN_SRC))))
-RUNNER   = PYTHON='$(PYTHON)' IOG_BUILD='$(abspath $(BUILD))' build-aux/run-tests --build $(BUILD) --sanitizer '$(SANITIZE)' \
+RUNNER   = exec env PYTHON='$(PYTHON)' build-aux/run-tests --build $(BUILD) --sanitizer '$(SANITIZE)' \
 	$(foreach f,$(tests_lacking),--skip '$f=a library it needs is missing: make config shows which') \
 	$(if $(HAVE_CMOCKA),,--skip 'c=libcmocka-dev is not installed')
 
