@@ -1,0 +1,425 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The edge: outlets and inlets. Every function runs on the one thread that owns the object; the other side is reached only through the
+ * shared parts, with the orderings argued at each store and load. Freestanding.
+ */
+#include "edge.h"
+
+#define STORE(p, v) atomic_store_explicit(p, v, memory_order_release)
+#define LOAD(p) atomic_load_explicit(p, memory_order_acquire)
+#define PEEK(p) atomic_load_explicit(p, memory_order_relaxed)
+
+void iog_edge_format(const struct iog_edge *e)
+{
+	e->down->capacity = e->up->capacity = e->capacity;
+	e->up->magic = IOG_EDGE_MAGIC;
+	e->down->magic = IOG_EDGE_MAGIC;
+}
+
+/* ---- outlet ---- */
+
+uint64_t iog_outlet_memory(uint32_t n_slots)
+{
+	return IOG_ROUND_UP((uint64_t)n_slots * sizeof(struct iog_slot), IOG_ALIGN) + IOG_ROUND_UP((uint64_t)n_slots * 4, IOG_ALIGN);
+}
+
+void iog_outlet_init(struct iog_outlet *o, const struct iog_arena *arena, void *memory)
+{
+	memset(o, 0, sizeof *o);
+	o->arena = *arena;
+	o->slot = memory;
+	o->free = (uint32_t *)((uint8_t *)memory + IOG_ROUND_UP((uint64_t)arena->n_slots * sizeof(struct iog_slot), IOG_ALIGN));
+	/* The lowest slots on top of the stack: few slots in use means little memory touched. */
+	for (uint32_t i = 0; i < arena->n_slots; i++)
+		o->free[o->n_free++] = arena->n_slots - 1 - i;
+}
+
+static void edge_attach(struct iog_outlet *o, uint32_t k, const struct iog_edge *e)
+{
+	struct iog_out_edge *x = &o->edge[k];
+	uint64_t sent = x->sent, dropped = x->dropped, forged = x->forged;
+	*x = (struct iog_out_edge){ .e = *e, .used = true, .sent = sent, .dropped = dropped, .forged = forged };
+	for (unsigned i = 0; i < IOG_LATEST_ENTRIES; i++)
+		x->entry_slot[i] = IOG_NO_SLOT;
+	if (e->policy == IOG_BLOCK)
+		o->block_mask |= 1u << k;
+}
+
+int iog_outlet_add(struct iog_outlet *o, const struct iog_edge *e)
+{
+	if (o->n_edges == IOG_FANOUT)
+		return -28; /* ENOSPC, the same number on every system we run on */
+	edge_attach(o, o->n_edges, e);
+	return (int)o->n_edges++;
+}
+
+bool iog_outlet_ready(const struct iog_outlet *o)
+{
+	if (!o->n_free)
+		return false;
+	for (uint32_t k = 0; k < o->n_edges; k++) {
+		const struct iog_out_edge *x = &o->edge[k];
+		if ((o->block_mask >> k & 1) && x->outstanding >= x->e.capacity)
+			return false;
+	}
+	return true;
+}
+
+uint32_t iog_outlet_take(struct iog_outlet *o)
+{
+	if (!o->n_free)
+		return IOG_NO_SLOT;
+	uint32_t s = o->free[--o->n_free];
+	o->slot[s].gen++;
+	o->slot[s].edges = 0;
+	return s;
+}
+
+void iog_outlet_put_back(struct iog_outlet *o, uint32_t slot)
+{
+	o->free[o->n_free++] = slot;
+}
+
+/* Nobody holds the slot any more. */
+static void slot_done(struct iog_outlet *o, uint32_t s)
+{
+	o->static_live[o->slot[s].desc.epoch & 1]--;
+	iog_outlet_put_back(o, s);
+}
+
+static bool slot_release(struct iog_outlet *o, uint32_t k, uint32_t s)
+{
+	o->slot[s].edges &= ~(1u << k);
+	o->edge[k].outstanding--;
+	if (o->slot[s].edges)
+		return false;
+	slot_done(o, s);
+	return true;
+}
+
+static void entry_free(struct iog_out_edge *x, uint32_t s)
+{
+	for (unsigned i = 0; i < IOG_LATEST_ENTRIES; i++)
+		if (x->entry_slot[i] == s)
+			x->entry_slot[i] = IOG_NO_SLOT;
+}
+
+/*
+ * A mailbox edge: the descriptor goes into an unused entry and its index into the mailbox; what was there unread comes back and its slot
+ * is released. The exchange is the only read-modify-write of the data path and happens only here: release, so that the consumer who
+ * takes the index sees the descriptor; acquire pairs with the consumer's exchange, so that an entry it gave up may be written.
+ */
+static bool push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc *d)
+{
+	struct iog_out_edge *x = &o->edge[k];
+	uint32_t i = 0;
+	while (i < IOG_LATEST_ENTRIES && x->entry_slot[i] != IOG_NO_SLOT)
+		i++;
+	if (i == IOG_LATEST_ENTRIES) {
+		/* All entries used: three with the consumer, at most one unread. Take that one back. */
+		uint64_t old = atomic_exchange_explicit(&x->e.box->word, (uint64_t)++x->boxed << 32, memory_order_acq_rel);
+		uint32_t j = (uint32_t)old - 1;
+		if (j >= IOG_LATEST_ENTRIES || x->entry_slot[j] == IOG_NO_SLOT) {
+			x->dropped++;
+			return false;
+		}
+		uint32_t s = x->entry_slot[j];
+		x->entry_slot[j] = IOG_NO_SLOT;
+		x->dropped++;
+		slot_release(o, k, s);
+		i = j;
+	}
+	x->e.down->ring[i] = *d;
+	x->entry_slot[i] = d->slot;
+	x->outstanding++;
+	x->sent++;
+	x->head++;
+	o->slot[d->slot].edges |= 1u << k;
+	uint64_t old = atomic_exchange_explicit(&x->e.box->word, (uint64_t)(i + 1) | (uint64_t)++x->boxed << 32, memory_order_acq_rel);
+	uint32_t j = (uint32_t)old - 1;
+	if (j < IOG_LATEST_ENTRIES && j != i && x->entry_slot[j] != IOG_NO_SLOT) {
+		uint32_t s = x->entry_slot[j];
+		x->entry_slot[j] = IOG_NO_SLOT;
+		x->dropped++;
+		slot_release(o, k, s);
+	}
+	return true;
+}
+
+static void push_ring(struct iog_outlet *o, uint32_t k, const struct iog_desc *d)
+{
+	struct iog_out_edge *x = &o->edge[k];
+	x->e.down->ring[x->head & (x->e.capacity - 1)] = *d;
+	x->head++;
+	x->outstanding++;
+	x->sent++;
+	o->slot[d->slot].edges |= 1u << k;
+}
+
+bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_record *r, uint64_t length)
+{
+	struct iog_slot *t = &o->slot[slot];
+	t->desc = (struct iog_desc){
+		.stream = r->id.stream, .seq = r->id.seq, .epoch = r->id.epoch, .writer = r->id.writer, .slot = slot, .gen = t->gen,
+		.length = length, .born_ns = r->born_ns, .param_version = r->param_version,
+	};
+	o->static_live[r->id.epoch & 1]++;
+	for (uint32_t k = 0; k < o->n_edges; k++) {
+		struct iog_out_edge *x = &o->edge[k];
+		if (!x->used || x->muted)
+			continue;
+		if (x->e.policy == IOG_LATEST)
+			push_latest(o, k, &t->desc);
+		else if (x->outstanding < x->e.capacity)
+			push_ring(o, k, &t->desc);
+		else
+			x->dropped++;
+	}
+	iog_outlet_pass(o, r->id.epoch, r->id.seq);
+	if (!t->edges) {
+		slot_done(o, slot);
+		return false;
+	}
+	return true;
+}
+
+void iog_outlet_pass(struct iog_outlet *o, uint32_t epoch, uint64_t seq)
+{
+	o->epoch = epoch;
+	o->passed = seq + 1; /* seq UINT64_MAX would be step INT64_MAX: sources refuse that step */
+}
+
+uint32_t iog_outlet_publish(struct iog_outlet *o)
+{
+	uint32_t sleepers = 0;
+	for (uint32_t k = 0; k < o->n_edges; k++) {
+		struct iog_out_edge *x = &o->edge[k];
+		if (!x->used || x->muted)
+			continue;
+		struct iog_down *d = x->e.down;
+		/* Release: descriptors and payload before the head that shows them. */
+		if (x->published != x->head)
+			STORE(&d->head, x->head);
+		if (x->published_epoch != o->epoch) {
+			/* Reset before the new epoch is named: who reads the new epoch reads a `passed` that belongs to it. */
+			STORE(&d->passed, 0);
+			STORE(&d->epoch, o->epoch);
+			x->published_epoch = o->epoch;
+		}
+		/* Release: the head before what claims that everything below is in the ring. */
+		STORE(&d->passed, o->passed);
+		x->published = x->head;
+		/* No fence between the stores and this load: a flag that is not seen yet costs the sleeper its time limit, not a hang. */
+		if (iog_unlikely(PEEK(&x->e.up->sleeping)))
+			sleepers |= 1u << k;
+	}
+	return sleepers;
+}
+
+uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *freed, uint32_t max)
+{
+	uint32_t n = 0;
+	for (uint32_t k = 0; k < o->n_edges; k++) {
+		struct iog_out_edge *x = &o->edge[k];
+		if (!x->used || x->muted)
+			continue;
+		/* Acquire: the consumer's last read of a slot before the release that gives it back. */
+		uint32_t head = LOAD(&x->e.up->head);
+		if (head - x->reaped > x->e.capacity) {
+			x->forged++; /* more releases than the ring holds */
+			continue;
+		}
+		for (; x->reaped != head && n < max; x->reaped++) {
+			uint64_t rel = x->e.up->ring[x->reaped & (x->e.capacity - 1)];
+			uint32_t s = (uint32_t)rel, gen = (uint32_t)(rel >> 32);
+			if (s >= o->arena.n_slots || o->slot[s].gen != gen || !(o->slot[s].edges >> k & 1)) {
+				x->forged++;
+				continue;
+			}
+			if (x->e.policy == IOG_LATEST)
+				entry_free(x, s);
+			if (slot_release(o, k, s))
+				freed[n++] = s;
+		}
+	}
+	return n;
+}
+
+uint32_t iog_outlet_busy(const struct iog_outlet *o)
+{
+	return o->static_live[0] + o->static_live[1];
+}
+
+void iog_outlet_cut(struct iog_outlet *o, uint32_t k)
+{
+	struct iog_out_edge *x = &o->edge[k];
+	x->muted = true;
+	o->block_mask &= ~(1u << k);
+	for (uint32_t s = 0; s < o->arena.n_slots; s++)
+		if (o->slot[s].edges >> k & 1)
+			slot_release(o, k, s);
+}
+
+void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge *e)
+{
+	struct iog_out_edge *x = &o->edge[k];
+	edge_attach(o, k, e);
+	/* In the order of (epoch, seq): repeated selection of the next one, as this is rare and tables are short. */
+	struct iog_id last = { 0 };
+	for (bool first = true;; first = false) {
+		uint32_t next = IOG_NO_SLOT;
+		struct iog_id best = { 0 };
+		for (uint32_t s = 0; s < o->arena.n_slots; s++) {
+			const struct iog_desc *d = &o->slot[s].desc;
+			struct iog_id id = { .epoch = d->epoch, .seq = d->seq };
+			if (!(o->slot[s].edges >> k & 1) || (!first && iog_id_order(&id, &last) <= 0))
+				continue;
+			if (next == IOG_NO_SLOT || iog_id_order(&id, &best) < 0)
+				next = s, best = id;
+		}
+		if (next == IOG_NO_SLOT)
+			break;
+		last = best;
+		o->slot[next].edges &= ~(1u << k);
+		if (e->policy == IOG_LATEST)
+			push_latest(o, k, &o->slot[next].desc);
+		else
+			push_ring(o, k, &o->slot[next].desc);
+	}
+	x->published_epoch = o->epoch + 1; /* whatever it is, the next publish states it */
+}
+
+uint32_t iog_outlet_close(struct iog_outlet *o, enum iog_edge_state state)
+{
+	uint32_t sleepers = iog_outlet_publish(o);
+	for (uint32_t k = 0; k < o->n_edges; k++)
+		if (o->edge[k].used && !o->edge[k].muted)
+			STORE(&o->edge[k].e.down->state, (uint32_t)state);
+	return sleepers;
+}
+
+int iog_outlet_static(struct iog_outlet *o, struct iog_record *r)
+{
+	const struct iog_schema *s = r->schema;
+	if (!o->have_static || o->static_epoch != r->id.epoch) {
+		uint32_t area = r->id.epoch & 1;
+		if (o->static_live[area])
+			return -11; /* EAGAIN */
+		uint8_t *at = o->arena.base + o->arena.static_bytes / 2 * area;
+		uint64_t room = o->arena.static_bytes / 2, used = 0;
+		for (uint32_t v = 0; v < s->n_vars; v++) {
+			const struct iog_vardef *def = &s->var[v];
+			if (!(def->flags & IOG_VAR_STATIC) || !r->var[v].n_blocks)
+				continue;
+			struct iog_block *to = &o->static_block[v];
+			*to = r->var[v].block[0];
+			uint32_t size = iog_dtype_size(def->dtype);
+			bool opaque = iog_var_opaque(def);
+			if (r->var[v].n_blocks > 1 && !opaque)
+				for (unsigned d = 0; d < def->rank; d++)
+					to->start[d] = 0, to->count[d] = r->axis[def->dim[d]].extent;
+			uint64_t bytes = opaque ? to->bytes : iog_block_set_dense(to, def->rank, size);
+			used = IOG_ROUND_UP(used, IOG_ALIGN);
+			if (used > room || bytes > room - used)
+				return -28; /* ENOSPC */
+			to->data = at + used;
+			if (opaque)
+				memcpy(at + used, r->var[v].block[0].data, bytes);
+			else if (r->var[v].n_blocks > 1)
+				memset(at + used, 0, bytes), iog_record_assemble(r, v, at + used);
+			else
+				iog_block_gather(at + used, r->var[v].block, def->rank, size);
+			used += bytes;
+		}
+		o->static_epoch = r->id.epoch;
+		o->have_static = true;
+	}
+	for (uint32_t v = 0; v < s->n_vars; v++)
+		if ((s->var[v].flags & IOG_VAR_STATIC) && r->var[v].n_blocks)
+			r->var[v] = (struct iog_var){ .block = &o->static_block[v], .n_blocks = 1 };
+	return 0;
+}
+
+/* ---- inlet ---- */
+
+void iog_inlet_init(struct iog_inlet *in, const struct iog_edge *e, uint32_t n_slots, uint64_t slot_bytes)
+{
+	memset(in, 0, sizeof *in);
+	in->e = *e;
+	in->n_slots = n_slots;
+	in->slot_bytes = slot_bytes;
+}
+
+void iog_inlet_passed(const struct iog_inlet *in, uint32_t *epoch, uint64_t *passed)
+{
+	*epoch = LOAD(&in->e.down->epoch);
+	*passed = LOAD(&in->e.down->passed);
+}
+
+enum iog_edge_state iog_inlet_state(const struct iog_inlet *in)
+{
+	return (enum iog_edge_state)LOAD(&in->e.down->state);
+}
+
+enum iog_front iog_inlet_peek(struct iog_inlet *in)
+{
+	if (in->kind != IOG_FRONT_NONE)
+		return in->kind;
+	const struct iog_desc *shared;
+	if (in->e.policy == IOG_LATEST) {
+		if (iog_inlet_full(in))
+			return IOG_FRONT_NONE;
+		if (!(uint32_t)PEEK(&in->e.box->word))
+			return IOG_FRONT_NONE;
+		/* Acquire: the descriptor behind the index. Release: our last read of an entry before the producer reuses it. */
+		uint64_t word = PEEK(&in->e.box->word);
+		word = atomic_exchange_explicit(&in->e.box->word, word & ~0xffffffffull, memory_order_acq_rel);
+		uint32_t i = (uint32_t)word - 1;
+		if (i >= IOG_LATEST_ENTRIES)
+			return IOG_FRONT_NONE;
+		shared = &in->e.down->ring[i];
+	} else {
+		/* Acquire: the descriptors the head shows. */
+		uint32_t head = LOAD(&in->e.down->head);
+		if (head == in->tail)
+			return IOG_FRONT_NONE;
+		shared = &in->e.down->ring[in->tail & (in->e.capacity - 1)];
+	}
+	memcpy(&in->front, shared, sizeof in->front);
+	const struct iog_desc *d = &in->front;
+	if (d->slot >= in->n_slots || d->length > in->slot_bytes || d->length < sizeof(struct iog_wire))
+		return in->kind = IOG_FRONT_FORGED;
+	bool seen = in->taken && (d->epoch < in->epoch || (d->epoch == in->epoch && d->seq < in->next_seq));
+	return in->kind = seen ? IOG_FRONT_DUPLICATE : IOG_FRONT_RECORD;
+}
+
+void iog_inlet_take(struct iog_inlet *in)
+{
+	if (in->kind == IOG_FRONT_RECORD) {
+		in->epoch = in->front.epoch;
+		in->next_seq = in->front.seq + 1;
+		in->taken++;
+	} else if (in->kind == IOG_FRONT_DUPLICATE) {
+		in->duplicates++;
+	} else {
+		in->forged++;
+	}
+	in->kind = IOG_FRONT_NONE;
+	in->tail++;
+}
+
+void iog_inlet_release(struct iog_inlet *in, uint32_t slot, uint32_t gen)
+{
+	in->e.up->ring[in->rel & (in->e.capacity - 1)] = slot | (uint64_t)gen << 32;
+	in->rel++;
+}
+
+bool iog_inlet_publish(struct iog_inlet *in)
+{
+	if (in->rel_published == in->rel)
+		return false;
+	/* Release: our reads of the slots before the word that gives them back. */
+	STORE(&in->e.up->head, in->rel);
+	in->rel_published = in->rel;
+	return iog_unlikely(PEEK(&in->e.down->sleeping));
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Setting a worker up: the stage image is checked, everything the loop needs is laid out in one piece of memory, and the state comes back
+ * from the base snapshot. Runs once, on the worker's thread, before the loop. Freestanding.
+ */
+#include "worker-parts.h"
+
+/* Checks what will be followed without further looks. The image comes from our own graph compiler, but through shared memory. */
+static bool stage_valid(const struct iog_stage *st, uint64_t bytes)
+{
+	if (bytes < sizeof *st || st->magic != IOG_STAGE_MAGIC || st->bytes > bytes || st->n_nodes > IOG_STAGE_NODES || st->n_in > IOG_PORTS ||
+	    st->n_out > IOG_PORTS || !st->n_in || st->bytes < sizeof(struct iog_schema))
+		return false;
+	uint64_t last = st->bytes - sizeof(struct iog_schema);
+	for (uint32_t i = 0; i < st->n_in; i++)
+		if (st->in[i].schema > last || st->in[i].max_blocks > IOG_BLOCKS_MAX || !st->in[i].max_blocks)
+			return false;
+	for (uint32_t j = 0; j < st->n_nodes; j++) {
+		const struct iog_stage_node *n = &st->node[j];
+		uint64_t conf = (uint64_t)n->conf_bytes * IOG_CONF_VERSIONS;
+		if (n->n_in > IOG_PORTS || !n->n_in || n->n_out > IOG_PORTS || conf > st->bytes || n->conf > st->bytes - conf ||
+		    n->state_bytes > st->state_bytes || n->state > st->state_bytes - n->state_bytes)
+			return false;
+		for (uint32_t i = 0; i < n->n_in; i++)
+			if (n->in[i].node == IOG_FROM_INPUT ? n->in[i].port >= st->n_in :
+							      n->in[i].node >= j || n->in[i].port >= st->node[n->in[i].node].n_out)
+				return false;
+		for (uint32_t o = 0; o < n->n_out; o++)
+			if (n->out_schema[o] > last || n->out_slot[o] >= (int)st->n_out)
+				return false;
+	}
+	for (uint32_t q = 0; q < st->n_out; q++) {
+		const struct iog_stage_out *o = &st->out[q];
+		if (o->schema > last || o->head_max % IOG_ALIGN ||
+		    (o->from.node == IOG_FROM_INPUT ? o->from.port >= st->n_in :
+						      o->from.node >= st->n_nodes || o->from.port >= st->node[o->from.node].n_out))
+			return false;
+	}
+	return true;
+}
+
+/* Two passes with the same code: base NULL only counts. */
+struct bump { uint8_t *base; uint64_t at; };
+static void *bump(struct bump *b, uint64_t bytes)
+{
+	void *p = b->base ? b->base + b->at : NULL;
+	b->at += IOG_ROUND_UP(bytes, IOG_ALIGN);
+	return p;
+}
+
+static void layout_in(struct iog_worker *w, const struct iog_worker_args *a, struct bump *b, uint32_t p)
+{
+	const struct iog_stage *st = a->stage;
+	uint32_t cap = 2 * IOG_MAX(a->in[p].edge.capacity, (uint32_t)IOG_LATEST_ENTRIES); /* an old incarnation's and its successor's */
+	uint64_t head_size = iog_wire_head_max(iog_stage_schema(st, st->in[p].schema), st->in[p].max_blocks, IOG_SEGMENTS_MAX);
+	struct iog_block *block = bump(b, st->in[p].max_blocks * sizeof *block);
+	uint8_t *head = bump(b, head_size);
+	struct pend *pend = bump(b, cap * sizeof *pend);
+	uint16_t *free_list = bump(b, cap * 2), *fifo = bump(b, cap * 2);
+	if (!w)
+		return;
+	struct port_in *in = &w->in[p];
+	in->block = block, in->head = head, in->head_size = head_size;
+	in->pend = pend, in->free = free_list, in->fifo = fifo, in->n_pend = cap;
+	for (uint32_t i = 0; i < cap; i++) {
+		in->pend[i].slot = IOG_NO_SLOT;
+		in->free[in->n_free++] = (uint16_t)(cap - 1 - i);
+	}
+}
+
+static void layout_node(struct iog_worker *w, const struct iog_worker_args *a, struct bump *b, uint32_t j)
+{
+	const struct iog_stage_node *d = &a->stage->node[j];
+	uint8_t *scratch = bump(b, d->scratch_bytes);
+	struct iog_out *out = bump(b, d->n_out * sizeof *out);
+	for (uint32_t o = 0; o < d->n_out; o++) {
+		uint8_t *space = d->out_slot[o] < 0 ? bump(b, d->out_max[o]) : NULL;
+		struct iog_block *block = bump(b, d->out_blocks * sizeof *block);
+		if (!w)
+			continue;
+		out[o].block = block, out[o].max_blocks = d->out_blocks;
+		out[o].size = d->out_max[o], out[o].space = space;
+		out[o].rec.schema = iog_stage_schema(a->stage, d->out_schema[o]);
+		if (d->out_slot[o] >= 0)
+			w->out[d->out_slot[o]].slot_out = &out[o];
+	}
+	if (!w)
+		return;
+	struct node *n = &w->node[j];
+	n->d = d;
+	n->out = out;
+	n->conf = (const uint8_t *)a->stage + d->conf;
+	n->call = (struct iog_call){ .state = w->state + d->state, .scratch = scratch, .lib = a->lib[j], .n_in = d->n_in,
+				     .n_out = d->n_out, .isa = a->isa, .out = out };
+}
+
+static struct iog_worker *layout(const struct iog_worker_args *a, struct bump *b)
+{
+	const struct iog_stage *st = a->stage;
+	struct iog_worker *w = bump(b, sizeof *w);
+	uint8_t *state = bump(b, st->state_bytes);
+	if (w)
+		w->state = state;
+	for (uint32_t p = 0; p < st->n_in; p++)
+		layout_in(w, a, b, p);
+	for (uint32_t q = 0; q < st->n_out; q++) {
+		const struct iog_arena *ar = &a->out[q].arena;
+		void *mem = bump(b, iog_outlet_memory(ar->n_slots));
+		uint16_t *pin = bump(b, (uint64_t)ar->n_slots * st->n_in * 2);
+		if (!w)
+			continue;
+		iog_outlet_init(&w->out[q].o, ar, mem);
+		w->out[q].pin = pin;
+		memset(pin, 0xff, (size_t)ar->n_slots * st->n_in * 2);
+	}
+	for (uint32_t j = 0; j < st->n_nodes; j++)
+		layout_node(w, a, b, j);
+	return w;
+}
+
+uint64_t iog_worker_memory(const struct iog_worker_args *a)
+{
+	if (!stage_valid(a->stage, a->stage_bytes))
+		return 0;
+	struct bump b = { NULL, 0 };
+	layout(a, &b);
+	return b.at;
+}
+
+void iog_worker_views(struct iog_worker *w)
+{
+	for (uint32_t q = 0; q < w->st->n_out; q++) {
+		struct port_out *out = &w->out[q];
+		const struct iog_arena *ar = &out->o.arena;
+		out->view[0] = (struct iog_region){ .base = ar->base, .size = ar->static_bytes, .arena = ar->id };
+		out->view_port[0] = IOG_FROM_INPUT;
+		out->n_view = 1;
+		for (uint32_t p = 0; w->st->out[q].views && p < w->st->n_in; p++)
+			for (uint32_t k = 0; k < w->in[p].at.n_regions && out->n_view < 32; k++) {
+				out->view[out->n_view] = w->in[p].at.region[k];
+				out->view_port[out->n_view++] = (uint8_t)p;
+			}
+	}
+}
+
+/* Goes on from the snapshot that releases had reached when the predecessor died. */
+static void restore(struct iog_worker *w)
+{
+	uint32_t base = atomic_load_explicit(&w->snap->base, memory_order_acquire);
+	if (base != 1 && base != 2)
+		return;
+	memcpy(w->state, iog_snap_buffer(w, (int)base - 1), w->st->state_bytes);
+	w->done = (struct iog_id){ .epoch = w->snap->name[base - 1].epoch, .seq = w->snap->name[base - 1].seq };
+	w->any = true;
+	for (uint32_t p = 0; p < w->st->n_in; p++) {
+		struct iog_inlet *in = &w->in[p].in;
+		in->epoch = w->done.epoch, in->next_seq = w->done.seq + 1, in->taken = 1;
+	}
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		iog_outlet_pass(&w->out[q].o, w->done.epoch, w->done.seq);
+}
+
+static bool find_ops(struct iog_worker *w, const struct iog_op *const *ops, struct iog_err *err)
+{
+	for (uint32_t j = 0; j < w->st->n_nodes; j++) {
+		struct node *n = &w->node[j];
+		for (const struct iog_op *const *o = ops; *o && !n->op; o++)
+			if (iog_streq((*o)->name, n->d->op))
+				n->op = *o;
+		if (!n->op) {
+			iog_fail(err, -1, "stage %s: operator \"%s\" is not built into this target", w->st->name, n->d->op);
+			return false;
+		}
+	}
+	return true;
+}
+
+struct iog_worker *iog_worker_init(const struct iog_worker_args *a, void *memory, struct iog_err *err)
+{
+	if (!stage_valid(a->stage, a->stage_bytes)) {
+		iog_fail(err, -1, "stage: the image is damaged (%llu bytes)", (unsigned long long)a->stage_bytes);
+		return NULL;
+	}
+	struct bump b = { memory, 0 };
+	struct iog_worker *w = layout(a, &b);
+	const struct iog_stage *st = w->st = a->stage;
+	w->env = a->env;
+	w->status = a->status;
+	w->pending = -1;
+	w->n_poison = IOG_MIN(a->n_poison, (uint32_t)IOG_POISON);
+	memcpy(w->poison, a->poison, sizeof w->poison);
+	if (!find_ops(w, a->ops ? a->ops : iog_ops, err))
+		return NULL;
+	w->snap_every = IOG_CREDIT_MAX;
+	for (uint32_t p = 0; p < st->n_in; p++) {
+		w->in[p].at = a->in[p];
+		w->in[p].now = IOG_PEND_NONE;
+		iog_inlet_init(&w->in[p].in, &a->in[p].edge, a->in[p].n_slots, a->in[p].slot_bytes);
+		w->snap_every = IOG_MIN(w->snap_every, IOG_MAX(1u, a->in[p].edge.capacity / 4));
+	}
+	for (uint32_t q = 0; q < st->n_out; q++) {
+		const struct iog_schema *s = iog_stage_schema(st, st->out[q].schema);
+		for (uint32_t v = 0; v < s->n_vars; v++)
+			w->out[q].n_statics += s->var[v].flags & IOG_VAR_STATIC;
+		for (uint32_t k = 0; k < a->out[q].n_edges; k++)
+			iog_outlet_add(&w->out[q].o, &a->out[q].edge[k]);
+	}
+	iog_worker_views(w);
+	if (st->safe && st->state_bytes && a->snapshots) {
+		w->snap = a->snapshots;
+		restore(w);
+	}
+	atomic_store_explicit(&w->status->state, IOG_W_RUNNING, memory_order_release);
+	return w;
+}

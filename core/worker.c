@@ -1,0 +1,640 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The worker loop; see worker.h for the rules it keeps. One thread, freestanding. No allocation, lock or system call while there is work;
+ * the callbacks of the target are used only for sleeping, waking a sleeper, and control requests.
+ */
+#include "segment.h"
+#include "worker-parts.h"
+
+enum { SAMPLE = 64, TURN = 32, CONTROL_TURNS = 64, NONE = IOG_PEND_NONE };
+
+#define STORE(p, v) atomic_store_explicit(p, v, memory_order_release)
+#define POINT(w, p) do { if (iog_unlikely((w)->env.point != NULL)) (w)->env.point((w)->env.ctx, p); } while (0)
+
+static inline uint64_t cycles(void)
+{
+#if defined(__x86_64__)
+	return __builtin_ia32_rdtsc();
+#else
+	return 0;
+#endif
+}
+
+/* ---- giving inputs back ---- */
+
+static void give_back(struct port_in *in, uint16_t i)
+{
+	while (i != NONE) {
+		struct pend *p = &in->pend[i];
+		if (p->life == in->life) /* else its producer is gone, and with it whoever would read the release */
+			iog_inlet_release(&in->in, p->slot, p->gen);
+		p->slot = IOG_NO_SLOT;
+		in->free[in->n_free++] = i;
+		i = p->next_dup;
+	}
+}
+
+static uint16_t pend_new(struct port_in *in)
+{
+	uint16_t i = in->free[--in->n_free];
+	const struct iog_desc *d = &in->in.front;
+	in->pend[i] = (struct pend){ .seq = d->seq, .epoch = d->epoch, .slot = d->slot, .gen = d->gen, .life = in->life, .next_dup = NONE };
+	return i;
+}
+
+/* A record that was seen before: given back when the first one is, so that its producer keeps it as long as we may need it. */
+static void take_duplicate(struct port_in *in)
+{
+	uint16_t i = pend_new(in);
+	iog_inlet_take(&in->in);
+	for (uint32_t k = 0; k < in->n_pend; k++) {
+		struct pend *p = &in->pend[k];
+		if (k == i || p->slot == IOG_NO_SLOT || p->seq != in->pend[i].seq || p->epoch != in->pend[i].epoch)
+			continue;
+		in->pend[i].next_dup = p->next_dup;
+		p->next_dup = i;
+		return;
+	}
+	give_back(in, i);
+}
+
+static bool key_le(const struct pend *p, uint32_t epoch, uint64_t seq)
+{
+	return p->epoch < epoch || (p->epoch == epoch && p->seq <= seq);
+}
+
+/* Gives back, in order and on port p, what is finished and not after (epoch, seq). */
+static uint32_t give_back_through(struct port_in *in, uint32_t epoch, uint64_t seq)
+{
+	uint32_t n = 0;
+	for (; in->fifo_head != in->fifo_tail; in->fifo_head++, n++) {
+		uint16_t i = in->fifo[in->fifo_head % in->n_pend];
+		if (!in->pend[i].done || in->pend[i].users || !key_le(&in->pend[i], epoch, seq))
+			break;
+		give_back(in, i);
+	}
+	return n;
+}
+
+/* True when everything up to (epoch, seq) on every port is processed and its outputs are released. */
+static bool acked_through(const struct iog_worker *w, uint32_t epoch, uint64_t seq)
+{
+	for (uint32_t p = 0; p < w->st->n_in; p++) {
+		const struct port_in *in = &w->in[p];
+		for (uint32_t f = in->fifo_head; f != in->fifo_tail; f++) {
+			const struct pend *x = &in->pend[in->fifo[f % in->n_pend]];
+			if (!key_le(x, epoch, seq))
+				break;
+			if (!x->done || x->users)
+				return false;
+		}
+	}
+	return true;
+}
+
+/* Safe release: in order, as far as consumers and snapshots allow. Returns how much happened. */
+static uint32_t advance_safe(struct iog_worker *w, bool idle)
+{
+	uint32_t n = 0;
+	if (!w->snap) { /* no state: nothing to come back to but the inputs themselves */
+		for (uint32_t p = 0; p < w->st->n_in; p++)
+			n += give_back_through(&w->in[p], UINT32_MAX, UINT64_MAX);
+		if (n)
+			POINT(w, IOG_AT_RELEASED);
+		return n;
+	}
+	if (w->pending >= 0) {
+		uint32_t epoch = w->snap->name[w->pending].epoch;
+		uint64_t seq = w->snap->name[w->pending].seq;
+		if (!acked_through(w, epoch, seq))
+			return 0;
+		/* Release: the snapshot is complete before it is named. Named before anything is given back. */
+		STORE(&w->snap->base, (uint32_t)w->pending + 1);
+		POINT(w, IOG_AT_BASE);
+		w->pending = -1;
+		for (uint32_t p = 0; p < w->st->n_in; p++)
+			give_back_through(&w->in[p], epoch, seq);
+		n++;
+		POINT(w, IOG_AT_RELEASED);
+	}
+	uint64_t fresh = w->count - w->snapped;
+	if (fresh && (idle || fresh >= w->snap_every)) {
+		int i = atomic_load_explicit(&w->snap->base, memory_order_relaxed) == 1 ? 1 : 0;
+		memcpy(iog_snap_buffer(w, i), w->state, w->st->state_bytes);
+		w->snap->name[i].epoch = w->done.epoch;
+		w->snap->name[i].seq = w->done.seq;
+		w->pending = i;
+		w->snapped = w->count;
+		n++;
+		POINT(w, IOG_AT_SNAPSHOT);
+	}
+	return n;
+}
+
+/* The record in hand on port p is processed. */
+static void input_done(struct iog_worker *w, uint32_t p)
+{
+	struct port_in *in = &w->in[p];
+	if (in->now == NONE)
+		return;
+	struct pend *x = &in->pend[in->now];
+	x->done = true;
+	if (!w->st->safe && !x->users)
+		give_back(in, in->now);
+	in->now = NONE;
+}
+
+static void unpin(struct iog_worker *w, struct port_out *out, uint32_t slot)
+{
+	for (uint32_t p = 0; p < w->st->n_in; p++) {
+		uint16_t *pin = &out->pin[slot * w->st->n_in + p];
+		if (*pin == NONE)
+			continue;
+		struct pend *x = &w->in[p].pend[*pin];
+		if (--x->users == 0 && x->done && !w->st->safe)
+			give_back(&w->in[p], *pin);
+		*pin = NONE;
+	}
+}
+
+static uint32_t reap(struct iog_worker *w)
+{
+	uint32_t freed[64], total = 0;
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		for (uint32_t n; (n = iog_outlet_reap(&w->out[q].o, freed, IOG_COUNT(freed))) > 0; total += n)
+			for (uint32_t k = 0; k < n; k++)
+				unpin(w, &w->out[q], freed[k]);
+	if (total)
+		POINT(w, IOG_AT_REAPED);
+	return total;
+}
+
+/* ---- finding the next step ---- */
+
+struct key { uint32_t epoch; uint64_t seq; };
+static inline bool key_less(struct key a, struct key b) { return a.epoch != b.epoch ? a.epoch < b.epoch : a.seq < b.seq; }
+static const struct key KEY_END = { UINT32_MAX, UINT64_MAX };
+
+static bool poisoned(const struct iog_worker *w, const struct pend *d)
+{
+	for (uint32_t i = 0; i < w->n_poison; i++)
+		if (w->poison[i].epoch == d->epoch && w->poison[i].seq == d->seq)
+			return true;
+	return false;
+}
+
+static void switch_next(struct iog_worker *w, struct port_in *in)
+{
+	struct iog_inlet old = in->in;
+	in->life++;
+	in->at = in->next;
+	in->has_next = in->ended = false;
+	iog_inlet_init(&in->in, &in->next.edge, in->next.n_slots, in->next.slot_bytes);
+	in->in.epoch = old.epoch, in->in.next_seq = old.next_seq, in->in.taken = old.taken;
+	in->in.duplicates = old.duplicates, in->in.forged = old.forged;
+	iog_worker_views(w);
+}
+
+/* Brings port p to a record that is new, or to none; *low is the smallest key that may still come on it. */
+static bool front(struct iog_worker *w, uint32_t p, struct key *low)
+{
+	struct port_in *in = &w->in[p];
+	for (;;) {
+		/* State and passed before the ring: what they say then covers an empty ring. */
+		enum iog_edge_state state = iog_inlet_state(&in->in);
+		iog_inlet_passed(&in->in, &low->epoch, &low->seq);
+		in->seen_head = atomic_load_explicit(&in->in.e.down->head, memory_order_relaxed);
+		if (!in->n_free || iog_inlet_full(&in->in)) {
+			*low = (struct key){ 0, 0 }; /* there may be a record we must not take yet */
+			return false;
+		}
+		switch (iog_inlet_peek(&in->in)) {
+		case IOG_FRONT_RECORD:
+			*low = (struct key){ in->in.front.epoch, in->in.front.seq };
+			return true;
+		case IOG_FRONT_DUPLICATE:
+			take_duplicate(in);
+			continue;
+		case IOG_FRONT_FORGED:
+			w->status->in_forged[p]++;
+			iog_inlet_take(&in->in);
+			continue;
+		case IOG_FRONT_NONE:
+			break;
+		}
+		if (in->has_next) {
+			switch_next(w, in); /* its producer is dead and the old ring is drained */
+			continue;
+		}
+		in->ended = state != IOG_EDGE_OPEN;
+		if (in->ended)
+			*low = KEY_END;
+		return false;
+	}
+}
+
+/* ---- one step ---- */
+
+/* Takes and validates the front of port p; a malformed or poisoned record is counted and treated as elided. */
+static void take(struct iog_worker *w, uint32_t p)
+{
+	struct port_in *in = &w->in[p];
+	uint16_t i = in->now = pend_new(in);
+	uint64_t length = in->in.front.length;
+	iog_inlet_take(&in->in);
+	if (w->st->safe)
+		in->fifo[in->fifo_tail++ % in->n_pend] = i;
+	w->status->in_records[p]++;
+	w->status->in_bytes[p] += length;
+	if (iog_unlikely(w->n_poison) && poisoned(w, &in->pend[i])) {
+		w->status->poisoned++;
+		in->rec.schema = NULL;
+		return;
+	}
+	const struct iog_region *r = &in->at.region[0];
+	const uint8_t *at = r->base + (r->size - (uint64_t)in->at.n_slots * in->at.slot_bytes) + (uint64_t)in->pend[i].slot * in->at.slot_bytes;
+	if (iog_wire_open(&in->rec, at, length, iog_stage_schema(w->st, w->st->in[p].schema), in->at.region, in->at.n_regions, in->block,
+			  w->st->in[p].max_blocks, in->head, in->head_size, 0, NULL) ||
+	    in->rec.id.seq != in->pend[i].seq || in->rec.id.epoch != in->pend[i].epoch) {
+		w->status->in_bad[p]++;
+		in->rec.schema = NULL;
+	}
+}
+
+static const struct iog_record *input_of(const struct iog_worker *w, struct iog_ref r)
+{
+	if (r.node != IOG_FROM_INPUT)
+		return w->node[r.node].ok ? &w->node[r.node].out[r.port].rec : NULL;
+	return w->in[r.port].now != NONE && w->in[r.port].rec.schema ? &w->in[r.port].rec : NULL;
+}
+
+static void count_bytes(struct iog_node_count *c, const struct node *n, bool ok)
+{
+	for (uint32_t i = 0; i < n->d->n_in; i++)
+		for (uint32_t v = 0; n->call.in[i] && v < n->call.in[i]->schema->n_vars; v++)
+			c->bytes_in += iog_record_var_bytes(n->call.in[i], v);
+	for (uint32_t o = 0; ok && o < n->d->n_out; o++)
+		for (uint32_t v = 0; v < n->out[o].rec.schema->n_vars; v++)
+			c->bytes_out += iog_record_var_bytes(&n->out[o].rec, v);
+}
+
+static void node_run(struct iog_worker *w, uint32_t j, bool sample)
+{
+	struct node *n = &w->node[j];
+	const struct iog_record *head = NULL;
+	bool all = true;
+	for (uint32_t i = 0; i < n->d->n_in; i++) {
+		const struct iog_record *x = n->call.in[i] = input_of(w, n->d->in[i]);
+		if (!x)
+			all = false;
+		else if (!head)
+			head = x;
+	}
+	n->ok = false;
+	if (!head || (!all && !(n->op->flags & IOG_ZIP)))
+		return;
+	struct iog_node_count *c = &w->status->node[j];
+	for (uint32_t o = 0; o < n->d->n_out; o++) {
+		struct iog_out *out = &n->out[o];
+		const struct iog_schema *s = out->rec.schema;
+		iog_record_head(&out->rec, head, IOG_MIN(s->n_dims, head->schema->n_dims));
+		memset(out->rec.var, 0, s->n_vars * sizeof out->rec.var[0]);
+		out->used = 0;
+		out->n_blocks = 0;
+	}
+	n->call.conf = n->conf + (head->param_version % IOG_CONF_VERSIONS) * (uint64_t)n->d->conf_bytes;
+	uint64_t t = sample ? cycles() : 0;
+	enum iog_step step = iog_op_run(n->op, &n->call);
+	if (sample) {
+		c->cycles += cycles() - t;
+		c->timed++;
+		count_bytes(c, n, step == IOG_OK);
+	}
+	c->records++;
+	switch (step) {
+	case IOG_OK:
+		n->ok = true;
+		c->out++;
+		break;
+	case IOG_ELIDE:
+		c->elided++;
+		break;
+	case IOG_BAD_INPUT:
+		c->bad++;
+		break;
+	case IOG_FATAL:
+	case IOG_NO_SPACE:
+	case IOG_HOLD:
+		/* NO_SPACE within out_max and HOLD without a window break the contract: the operator cannot be trusted further. */
+		w->status->fail_node = j;
+		w->status->fail_step = step;
+		w->status->fail_seq = head->id.seq;
+		STORE(&w->status->state, IOG_W_FAILED);
+		break;
+	default:
+		c->failed++;
+	}
+}
+
+/* Puts output q's record into its slot; its bytes, or -1 when there is none or it does not fit. */
+static int64_t encode(struct iog_worker *w, uint32_t q, const struct iog_record **rec, struct iog_record *tmp, uint32_t *viewed)
+{
+	struct port_out *out = &w->out[q];
+	const struct iog_record *r = *rec = input_of(w, w->st->out[q].from);
+	if (!r)
+		return -1;
+	if (out->n_statics) {
+		iog_record_head(tmp, r, r->schema->n_dims);
+		tmp->schema = r->schema;
+		memcpy(tmp->var, r->var, r->schema->n_vars * sizeof tmp->var[0]);
+		if (iog_outlet_static(&out->o, tmp))
+			return -1;
+		r = *rec = tmp;
+	}
+	return iog_wire_put(iog_arena_slot(&out->o.arena, out->taken), out->o.arena.slot_bytes, w->st->out[q].head_max,
+			    out->slot_out ? out->slot_out->used : 0, r, out->view, out->n_view, viewed);
+}
+
+/* Sends what output q has for this step; nothing: it is elided there. */
+static void emit(struct iog_worker *w, uint32_t q, struct key k)
+{
+	struct port_out *out = &w->out[q];
+	const struct iog_record *rec;
+	struct iog_record tmp;
+	uint32_t viewed = 0, s = out->taken;
+	int64_t len = encode(w, q, &rec, &tmp, &viewed);
+	if (len < 0) {
+		w->status->out_elided[q]++;
+		if (rec)
+			w->status->out_failed[q]++;
+		iog_outlet_put_back(&out->o, s);
+		iog_outlet_pass(&out->o, k.epoch, k.seq);
+		return;
+	}
+	POINT(w, IOG_AT_ENCODED);
+	if (!iog_outlet_push(&out->o, s, rec, (uint64_t)len))
+		return;
+	POINT(w, IOG_AT_PUSHED);
+	w->status->out_records[q]++;
+	w->status->out_bytes[q] += (uint64_t)len;
+	if (!w->st->safe && !(viewed & ~1u))
+		return;
+	for (uint32_t p = 0; p < w->st->n_in; p++) {
+		bool pins = w->st->safe;
+		for (uint32_t v = 1; v < out->n_view && !pins; v++)
+			pins = (viewed >> v & 1) && out->view_port[v] == p;
+		if (!pins || w->in[p].now == NONE)
+			continue;
+		w->in[p].pend[w->in[p].now].users++;
+		out->pin[s * w->st->n_in + p] = w->in[p].now;
+	}
+}
+
+static bool outputs_ready(const struct iog_worker *w, uint32_t epoch)
+{
+	for (uint32_t q = 0; q < w->st->n_out; q++) {
+		const struct iog_outlet *o = &w->out[q].o;
+		if (!iog_outlet_ready(o))
+			return false;
+		if (iog_unlikely(w->out[q].n_statics && (!o->have_static || o->static_epoch != epoch)) && o->static_live[epoch & 1])
+			return false; /* records of the epoch before the last still use the static area */
+	}
+	return true;
+}
+
+static void process(struct iog_worker *w, struct key k)
+{
+	struct iog_status *st = w->status;
+	atomic_store_explicit(&st->busy_seq, k.seq, memory_order_relaxed);
+	atomic_store_explicit(&st->busy_epoch, k.epoch, memory_order_relaxed);
+	STORE(&st->busy, 1);
+	if (w->any && k.epoch != w->done.epoch && w->st->state_bytes)
+		memset(w->state, 0, w->st->state_bytes);
+	for (uint32_t p = 0; p < w->st->n_in; p++) {
+		const struct iog_inlet *in = &w->in[p].in;
+		if (in->kind == IOG_FRONT_RECORD && in->front.epoch == k.epoch && in->front.seq == k.seq)
+			take(w, p);
+	}
+	POINT(w, IOG_AT_TAKEN);
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		w->out[q].taken = iog_outlet_take(&w->out[q].o);
+	bool sample = w->count % SAMPLE == 0;
+	for (uint32_t j = 0; j < w->st->n_nodes; j++) {
+		const struct iog_stage_node *d = &w->st->node[j];
+		for (uint32_t o = 0; o < d->n_out; o++)
+			if (d->out_slot[o] >= 0) {
+				const struct port_out *out = &w->out[d->out_slot[o]];
+				w->node[j].out[o].space = iog_arena_slot(&out->o.arena, out->taken) + w->st->out[d->out_slot[o]].head_max;
+			}
+		atomic_store_explicit(&st->busy_node, j, memory_order_relaxed);
+		node_run(w, j, sample);
+		if (iog_unlikely(atomic_load_explicit(&st->state, memory_order_relaxed) == IOG_W_FAILED))
+			return;
+	}
+	POINT(w, IOG_AT_RUN);
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		emit(w, q, k);
+	w->done = (struct iog_id){ .epoch = k.epoch, .seq = k.seq };
+	w->any = true;
+	w->count++;
+	for (uint32_t p = 0; p < w->st->n_in; p++)
+		input_done(w, p);
+	STORE(&st->busy, 0);
+}
+
+static void wake_edges(struct iog_worker *w, struct iog_outlet *o, uint32_t sleepers)
+{
+	for (uint32_t k = 0; sleepers; k++, sleepers >>= 1)
+		if (sleepers & 1) {
+			w->env.wake(w->env.ctx, &o->edge[k].e.down->head);
+			w->status->wakes++;
+		}
+}
+
+static void publish(struct iog_worker *w)
+{
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		wake_edges(w, &w->out[q].o, iog_outlet_publish(&w->out[q].o));
+	POINT(w, IOG_AT_PUBLISHED);
+	if (w->st->safe)
+		advance_safe(w, false);
+	for (uint32_t p = 0; p < w->st->n_in; p++)
+		if (iog_inlet_publish(&w->in[p].in)) {
+			w->env.wake(w->env.ctx, &w->in[p].in.e.up->head);
+			w->status->wakes++;
+		}
+	POINT(w, IOG_AT_RETURNED);
+}
+
+/* Tells downstream that nothing below `low` will come any more, when that is news. */
+static bool pass_below(struct iog_worker *w, struct key low)
+{
+	if (low.epoch == UINT32_MAX || !low.seq)
+		return false;
+	struct key done = { w->done.epoch, w->done.seq }, last = { low.epoch, low.seq - 1 };
+	if (w->any && !key_less(done, last))
+		return false;
+	if (w->any && last.epoch != done.epoch && w->st->state_bytes)
+		memset(w->state, 0, w->st->state_bytes);
+	w->done = (struct iog_id){ .epoch = last.epoch, .seq = last.seq };
+	w->any = true;
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		iog_outlet_pass(&w->out[q].o, last.epoch, last.seq);
+	return true;
+}
+
+uint32_t iog_worker_turn(struct iog_worker *w, uint32_t budget)
+{
+	uint32_t other = reap(w), taken = 0;
+	bool idle = false;
+	while (taken < budget && !idle) {
+		struct key best = KEY_END, gate = KEY_END; /* the smallest record there; what may still come on ports without one */
+		for (uint32_t p = 0; p < w->st->n_in; p++) {
+			struct key low;
+			struct key *at = front(w, p, &low) ? &best : &gate;
+			if (key_less(low, *at))
+				*at = low;
+		}
+		if (!key_less(best, gate)) {
+			other += pass_below(w, gate);
+			idle = true;
+		} else if (!outputs_ready(w, best.epoch) && !(reap(w) && outputs_ready(w, best.epoch))) {
+			idle = true; /* a snapshot may be what lets inputs go */
+		} else {
+			process(w, best);
+			if (iog_unlikely(atomic_load_explicit(&w->status->state, memory_order_relaxed) == IOG_W_FAILED))
+				return 1;
+			taken++;
+		}
+	}
+	if (taken || other)
+		publish(w);
+	if (idle && w->st->safe && advance_safe(w, true)) {
+		other++;
+		publish(w);
+	}
+	return taken + other;
+}
+
+static bool all_ended(const struct iog_worker *w)
+{
+	for (uint32_t p = 0; p < w->st->n_in; p++)
+		if (!w->in[p].ended)
+			return false;
+	return true;
+}
+
+static bool all_returned(const struct iog_worker *w)
+{
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		if (iog_outlet_busy(&w->out[q].o))
+			return false;
+	for (uint32_t p = 0; p < w->st->n_in; p++)
+		if (w->in[p].n_free != w->in[p].n_pend)
+			return false;
+	return true;
+}
+
+static void close_outputs(struct iog_worker *w, enum iog_edge_state state)
+{
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		wake_edges(w, &w->out[q].o, iog_outlet_close(&w->out[q].o, state));
+	w->closed = true;
+	POINT(w, IOG_AT_CLOSED);
+}
+
+static void flags(struct iog_worker *w, uint32_t v)
+{
+	/* Sequentially consistent, so that the poll that follows is not done before the flag is on its way out. */
+	for (uint32_t p = 0; p < w->st->n_in; p++)
+		atomic_store(&w->in[p].in.e.up->sleeping, v);
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		for (uint32_t k = 0; k < w->out[q].o.n_edges; k++)
+			if (w->out[q].o.edge[k].used && !w->out[q].o.edge[k].muted)
+				atomic_store(&w->out[q].o.edge[k].e.down->sleeping, v);
+}
+
+static void sleep_until(struct iog_worker *w)
+{
+	struct iog_waitword word[IOG_PORTS + IOG_PORTS * IOG_FANOUT];
+	uint32_t n = 0;
+	for (uint32_t p = 0; p < w->st->n_in; p++)
+		if (w->in[p].in.kind != IOG_FRONT_RECORD && !w->in[p].ended)
+			word[n++] = (struct iog_waitword){ &w->in[p].in.e.down->head, w->in[p].seen_head };
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		for (uint32_t k = 0; k < w->out[q].o.n_edges; k++) {
+			const struct iog_out_edge *e = &w->out[q].o.edge[k];
+			if (e->used && !e->muted && e->outstanding)
+				word[n++] = (struct iog_waitword){ &e->e.up->head, e->reaped };
+		}
+	w->status->sleeps++;
+	w->env.wait(w->env.ctx, word, n, w->env.sleep_ns);
+}
+
+/* Nothing to do: spin a bounded time, then sleep a bounded time. */
+static void rest(struct iog_worker *w, uint64_t *idle_since)
+{
+	uint64_t now = w->env.now_ns(w->env.ctx);
+	if (!*idle_since)
+		*idle_since = now | 1;
+	if (now - *idle_since < w->env.spin_ns) {
+#if defined(__x86_64__)
+		__builtin_ia32_pause();
+#endif
+		return;
+	}
+	flags(w, 1);
+	/* A little longer: a push that missed the flag becomes visible here. */
+	bool again = false;
+	for (int i = 0; i < 64 && !again; i++)
+		again = iog_worker_turn(w, TURN) > 0;
+	if (!again)
+		sleep_until(w);
+	flags(w, 0);
+}
+
+enum iog_worker_state iog_worker_run(struct iog_worker *w)
+{
+	uint64_t idle_since = 0;
+	for (uint32_t turn = 0;; turn++) {
+		atomic_store_explicit(&w->status->turns, turn, memory_order_relaxed);
+		if ((turn % CONTROL_TURNS == 0 || idle_since) && w->env.control && !w->env.control(w->env.ctx)) {
+			STORE(&w->status->state, IOG_W_STOPPED);
+			break;
+		}
+		uint32_t n = iog_worker_turn(w, TURN);
+		if (atomic_load_explicit(&w->status->state, memory_order_relaxed) == IOG_W_FAILED) {
+			close_outputs(w, IOG_EDGE_FAILED);
+			break;
+		}
+		if (n) {
+			idle_since = 0;
+			continue;
+		}
+		if (all_ended(w)) {
+			if (!w->closed)
+				close_outputs(w, IOG_EDGE_CLOSED);
+			if (all_returned(w)) {
+				publish(w);
+				STORE(&w->status->state, IOG_W_DRAINED);
+				break;
+			}
+		}
+		rest(w, &idle_since);
+	}
+	for (uint32_t p = 0; p < w->st->n_in; p++)
+		w->status->in_duplicates[p] = w->in[p].in.duplicates;
+	return (enum iog_worker_state)atomic_load_explicit(&w->status->state, memory_order_relaxed);
+}
+
+void iog_worker_replace_in(struct iog_worker *w, uint32_t port, const struct iog_worker_in *in)
+{
+	w->in[port].next = *in;
+	w->in[port].has_next = true;
+	w->in[port].ended = false;
+}
+
+void iog_worker_replace_out(struct iog_worker *w, uint32_t port, uint32_t edge, const struct iog_edge *e)
+{
+	iog_outlet_replace(&w->out[port].o, edge, e);
+}
