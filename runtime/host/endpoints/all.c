@@ -2,15 +2,21 @@
 /* Every source and every sink, in plain sight. */
 #include "runtime/host/endpoint.h"
 
+extern const struct iog_source iog_source_record;
 extern const struct iog_source iog_source_synthetic;
 extern const struct iog_sink iog_sink_null;
+extern const struct iog_sink iog_sink_record;
+extern const struct iog_sink iog_sink_table;
 
 const struct iog_source *const iog_sources[] = {
+	&iog_source_record,
 	&iog_source_synthetic,
 	NULL,
 };
 
 const struct iog_sink *const iog_sinks[] = {
 	&iog_sink_null,
+	&iog_sink_record,
+	&iog_sink_table,
 	NULL,
 };
