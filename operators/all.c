@@ -1,14 +1,21 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * All operators, in plain sight. The hosted ones need a library that build/config.h says is there, and are not part of the guest image
- * of a sidecore VM. Constant; any thread.
+ * of a sidecore VM (IOG_GUEST). Constant; any thread.
  */
 #include "core/iog_op.h"
 
-extern const struct iog_op iog_op_crop, iog_op_merge;
+extern const struct iog_op iog_op_crop, iog_op_delta, iog_op_undelta, iog_op_merge;
+extern const struct iog_op iog_op_compress, iog_op_decompress;
 
 const struct iog_op *const iog_ops[] = {
 	&iog_op_crop,
+	&iog_op_delta,
+	&iog_op_undelta,
 	&iog_op_merge,
+#if !defined(IOG_GUEST) && defined(IOG_HAVE_ZSTD)
+	&iog_op_compress,
+	&iog_op_decompress,
+#endif
 	NULL,
 };
