@@ -29,7 +29,8 @@ CLANG        ?= clang
 OBJCOPY      ?= objcopy
 BUILD        ?= build
 PREFIX       ?= /usr/local
-OPT          ?= -O2 -g
+# Under a sanitizer the checks matter, not the speed; the results must be the same bits.
+OPT          ?= $(if $(SANITIZE),-O1,-O3) -g
 WERROR       ?= 1
 SANITIZE     ?=
 FUZZ_SECONDS ?= 60
@@ -80,16 +81,16 @@ FUZZ_SRC     := $(wildcard tests/fuzz/fuzz-*.c)
 HEADERS      := $(wildcard core/*.h operators/*.h operators/*/*.h placement/*.h runtime/host/*.h runtime/host/*/*.h \
 	bindings/*/*.h bench/*.h tests/support/*.h)
 TEST_SRC     := $(wildcard core/test-*.c operators/*/test-*.c placement/test-*.c runtime/host/test-*.c \
-	runtime/host/endpoints/test-*.c bindings/*/test-*.c tests/*.c)
+	runtime/host/vm/test-*.c runtime/host/endpoints/test-*.c bindings/*/test-*.c tests/*.c)
 TEST_SH      := $(wildcard tests/*.sh tests/*/run.sh)
-GUEST_SRC    := $(wildcard runtime/host/vm/*.c)
+GUEST_SRC    := $(call not_tests,$(wildcard runtime/host/vm/*.c))
 GUEST_ASM    := $(wildcard runtime/host/vm/*.S)
+GUEST_LD     := $(wildcard runtime/host/vm/*.ld)
 
-# Freestanding: operators (folders) that carry the flag IOG_FREESTANDING, operators/all.c where it has an IOG_GUEST part, and
-# core but for files whose head says "Hosted: why".
-FREE_OP   := $(foreach f,$(shell grep -lwE 'IOG_FREESTANDING|IOG_GUEST' $(OP_SRC) /dev/null), \
-	$(if $(filter operators/all.c,$f),$f,$(filter $(dir $f)%,$(OP_SRC))))
-FREE_OP   := $(sort $(FREE_OP))
+# Freestanding: operators (folders) that carry the flag IOG_FREESTANDING, operators/all.c, which lists only those where IOG_GUEST
+# is defined, and core but for files whose head says "Hosted: why".
+FREE_OP   := $(sort $(filter operators/all.c,$(OP_SRC)) \
+	$(foreach f,$(shell grep -lw IOG_FREESTANDING $(OP_SRC) /dev/null),$(filter $(dir $f)%,$(OP_SRC))))
 FREE_CORE := $(filter-out $(shell grep -lE '^[ /*]*Hosted: ' $(CORE_SRC) /dev/null),$(CORE_SRC))
 
 # ---- flags --------------------------------------------------------------------------------------------------------
@@ -103,16 +104,19 @@ SANITIZER := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-po
 ifneq ($(findstring thread,$(SANITIZE)),)
 SANITIZER += $(if $(is_clang),,-Wno-tsan)
 endif
+# What gcc cannot see through the checks it added itself.
+SANITIZER += $(if $(is_clang),,-Wno-maybe-uninitialized)
 endif
 
 IOG_CFLAGS  := $(LANGUAGE) $(OPT) -pthread -fPIC -fno-semantic-interposition $(WARNINGS) -include $(BUILD)/config.h \
 	$(PART_CFLAGS) $(SANITIZER) $(CPPFLAGS) $(CFLAGS)
 IOG_LDFLAGS := -pthread $(SANITIZER) -Wl,--as-needed $(LDFLAGS)
 IOG_LIBS    := $(PART_LIBS) -lm -ldl -lrt $(LDLIBS)
-# The same code generation decisions that matter for bit-equal results (LANGUAGE), none of the hosted ones.
-GUEST_CFLAGS := $(LANGUAGE) -O2 -g -ffreestanding -nostdlib -static -fno-pic -fno-pie -fno-stack-protector \
+# The same code generation decisions that matter for bit-equal results (LANGUAGE), none of the hosted ones. No config.h: the guest
+# has none of the libraries that lists.
+GUEST_CFLAGS := $(LANGUAGE) -O3 -g -ffreestanding -nostdlib -static -fno-pic -fno-pie -fno-stack-protector \
 	-fcf-protection=none -mno-red-zone -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -DIOG_GUEST=1 \
-	-include $(BUILD)/config.h $(WARNINGS)
+	-DIOG_VERSION='"$(VERSION)"' $(WARNINGS)
 DEPFLAGS     = -MMD -MP -MF $(@:.o=.d)
 
 obj   = $(patsubst %,$(BUILD)/obj/%.o,$(basename $1))
@@ -137,7 +141,9 @@ all: $(LIB_A) $(LIB_SO) $(IOG) $(PC)
 # A stamp changes when what it holds changes: flags, or the list of objects of an archive.
 stamp = $(S)mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$1)' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$1)' >$@
 $(BUILD)/flags: FORCE
-	$(call stamp,$(CC) $(IOG_CFLAGS) $(IOG_LDFLAGS) $(IOG_LIBS))
+	$(call stamp,$(CC) $(IOG_CFLAGS))
+$(BUILD)/link-flags: FORCE
+	$(call stamp,$(IOG_LDFLAGS) $(IOG_LIBS))
 $(BUILD)/guest/flags: FORCE
 	$(call stamp,$(CC) $(GUEST_CFLAGS))
 
@@ -160,13 +166,13 @@ $(eval $(call archive,$(OP_A),$(call obj,$(OP_SRC))))
 $(eval $(call archive,$(CLI_A),$(call obj,$(CLI_SRC))))
 $(eval $(call archive,$(SUP_A),$(call obj,$(SUPPORT_SRC))))
 
-$(LIB_SO): $(LIB_OBJ) $(LIB_A).list build-aux/libiograph.map $(BUILD)/flags
+$(LIB_SO): $(LIB_OBJ) $(LIB_A).list build-aux/libiograph.map $(BUILD)/link-flags
 	@echo "  LD      $@"
 	$(S)$(CC) -shared -Wl,-soname,libiograph.so.$(SOVERSION) -Wl,--version-script=build-aux/libiograph.map \
 		-Wl,-Bsymbolic-functions -o $@ $(filter %.o,$^) $(IOG_LDFLAGS) $(IOG_LIBS)
 	$(S)ln -sf $(@F) $(BUILD)/libiograph.so.$(SOVERSION) && ln -sf $(@F) $(BUILD)/libiograph.so
 
-$(BUILD)/iog: $(call obj,$(CLI_SRC)) $(LIB_A) $(CLI_A).list
+$(BUILD)/iog: $(call obj,$(CLI_SRC)) $(LIB_A) $(CLI_A).list $(BUILD)/link-flags
 	@echo "  LD      $@"
 	$(S)$(CC) -o $@ $(filter %.o,$^) $(LIB_A) $(IOG_LDFLAGS) $(IOG_LIBS)
 
@@ -191,10 +197,10 @@ $(BUILD)/guest/%.o: %.S $(BUILD)/guest/flags
 $(BUILD)/guest/runtime/host/vm/%.o: GUEST_OWN := $(if $(is_clang),-fno-builtin,-fno-tree-loop-distribute-patterns)
 
 GUEST_OBJ := $(call guest,$(GUEST_ASM) $(GUEST_SRC) $(FREE_CORE) $(FREE_OP))
-ifneq ($(and $(GUEST_SRC),$(HAVE_KVM)),)
-$(BUILD)/vm-image.elf: $(GUEST_OBJ) runtime/host/vm/guest.ld
+ifneq ($(and $(GUEST_SRC),$(GUEST_LD),$(HAVE_KVM)),)
+$(BUILD)/vm-image.elf: $(GUEST_OBJ) $(GUEST_LD)
 	@echo "  GUEST   $@"
-	$(S)$(CC) -nostdlib -static $(if $(is_clang),,-no-pie) -Wl,--build-id=none -Wl,--gc-sections -Wl,-T,runtime/host/vm/guest.ld -o $@ $(GUEST_OBJ)
+	$(S)$(CC) -nostdlib -static $(if $(is_clang),,-no-pie) -Wl,--build-id=none -Wl,--gc-sections -Wl,-T,$(GUEST_LD) -o $@ $(GUEST_OBJ)
 $(BUILD)/vm-image.bin: $(BUILD)/vm-image.elf
 	$(S)$(OBJCOPY) -O binary $< $@
 else
@@ -230,7 +236,7 @@ $(call program,$(filter-out core/% operators/%,$(TEST_SRC)) $(HELPER_SRC)): $(SU
 
 link_test = @mkdir -p $(@D); echo "  LD      $@"; \
 	$(CC) -o $@ $(filter %.o,$^) -Wl,--start-group $(TEST_LIBS) -Wl,--end-group $(IOG_LDFLAGS) $(IOG_LIBS) -lcmocka
-$(foreach f,$(TEST_SRC) $(HELPER_SRC),$(eval $(call program,$f): $(call obj,$f); $$(link_test)))
+$(foreach f,$(TEST_SRC) $(HELPER_SRC),$(eval $(call program,$f): $(call obj,$f) $(BUILD)/link-flags; $$(link_test)))
 test-programs: $(call program,$(BUILD_SRC) $(if $(filter-out core/% operators/%,$(RUN_SRC)),$(HELPER_SRC)))
 
 # A part of the tests waits only for what it links, so that one layer can be worked on while another does not build.
