@@ -81,6 +81,7 @@ struct iog_call {
 	uint32_t isa;      /* enum iog_isa: widest vector instructions this worker may use; must not change the result */
 	const struct iog_record *const *held;   /* earlier inputs that were answered with IOG_HOLD, oldest first */
 	struct iog_out *out;
+	uint32_t split;    /* iog_plan.split[0]: the dimension of in[0] that iog_op_run passes to an operator that has only .segment */
 };
 
 enum iog_isa { IOG_ISA_BASE, IOG_ISA_AVX2, IOG_ISA_AVX512 };
