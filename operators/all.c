@@ -7,6 +7,7 @@
 
 extern const struct iog_op iog_op_crop, iog_op_delta, iog_op_undelta, iog_op_merge;
 extern const struct iog_op iog_op_compress, iog_op_decompress;
+extern const struct iog_op iog_op_render, iog_op_jpeg, iog_op_png;
 
 const struct iog_op *const iog_ops[] = {
 	&iog_op_crop,
@@ -16,6 +17,13 @@ const struct iog_op *const iog_ops[] = {
 #if !defined(IOG_GUEST) && defined(IOG_HAVE_ZSTD)
 	&iog_op_compress,
 	&iog_op_decompress,
+#endif
+	&iog_op_render,
+#if !defined(IOG_GUEST) && defined(IOG_HAVE_JPEG)
+	&iog_op_jpeg,
+#endif
+#if !defined(IOG_GUEST) && defined(IOG_HAVE_PNG)
+	&iog_op_png,
 #endif
 	NULL,
 };
