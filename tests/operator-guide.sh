@@ -27,6 +27,7 @@ cc() { $compile -Werror "$@"; }
 build() { cc -c -o "$tree/$1.o" "$tree/operators/$1/$1.c"; }
 needs_nothing() {
 	local bad
+	[ -s "$tree/$1.o" ] || { echo "$1.o was not built"; return 1; }
 	# What a sanitizer adds is not the operator's.
 	bad=$(nm -u "$tree/$1.o" | awk '{ print $NF }' | grep -vE '^(iog_[a-z_]*|mem(cpy|move|set|cmp)|_GLOBAL_OFFSET_TABLE_|__(asan|ubsan|tsan|sanitizer)_.*)$')
 	[ -z "$bad" ] || { echo "needs: $bad"; false; }
