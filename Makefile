@@ -307,7 +307,7 @@ format:
 ## install uninstall: under DESTDIR and PREFIX (/usr/local)
 .PHONY: install uninstall
 D := $(DESTDIR)$(PREFIX)
-PUBLIC_HEADERS := $(filter-out %-private.h %-internal.h,$(wildcard core/*.h placement/*.h runtime/host/*.h bindings/c/*.h bindings/lua/*.h))
+PUBLIC_HEADERS := $(filter-out %-private.h %-internal.h %-parts.h,$(wildcard core/*.h placement/*.h runtime/host/*.h bindings/c/*.h bindings/lua/*.h))
 MAN1     := $(wildcard docs/man/*.1)
 EXAMPLES := $(shell git ls-files examples 2>/dev/null || find examples -type f -not -path '*/out/*' 2>/dev/null)
 install: all
