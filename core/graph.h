@@ -142,8 +142,9 @@ struct iog_cut {
 	struct iog_uedge *edge;
 	uint32_t n_units, n_edges;
 };
-/* Cuts a checked graph. `fuse` false: every operator its own stage. Reports capacity mistakes as diags. 0 or -EINVAL, -ENOMEM. */
-int iog_graph_cut(struct iog_graph *g, bool fuse, struct iog_cut *cut);
+/* Cuts a checked graph. `fuse` false: every operator its own stage. Stages without a wish of their own go to `target`. Reports capacity
+ * mistakes as diags. 0 or -EINVAL, -ENOMEM. */
+int iog_graph_cut(struct iog_graph *g, bool fuse, enum iog_target target, struct iog_cut *cut);
 void iog_cut_free(struct iog_cut *cut);
 /* Bytes all arenas and rings of the cut take: what the graph declares to use. */
 uint64_t iog_cut_bytes(const struct iog_cut *cut);

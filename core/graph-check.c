@@ -1,0 +1,333 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Checking a graph: order and cycles, schema inference through every operator, what endpoints accept, unused nodes, safe paths; and the
+ * planning that repeats when a live parameter changes. Hosted, control path, one thread.
+ */
+#include <errno.h>
+#include <stdlib.h>
+
+#include "graph-parts.h"
+
+#define ERROR_AT(g, n, ...) do { (n)->bad = true; iog_graph_diag(g, (n)->file, (n)->line, false, __VA_ARGS__); } while (0)
+
+static const struct iog_param *params_of(const struct iog_gnode *n)
+{
+	return n->kind == IOG_G_OP ? n->op->params : n->end.params;
+}
+
+/* Kahn's algorithm; what is left over lies on or behind a cycle. */
+static bool sort(struct iog_graph *g)
+{
+	uint32_t n = g->n_nodes, done = 0;
+	free(g->order);
+	g->order = malloc((n + 1) * sizeof *g->order);
+	uint8_t *placed = calloc(n + 1, 1);
+	if (!g->order || !placed) {
+		free(placed);
+		iog_graph_error(g, "out of memory for %u nodes", n);
+		return false;
+	}
+	for (bool moved = true; moved;) {
+		moved = false;
+		for (uint32_t i = 0; i < n; i++) {
+			bool ready = !placed[i];
+			for (uint32_t k = 0; ready && k < g->node[i].n_in; k++)
+				ready = placed[g->node[i].in[k].node];
+			if (!ready)
+				continue;
+			placed[i] = 1;
+			g->order[done++] = (int)i;
+			moved = true;
+		}
+	}
+	if (done < n) {
+		/* Walk backwards from any node left over until one comes twice: that is on the cycle. */
+		int at = 0;
+		while (placed[at])
+			at++;
+		for (uint32_t s = 0; s < n; s++)
+			for (uint32_t k = 0; k < g->node[at].n_in; k++)
+				if (!placed[g->node[at].in[k].node]) {
+					at = g->node[at].in[k].node;
+					break;
+				}
+		char path[300];
+		int len = iog_format(path, sizeof path, "%s", g->node[at].name), start = at;
+		for (uint32_t s = 0; s < n; s++) {
+			for (uint32_t k = 0; k < g->node[at].n_in; k++)
+				if (!placed[g->node[at].in[k].node]) {
+					at = g->node[at].in[k].node;
+					break;
+				}
+			if ((size_t)len < sizeof path)
+				len += iog_format(path + len, sizeof path - (size_t)len, " <- %s", g->node[at].name);
+			if (at == start)
+				break;
+		}
+		ERROR_AT(g, &g->node[start], "the graph goes round in a circle: %s", path);
+	}
+	free(placed);
+	return done == n;
+}
+
+/* conf from defaults and what was given, live parameters at their current values. */
+static int conf_make(struct iog_graph *g, struct iog_gnode *n, struct iog_err *err)
+{
+	memset(n->conf, 0, n->conf_size);
+	if (!params_of(n))
+		return 0;
+	int rc = iog_param_defaults(params_of(n), n->conf, err);
+	for (uint32_t b = 0; !rc && b < n->n_bind; b++) {
+		struct iog_gbind *x = &n->bind[b];
+		for (uint32_t l = 0; x->live[0] && x->value->kind == IOG_V_NUMBER && l < g->n_lives; l++)
+			if (iog_streq(g->live[l].live.name, x->live))
+				x->value->n = g->live[l].live.value;
+		rc = iog_param_set(params_of(n), n->conf, x->name, x->value, err);
+	}
+	return rc;
+}
+
+static void live_table(const struct iog_graph *g, struct iog_live *out, uint32_t *n)
+{
+	*n = IOG_MIN(g->n_lives, 64u);
+	for (uint32_t i = 0; i < *n; i++)
+		out[i] = g->live[i].live;
+}
+
+/* Largest payload of output o: what the operator writes, and what it passes on unchanged. */
+static void bound(struct iog_graph *g, struct iog_gnode *n, uint32_t o)
+{
+	const struct iog_schema *s = &n->out[o];
+	uint64_t sum = IOG_ROUND_UP(n->need.out_max[o], IOG_ALIGN);
+	uint32_t blocks = n->need.out_blocks + 1;
+	for (uint32_t k = 0; k < n->n_in; k++) {
+		const struct iog_gnode *f = &g->node[n->in[k].node];
+		const struct iog_schema *in = &f->out[n->in[k].port];
+		blocks += f->blocks[n->in[k].port];
+		for (uint32_t v = 0; v < s->n_vars; v++) {
+			int i = iog_schema_var(in, s->var[v].name);
+			if (i < 0 || (s->var[v].flags & IOG_VAR_STATIC))
+				continue;
+			bool same = in->var[i].dtype == s->var[v].dtype && in->var[i].rank == s->var[v].rank && in->var[i].n_codecs == s->var[v].n_codecs;
+			uint64_t bytes;
+			if (same && iog_var_opaque(&s->var[v]))
+				sum += IOG_ROUND_UP(f->opaque_max[i], IOG_ALIGN);
+			else if (same && iog_schema_var_max(in, (unsigned)i, &bytes))
+				sum += IOG_ROUND_UP(bytes, IOG_ALIGN);
+		}
+	}
+	for (uint32_t v = 0; o == 0 && v < s->n_vars; v++) {
+		n->opaque_max[v] = 0;
+		if (!iog_var_opaque(&s->var[v]))
+			continue;
+		int i = n->n_in ? iog_schema_var(&g->node[n->in[0].node].out[n->in[0].port], s->var[v].name) : -1;
+		const struct iog_gnode *f = i < 0 ? NULL : &g->node[n->in[0].node];
+		bool same = f && f->out[n->in[0].port].var[i].n_codecs == s->var[v].n_codecs;
+		n->opaque_max[v] = same ? f->opaque_max[i] : n->need.out_max[o];
+	}
+	n->bound[o] = sum;
+	n->blocks[o] = IOG_MIN(blocks, (uint32_t)IOG_BLOCKS_MAX);
+}
+
+static void check_required(struct iog_graph *g, struct iog_gnode *n)
+{
+	for (const struct iog_param *p = params_of(n); p && p->name; p++) {
+		if (!(p->flags & IOG_PF_REQUIRED))
+			continue;
+		bool given = false;
+		for (uint32_t b = 0; b < n->n_bind; b++)
+			given |= iog_streq(n->bind[b].name, p->name);
+		if (!given && !n->bad)
+			ERROR_AT(g, n, "%s needs \"%s\" (%s): %s", n->name, p->name, iog_ptype_name(p->type), p->doc);
+	}
+}
+
+static void check_source(struct iog_graph *g, struct iog_gnode *n)
+{
+	struct iog_err err = { "" };
+	struct iog_schema *s = n->out;
+	memset(s, 0, sizeof *s);
+	if (n->end.describe(n->conf, s, &err) || iog_schema_seal(s, &err)) {
+		ERROR_AT(g, n, "%s: %s", n->name, err.text);
+		return;
+	}
+	for (uint32_t d = 0; d < s->n_dims; d++)
+		if (!s->dim[d].max)
+			ERROR_AT(g, n, "%s: how large dimension \"%s\" can get is not known; give its maximum so that memory can be reserved", n->name,
+				 s->dim[d].name);
+	uint64_t bytes;
+	if (!n->bad && !iog_schema_payload_max(s, false, &bytes))
+		ERROR_AT(g, n, "%s: a record with these maxima does not fit the address space", n->name);
+	if (n->bad)
+		return;
+	n->bound[0] = bytes;
+	n->blocks[0] = s->n_vars + 1;
+}
+
+/* Plans an operator with the graph's current live values. 0 or a message. */
+static int plan(struct iog_graph *g, struct iog_gnode *n, struct iog_err *err)
+{
+	struct iog_live live[64];
+	struct iog_plan p = { .n_in = n->n_in, .n_out = n->n_out, .live = live };
+	live_table(g, live, &p.n_live);
+	memset(n->out, 0, n->n_out * sizeof *n->out);
+	for (uint32_t k = 0; k < n->n_in; k++)
+		p.in[k] = &g->node[n->in[k].node].out[n->in[k].port];
+	for (uint32_t o = 0; o < n->n_out; o++)
+		p.out[o] = &n->out[o];
+	int rc = n->op->plan(n->conf, &p, err);
+	for (uint32_t o = 0; !rc && o < n->n_out; o++)
+		rc = iog_schema_seal(&n->out[o], err);
+	if (rc)
+		return rc;
+	n->need = p.need;
+	n->cost = p.cost;
+	if (p.need.window)
+		return iog_fail(err, -ENOTSUP, "holds a window of %u records, which stages cannot do", p.need.window);
+	for (uint32_t o = 0; o < n->n_out; o++)
+		bound(g, n, o);
+	return 0;
+}
+
+static void check_node(struct iog_graph *g, struct iog_gnode *n)
+{
+	if (n->n_out && !n->out && !(n->out = calloc(n->n_out, sizeof *n->out))) {
+		ERROR_AT(g, n, "%s: out of memory", n->name);
+		return;
+	}
+	uint32_t least = n->kind == IOG_G_SINK ? 1 : n->kind == IOG_G_OP ? n->op->in_min : 0;
+	if (n->n_in < least && !n->bad)
+		ERROR_AT(g, n, "%s has %u of at least %u input%s; write it after what it works on, as in stream:%s(...)", n->name, n->n_in, least,
+			 least == 1 ? "" : "s", n->kind == IOG_G_SINK ? "to" : n->op->name);
+	check_required(g, n);
+	for (uint32_t k = 0; k < n->n_in; k++)
+		if (g->node[n->in[k].node].bad)
+			n->bad = true; /* said there */
+	struct iog_err err = { "" };
+	if (n->bad)
+		return;
+	if (conf_make(g, n, &err)) {
+		ERROR_AT(g, n, "%s: %s", n->name, err.text);
+	} else if (n->kind == IOG_G_SOURCE) {
+		check_source(g, n);
+	} else if (n->kind == IOG_G_OP) {
+		if (plan(g, n, &err))
+			ERROR_AT(g, n, "%s: %s", n->name, err.text);
+	} else if (n->end.accept && n->end.accept(n->conf, &g->node[n->in[0].node].out[n->in[0].port], &err)) {
+		ERROR_AT(g, n, "%s: %s", n->name, err.text);
+	}
+	if (!n->bad && !n->n_users && n->kind != IOG_G_SINK)
+		ERROR_AT(g, n, "nothing uses what %s gives; end it with :to(iog.sink...) or remove it", n->name);
+}
+
+/* A safe sink makes everything above it safe, and what stands there must be able to repeat itself exactly. */
+static void check_safe(struct iog_graph *g)
+{
+	for (uint32_t i = 0; i < g->n_nodes; i++)
+		g->node[i].safe = g->node[i].opt.safe;
+	for (uint32_t i = g->n_nodes; i-- > 0;) {
+		struct iog_gnode *n = &g->node[g->order[i]];
+		for (uint32_t k = 0; n->safe && k < n->n_in; k++)
+			g->node[n->in[k].node].safe = true;
+		if (n->safe && n->kind == IOG_G_OP && !(n->op->flags & IOG_DETERMINISTIC))
+			ERROR_AT(g, n, "%s cannot repeat a record exactly, so no sink below it can have release = \"safe\"", n->name);
+		if (n->opt.safe && n->opt.policy_set && n->opt.policy != IOG_BLOCK)
+			ERROR_AT(g, n, "%s: release = \"safe\" keeps every record, policy = \"%s\" drops some; choose one", n->name,
+				 iog_policy_name(n->opt.policy));
+	}
+}
+
+int iog_graph_check(struct iog_graph *g)
+{
+	if (!g->n_nodes)
+		iog_graph_diag(g, g->file, g->line, false, "the graph is empty; start with iog.source...");
+	if (sort(g)) {
+		for (uint32_t i = 0; i < g->n_nodes; i++)
+			check_node(g, &g->node[g->order[i]]);
+		check_safe(g);
+	}
+	return g->n_errors ? -EINVAL : 0;
+}
+
+/* ---- live parameters ---- */
+
+/* "roi.2.lo" names a number inside a list bound to live parameter "roi": the lower end of its second interval. */
+static void live_into_lists(struct iog_graph *g, const char *name, double value)
+{
+	size_t dot = 0;
+	while (name[dot] && name[dot] != '.')
+		dot++;
+	if (!name[dot] || name[dot + 1] < '1' || name[dot + 1] > '9' || name[dot + 2] != '.')
+		return;
+	uint32_t item = (uint32_t)(name[dot + 1] - '1');
+	bool high = iog_streq(name + dot + 3, "hi");
+	for (uint32_t i = 0; i < g->n_nodes; i++)
+		for (uint32_t b = 0; b < g->node[i].n_bind; b++) {
+			struct iog_gbind *x = &g->node[i].bind[b];
+			if (iog_strlen(x->live) != dot || memcmp(x->live, name, dot) || x->value->kind != IOG_V_LIST || item >= x->value->n_items ||
+			    x->value->item[item].n_items < 2)
+				continue;
+			((struct iog_value *)(uintptr_t)x->value->item[item].item)[high].n = value;
+		}
+}
+
+static int replan(struct iog_graph *g, const uint64_t *ids, struct iog_err *err)
+{
+	uint32_t k = 0;
+	for (uint32_t i = 0; i < g->n_nodes; i++) {
+		struct iog_gnode *n = &g->node[g->order[i]];
+		if (n->kind != IOG_G_OP)
+			continue;
+		struct iog_err e = { "" };
+		struct iog_need old = n->need;
+		if (conf_make(g, n, &e) || plan(g, n, &e))
+			return iog_fail(err, -EINVAL, "%s: %s", n->name, e.text);
+		for (uint32_t o = 0; o < n->n_out; o++, k++)
+			if (ids && (n->out[o].id != ids[k] || n->need.out_max[o] > old.out_max[o]))
+				return iog_fail(err, -EINVAL, "%s: the new value would change what its records look like", n->name);
+		if (n->need.state != old.state || n->need.scratch > old.scratch || n->need.out_blocks > old.out_blocks)
+			return iog_fail(err, -EINVAL, "%s: the new value needs more memory than was reserved", n->name);
+	}
+	return 0;
+}
+
+int iog_graph_live_set(struct iog_graph *g, const char *name, double value, struct iog_err *err)
+{
+	struct iog_glive *l = NULL;
+	const char *names[64];
+	uint32_t n = 0, outs = 0;
+	for (uint32_t i = 0; i < g->n_lives; i++) {
+		if (n < 64)
+			names[n++] = g->live[i].live.name;
+		if (iog_streq(g->live[i].live.name, name))
+			l = &g->live[i];
+	}
+	if (!l) {
+		const char *near = iog_nearest(name, names, n);
+		return iog_fail(err, -EINVAL, "no live parameter \"%s\"%s%s%s", name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+	}
+	if (value != value || (l->bounded && (value < l->min || value > l->max)))
+		return iog_fail(err, -EINVAL, "parameter \"%s\": %g is outside %g..%g", name, value, l->min, l->max);
+	for (uint32_t i = 0; i < g->n_nodes; i++)
+		outs += g->node[i].kind == IOG_G_OP ? g->node[i].n_out : 0;
+	uint64_t *ids = malloc((outs + 1) * sizeof *ids);
+	if (!ids)
+		return iog_fail(err, -ENOMEM, "out of memory");
+	uint32_t k = 0;
+	for (uint32_t i = 0; i < g->n_nodes; i++) {
+		const struct iog_gnode *x = &g->node[g->order[i]];
+		for (uint32_t o = 0; x->kind == IOG_G_OP && o < x->n_out; o++)
+			ids[k++] = x->out[o].id;
+	}
+	double old = l->live.value;
+	l->live.value = value;
+	live_into_lists(g, name, value);
+	int rc = replan(g, ids, err);
+	if (rc) {
+		l->live.value = old;
+		live_into_lists(g, name, old);
+		replan(g, NULL, NULL);
+	}
+	free(ids);
+	return rc;
+}
