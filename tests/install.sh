@@ -1,0 +1,62 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# make install: what is installed works after it was moved elsewhere, by pkg-config, shared and static, and exports nothing but iog_*;
+# make uninstall leaves no file.
+# slow: what is installed does not depend on a sanitizer
+dest=$TMPDIR/dest
+n=0
+point() { # description command...
+	local what=$1
+	shift
+	n=$((n + 1))
+	if "$@" >"$TMPDIR/log" 2>&1; then echo "ok $n - $what"; else sed 's/^/# /' "$TMPDIR/log"; echo "not ok $n - $what"; fi
+}
+read -r cc _ <"$IOG_BUILD/flags"
+# -o all: install what was built, with whatever flags that was.
+in_dest() { make --no-print-directory BUILD="$IOG_BUILD" DESTDIR="$dest" PREFIX=/opt/iog -o all "$1"; }
+moved() { mv "$dest/opt/iog" "$TMPDIR/moved" && PC=$TMPDIR/moved/lib/pkgconfig; }
+pc() { PKG_CONFIG_PATH=$PC pkg-config "$@" iograph; }
+
+cat >"$TMPDIR/program.c" <<'E2'
+#include <stdio.h>
+#include <core/iog_op.h>
+int main(void)
+{
+	struct iog_schema s;
+	struct iog_err err = { "" };
+	if (iog_schema_parse(&s, "T: f32[x=4] K", &err))
+		return 1;
+	for (unsigned i = 0; iog_ops[i]; i++)
+		puts(iog_ops[i]->name);
+	return s.n_vars != 1;
+}
+E2
+# The flags of pkg-config are words.
+shared() {
+	# shellcheck disable=SC2046
+	"$cc" -o "$TMPDIR/shared" "$TMPDIR/program.c" $(pc --cflags --libs) && LD_LIBRARY_PATH=$TMPDIR/moved/lib "$TMPDIR/shared" >"$TMPDIR/ops" &&
+		grep -qx crop "$TMPDIR/ops" && readelf -d "$TMPDIR/shared" | grep -q 'NEEDED.*libiograph\.so\.0'
+}
+static() {
+	rm -f "$TMPDIR/moved/lib/"libiograph.so*
+	# shellcheck disable=SC2046
+	"$cc" -o "$TMPDIR/static" "$TMPDIR/program.c" $(pc --static --cflags --libs) && "$TMPDIR/static" | cmp - "$TMPDIR/ops"
+}
+exports() {
+	local others
+	others=$(nm -D --defined-only "$TMPDIR/moved/lib/libiograph.so" | awk '$3 !~ /^(iog_|luaopen_iog)/ { print $3 }')
+	[ -z "$others" ] || { echo "$others"; false; }
+}
+elsewhere() { ! grep -rIl -e "$dest" -e "$IOG_BUILD" "$TMPDIR/moved/lib/pkgconfig" "$TMPDIR/moved/include"; }
+version() { [ "$(pc --modversion)" = "$("$TMPDIR/moved/bin/iog" version | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1)" ]; }
+nothing_left() { in_dest install && in_dest uninstall && [ -z "$(find "$dest" ! -type d)" ]; }
+
+point "installs" in_dest install
+point "can be moved" moved
+point "nothing names where it was built or installed" elsewhere
+point "exports iog_* only" exports
+point "a program finds the shared library by pkg-config" shared
+point "a program links the static library" static
+if [ -x "$IOG" ]; then point "iog and pkg-config agree about the version" version; fi
+point "uninstall leaves nothing" nothing_left
+echo "1..$n"
