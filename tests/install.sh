@@ -47,7 +47,7 @@ exports() {
 	others=$(nm -D --defined-only "$TMPDIR/moved/lib/libiograph.so" | awk '$3 !~ /^(iog_|luaopen_iog)/ { print $3 }')
 	[ -z "$others" ] || { echo "$others"; false; }
 }
-elsewhere() { ! grep -rIl -e "$dest" -e "$IOG_BUILD" "$TMPDIR/moved/lib/pkgconfig" "$TMPDIR/moved/include"; }
+elsewhere() { ! grep -rIl -e /opt/iog -e "$dest" -e "$IOG_BUILD" "$TMPDIR/moved/lib/pkgconfig" "$TMPDIR/moved/include"; }
 version() { [ "$(pc --modversion)" = "$("$TMPDIR/moved/bin/iog" version | grep -oE '[0-9]+\.[0-9]+\.[0-9]+' | head -n 1)" ]; }
 nothing_left() { in_dest install && in_dest uninstall && [ -z "$(find "$dest" ! -type d)" ]; }
 
