@@ -280,6 +280,14 @@ size_t iog_schema_text(const struct iog_schema *s, bool extents, char *dst, size
 
 /* ---- checking ---- */
 
+/* Equal schemas shall be equal bytes. */
+static void clean(char text[IOG_NAME])
+{
+	size_t n = iog_strlen(text);
+
+	memset(text + n, 0, IOG_NAME - n);
+}
+
 static int seal_var(struct iog_schema *s, struct iog_vardef *v, struct iog_err *err)
 {
 	bool opaque = false, delta = false;
@@ -320,6 +328,8 @@ static int seal_var(struct iog_schema *s, struct iog_vardef *v, struct iog_err *
 	for (unsigned k = v->n_codecs; k < IOG_CODECS; k++)
 		v->codec[k] = 0;
 	memset(v->pad, 0, sizeof v->pad);
+	clean(v->name);
+	clean(v->unit);
 	return 0;
 }
 
@@ -353,6 +363,8 @@ int iog_schema_seal(struct iog_schema *s, struct iog_err *err)
 			return iog_fail(err, -EINVAL, "schema: dimension \"%s\" has no possible extent (%lld%s)", d->name, (long long)d->max,
 					d->fixed ? ", exact" : "");
 		d->pad = 0;
+		clean(d->name);
+		clean(d->labels);
 	}
 	for (uint32_t i = 0; i < s->n_vars; i++) {
 		if (!name_ok(s->var[i].name, true))
