@@ -51,7 +51,7 @@ static const struct iog_param params[] = {
 		.doc = "1 fits the box into the picture, 2 shows its middle twice as large."),
 	IOG_PARAM(struct conf, width, IOG_P_INT, .def = "1920", .min = 16, .max = 8192, .unit = "pixel", .doc = "Width of the picture."),
 	IOG_PARAM(struct conf, height, IOG_P_INT, .def = "1080", .min = 16, .max = 8192, .unit = "pixel", .doc = "Height of the picture."),
-	IOG_PARAM(struct conf, fade, IOG_P_NUMBER, .flags = IOG_PF_LIVE, .def = "0.5", .min = 0, .max = 1,
+	IOG_PARAM(struct conf, fade, IOG_P_NUMBER, .flags = IOG_PF_LIVE, .def = "0.4", .min = 0, .max = 1,
 		.doc = "How far the far end of the box fades into the background, so that depth shows."),
 	IOG_PARAM(struct conf, box, IOG_P_BOOL, .flags = IOG_PF_LIVE, .def = "true", .doc = "Draw the edges of the box."),
 	IOG_PARAM(struct conf, smooth, IOG_P_BOOL, .flags = IOG_PF_LIVE, .def = "true", .doc = "Smooth edges: four samples for a pixel."),
@@ -579,36 +579,47 @@ static void edges_of(const struct frame *f, struct edge *edge)
 }
 
 /*
- * Draws a line into the tile, in depth: along its longer axis one span of samples across for each sample. `half` is half its thickness.
+ * Draws a line into the tile, in depth: along its longer axis one span of samples across for each sample. `half` is half its thickness. True when it
+ * touches the tile.
  */
-static void edge_draw(const struct frame *f, struct iog_tile *t, const struct edge *e, float half)
+static bool edge_draw(const struct frame *f, struct iog_tile *t, const struct edge *e, float half)
 {
 	const float dx = e->b[0] - e->a[0], dy = e->b[1] - e->a[1];
 	const bool steep = (dy < 0 ? -dy : dy) > (dx < 0 ? -dx : dx);
 	const int u = steep, v = !steep;
 	const float du = e->b[u] - e->a[u], dv = e->b[v] - e->a[v], dz = e->b[2] - e->a[2];
 	if ((du < 0 ? -du : du) < 0.5f)
-		return; /* seen end on */
+		return false; /* seen end on */
 	const float slope = dv / du, across = half * (float)root((double)(1 + slope * slope));
 	const int32_t u_at = steep ? t->y : t->x, v_at = steep ? t->x : t->y;
 	const int32_t u_size = steep ? IOG_TILE_H : IOG_TILE_W, v_size = steep ? IOG_TILE_W : IOG_TILE_H;
 	const float lo = IOG_MIN(e->a[u], e->b[u]) - half - (float)u_at, hi = IOG_MAX(e->a[u], e->b[u]) + half - (float)u_at;
-	const int32_t i0 = lo < 0 ? 0 : lo > (float)u_size ? u_size : (int32_t)(lo + 0.5f);
-	const int32_t i1 = hi < 0 ? 0 : hi > (float)u_size ? u_size : (int32_t)(hi + 0.5f);
+	int32_t i0 = lo < 0 ? 0 : lo > (float)u_size ? u_size : (int32_t)(lo + 0.5f);
+	int32_t i1 = hi < 0 ? 0 : hi > (float)u_size ? u_size : (int32_t)(hi + 0.5f);
+	/* Where it crosses the tile, and two samples more for what rounding may do. */
+	if ((slope < 0 ? -slope : slope) > 1e-4f) {
+		const float c0 = ((float)v_at - across - e->a[v]) / slope, c1 = ((float)(v_at + v_size) + across - e->a[v]) / slope;
+		const float from = e->a[u] - (float)u_at + IOG_MIN(c0, c1) - 2, to = e->a[u] - (float)u_at + IOG_MAX(c0, c1) + 2;
+		i0 = from > (float)i1 ? i1 : from > (float)i0 ? (int32_t)from : i0;
+		i1 = to < (float)i0 ? i0 : to < (float)i1 ? (int32_t)to : i1;
+	}
+	bool any = false;
 	for (int32_t i = i0; i < i1; i++) {
 		float s = ((float)(u_at + i) + 0.5f - e->a[u]) / du;
 		s = s < 0 ? 0 : s > 1 ? 1 : s;
-		const float m = e->a[v] + s * dv - (float)v_at;
-		if (m + across < 0 || m - across > (float)v_size)
+		const float m = e->a[v] + s * dv;
+		if (!(m > -1e6f && m < 1e6f))
 			continue;
-		const int32_t j0 = IOG_MAX((int32_t)(m - across + 1024.5f) - 1024, 0), j1 = IOG_MIN((int32_t)(m + across + 1024.5f) - 1024, v_size);
+		const int32_t j0 = IOG_MAX(floor_of(m - across + 0.5f) - v_at, 0), j1 = IOG_MIN(floor_of(m + across + 0.5f) - v_at, v_size);
 		const uint16_t z = depth_of(f, e->a[2] + s * dz, 2.5f);
 		for (int32_t j = j0; j < j1; j++) {
 			const size_t at = (size_t)(steep ? i : j) * IOG_TILE_STRIDE + (size_t)(IOG_TILE_PAD + (steep ? j : i));
+			any = true;
 			if (z > t->z[at])
 				t->z[at] = z, t->ink[at] = COLOR_EDGE * IOG_LIGHT;
 		}
 	}
+	return any;
 }
 
 /* Colour and light to RGB: light scales the colour, and the strongest light adds white. */
@@ -654,7 +665,8 @@ static void draw(struct frame *f, const struct iog_ball *sorted, uint8_t *image)
 	uint32_t *list = (uint32_t *)(void *)(f->scratch + f->at.work), *inks = (uint32_t *)(void *)(f->scratch + f->at.inks);
 	const struct iog_resolve how = { .rgb = inks, .fade = (uint32_t)(c->fade * 256), .smooth = c->smooth };
 	const uint64_t room = (uint64_t)c->max_n * 4;
-	const float half = (float)s * IOG_MAX(1.0f, (float)c->height / 900.0f) / 2;
+	const float half = (float)s * IOG_MAX(1.0f, (float)c->height / 600.0f) / 2;
+	bool clean = false;
 	t.ink = t.z + IOG_TILE_SAMPLES;
 	classes_make(f, &t);
 	inks_make(c, inks);
@@ -691,10 +703,12 @@ static void draw(struct frame *f, const struct iog_ball *sorted, uint8_t *image)
 		for (uint32_t k = first; k < last; from = start[k++]) {
 			t.x = (int32_t)(k % f->at.tiles_x * IOG_TILE_W);
 			t.y = (int32_t)(k / f->at.tiles_x * IOG_TILE_H);
-			iog_tile_clear(&t);
+			if (!clean)
+				iog_tile_clear(&t);
+			clean = start[k] == from;
 			iog_tile_balls(&t, sorted, list + (from - base), start[k] - from, f->isa);
 			for (int i = 0; i < EDGES && f->box && c->box; i++)
-				edge_draw(f, &t, edge + i, half);
+				clean &= !edge_draw(f, &t, edge + i, half);
 			const uint32_t px = (uint32_t)t.x / s, py = (uint32_t)t.y / s;
 			iog_tile_resolve(&t, &how, image + ((uint64_t)py * (uint64_t)c->width + px) * 3, (size_t)c->width * 3,
 				IOG_MIN(IOG_TILE_W / s, (uint32_t)c->width - px), IOG_MIN(IOG_TILE_H / s, (uint32_t)c->height - py), f->isa);

@@ -14,8 +14,8 @@
 #define LIGHT_X (-0.36f)
 #define LIGHT_Y (-0.48f)
 #define LIGHT_Z 0.80f
-#define AMBIENT 0.38f
-#define RIM 0.30f
+#define AMBIENT 0.46f
+#define RIM 0.36f
 enum { CELLS_EVERY = 16 };
 
 /* ---- 128 bits: what every x86-64-v2 has ---- */
