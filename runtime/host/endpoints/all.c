@@ -2,6 +2,7 @@
 /* Every source and every sink, in plain sight. */
 #include "runtime/host/endpoint.h"
 
+extern const struct iog_source iog_source_imd;
 extern const struct iog_source iog_source_record;
 extern const struct iog_source iog_source_synthetic;
 extern const struct iog_sink iog_sink_null;
@@ -9,6 +10,7 @@ extern const struct iog_sink iog_sink_record;
 extern const struct iog_sink iog_sink_table;
 
 const struct iog_source *const iog_sources[] = {
+	&iog_source_imd,
 	&iog_source_record,
 	&iog_source_synthetic,
 	NULL,
