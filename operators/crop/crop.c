@@ -128,15 +128,18 @@ static bool crop_var(struct iog_out *o, const struct iog_record *r, unsigned i, 
 	if (!out)
 		return false;
 	for (uint32_t k = 0; k < in->n_blocks; k++) {
-		struct iog_block b = in->block[k], t;
+		struct iog_block *b = &out[kept];
 		bool any = true;
+		*b = in->block[k];
 		for (unsigned d = 0; d < def->rank; d++)
-			if (cropped >> def->dim[d] & 1) {
-				any &= iog_block_crop(&t, &b, def->rank, d, lo[def->dim[d]], hi[def->dim[d]]);
-				b = t;
-			}
-		if (any || (kept == 0 && k + 1 == in->n_blocks))
-			out[kept++] = b;
+			if (cropped >> def->dim[d] & 1)
+				any &= iog_block_crop(b, b, def->rank, d, lo[def->dim[d]], hi[def->dim[d]]);
+		if (!any && (kept || k + 1 < in->n_blocks))
+			continue;
+		/* Nothing lies in an empty block: it looks the same however the input lay. */
+		if (!any)
+			iog_block_set_dense(b, def->rank, iog_dtype_size(def->dtype));
+		kept++;
 	}
 	o->rec.var[i].n_blocks = kept;
 	o->n_blocks -= in->n_blocks - kept;
