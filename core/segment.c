@@ -208,10 +208,16 @@ int iog_join_add(struct iog_join *j, const struct iog_record *piece)
 			return -ENOSPC;
 	}
 	for (uint32_t d = 0; d < s->n_dims; d++) {
-		if (d == j->dim ? j->have == 0 : !fixed_by_pieces(j, d))
+		if (d == j->dim) {
+			/* Of the first piece, also when it is empty: origins computed from later ones are rounded differently. Until finish,
+			 * an extent of 1 says that there was one. */
+			if (!j->rec.axis[d].extent)
+				j->rec.axis[d] = piece->axis[d], j->rec.axis[d].extent = 1;
+		} else if (!fixed_by_pieces(j, d)) {
 			j->rec.axis[d] = piece->axis[d];
-		else if (d != j->dim && j->rec.axis[d].extent != piece->axis[d].extent)
+		} else if (j->rec.axis[d].extent != piece->axis[d].extent) {
 			return -EINVAL;
+		}
 	}
 	memcpy(&j->rec.id, &piece->id, offsetof(struct iog_record, axis) - offsetof(struct iog_record, id));
 	for (unsigned i = 0; i < s->n_vars; i++) {
