@@ -183,7 +183,7 @@ void op_record_make(struct op_record *r, const struct iog_schema *s, unsigned po
 		int64_t n = counts[(i + 3 * port) % RECORDS];
 		if (s->dim[d].fixed || (s->dim[d].max && n > s->dim[d].max))
 			n = s->dim[d].max;
-		r->rec.axis[d] = (struct iog_axis){ .extent = n, .origin = 1 + d, .spacing = 0.25 };
+		r->rec.axis[d] = (struct iog_axis){ .extent = n, .origin = 0.1 * (1 + d), .spacing = 0.3 };
 	}
 	r->block = op_alloc(s->n_vars * sizeof r->block[0]);
 	for (unsigned v = 0; v < s->n_vars; v++) {
