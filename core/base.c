@@ -88,17 +88,20 @@ uint64_t iog_hash(const void *data, size_t n, uint64_t seed)
 	uint64_t h = mix(seed ^ K0, (uint64_t)n ^ K1) ^ seed, a, b;
 	size_t left = n;
 
-	if (left > 64) { /* four independent chains hide the latency of the multiplication */
+	if (left > 64) {
+		/* Four independent chains hide the latency of the multiplication; the last round overlaps the one before. */
 		uint64_t h1 = h ^ K1, h2 = h ^ K2, h3 = h ^ K3;
 
-		do {
+		for (;; p += 64, left -= 64) {
+			if (left < 64)
+				p -= 64 - left, left = 64;
 			h = mix(load64(p) ^ K1, load64(p + 8) ^ h);
 			h1 = mix(load64(p + 16) ^ K2, load64(p + 24) ^ h1);
 			h2 = mix(load64(p + 32) ^ K3, load64(p + 40) ^ h2);
 			h3 = mix(load64(p + 48) ^ K4, load64(p + 56) ^ h3);
-			p += 64, left -= 64;
-		} while (left > 64);
-		h = mix(h ^ h1 ^ K0, (h2 << 29 | h2 >> 35) ^ h3);
+			if (left == 64)
+				return mix(K3 ^ (uint64_t)n, mix(h ^ K0, h1 ^ K4) + mix(h2 ^ K1, h3 ^ K2));
+		}
 	}
 	while (left > 16) {
 		h = mix(load64(p) ^ K2, load64(p + 8) ^ h);
