@@ -347,6 +347,15 @@ static void test_depth(void **state)
 	c = pixel(behind, 200, 100 + 3 * 200 * 92 / 100 / 12, 100); /* mirrored */
 	assert_true(c[0] > 150 && c[1] > 100 && c[2] < 90);
 	free(front), free(behind);
+
+	/* Far outside the box, towards the viewer and away from him, depth still counts. */
+	for (int side = -1; side <= 1; side += 2) {
+		const float far[] = { 5, 5, (float)(5 + 30 * side), 5, 5, (float)(8 + 30 * side) };
+		uint8_t *image = picture(layout_f32, 2, set, 10, far, v, t, 2, widest());
+		c = pixel(image, 200, 100, 100);
+		assert_true(c[0] > 150 && c[2] < c[0] / 2);
+		free(image);
+	}
 }
 
 static int differing(const uint8_t *a, const uint8_t *b, size_t pixels)
