@@ -9,13 +9,6 @@
 #define LOAD(p) atomic_load_explicit(p, memory_order_acquire)
 #define PEEK(p) atomic_load_explicit(p, memory_order_relaxed)
 
-void iog_edge_format(const struct iog_edge *e)
-{
-	e->down->capacity = e->up->capacity = e->capacity;
-	e->up->magic = IOG_EDGE_MAGIC;
-	e->down->magic = IOG_EDGE_MAGIC;
-}
-
 /* ---- outlet ---- */
 
 uint64_t iog_outlet_memory(uint32_t n_slots)

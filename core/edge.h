@@ -44,7 +44,6 @@ struct iog_desc {
 _Static_assert(sizeof(struct iog_desc) == 64, "a descriptor is one cache line");
 
 struct iog_down {
-	uint32_t magic, capacity;
 	/* Records pushed, modulo 2^32; the futex word of a sleeping consumer. */
 	_Alignas(IOG_LINE) _Atomic uint32_t head;
 	/* Of `passed`. Written after passed was reset, read before passed: an old epoch with a new passed claims only what is true, because
@@ -58,7 +57,6 @@ struct iog_down {
 	_Alignas(IOG_LINE) struct iog_desc ring[];
 };
 struct iog_up {
-	uint32_t magic, capacity;
 	/* Releases pushed; the futex word of a producer without credit. */
 	_Alignas(IOG_LINE) _Atomic uint32_t head;
 	/* The consumer sleeps; on a line of its own, so that looking at it costs the producer nothing while nobody sleeps. */
@@ -70,12 +68,11 @@ struct iog_mailbox {
 	_Alignas(IOG_LINE) _Atomic uint64_t word;
 };
 
-#define IOG_EDGE_MAGIC 0x45474f49u /* "IOGE" */
-/* Bytes of each part for a capacity, a power of two <= IOG_CREDIT_MAX. */
+/* Bytes of each part, zeroed when the edge is made, for a capacity that is a power of two <= IOG_CREDIT_MAX. */
 static inline uint64_t iog_down_bytes(uint32_t capacity) { return sizeof(struct iog_down) + (uint64_t)capacity * sizeof(struct iog_desc); }
 static inline uint64_t iog_up_bytes(uint32_t capacity) { return sizeof(struct iog_up) + (uint64_t)capacity * sizeof(uint64_t); }
 
-/* The mapped parts of one edge. Kept by inlets and outlets as long as they are attached. */
+/* The mapped parts of one edge: what set-up said, never what a peer wrote. Kept by inlets and outlets as long as they are attached. */
 struct iog_edge {
 	struct iog_down *down;
 	struct iog_up *up;
@@ -84,9 +81,6 @@ struct iog_edge {
 	uint8_t policy;          /* enum iog_policy */
 	uint8_t pad[3];
 };
-/* Formats zeroed memory (both parts; done once, by whoever set the edge up, before either side attaches). */
-void iog_edge_format(const struct iog_edge *e);
-
 /* An arena as one side has it mapped. The first slot starts at static_bytes; two areas of static_bytes/2 take turns by epoch. */
 struct iog_arena {
 	uint8_t *base;

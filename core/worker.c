@@ -638,3 +638,12 @@ void iog_worker_replace_out(struct iog_worker *w, uint32_t port, uint32_t edge, 
 {
 	iog_outlet_replace(&w->out[port].o, edge, e);
 }
+
+void iog_worker_cut_out(struct iog_worker *w, uint32_t port, uint32_t edge)
+{
+	struct port_out *out = &w->out[port];
+	iog_outlet_cut(&out->o, edge);
+	for (uint32_t s = 0; s < out->o.arena.n_slots; s++)
+		if (!out->o.slot[s].edges)
+			unpin(w, out, s);
+}

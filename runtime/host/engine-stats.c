@@ -1,0 +1,105 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What the engine tells of its units while they run and after, and the change of live parameters. The controlling thread. */
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine-parts.h"
+#include "wait.h"
+
+int iog_engine_param(struct iog_engine *e, const char *name, double value, struct iog_err *err)
+{
+	int rc = iog_graph_live_set(e->g, name, value, err);
+	if (rc)
+		return rc;
+	/* The new configuration is in place in every stage before the first record is stamped with its version. The slot it takes was that of
+	 * IOG_CONF_VERSIONS changes ago, whose records have long left. */
+	uint32_t v = atomic_load_explicit(&e->param_version, memory_order_relaxed) + 1;
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		if (e->rt[i].u->kind == IOG_G_OP && e->rt[i].image.map)
+			iog_stage_conf(e->g, e->rt[i].u, e->rt[i].image.map, v);
+	atomic_store_explicit(&e->param_version, v, memory_order_release);
+	return 0;
+}
+
+static double tsc_hz(void)
+{
+	static double hz;
+	if (hz > 0)
+		return hz;
+	uint64_t t0 = iog_now_ns(), c0 = __builtin_ia32_rdtsc();
+	while (iog_now_ns() - t0 < 5000000)
+		__builtin_ia32_pause();
+	hz = (double)(__builtin_ia32_rdtsc() - c0) / ((double)(iog_now_ns() - t0) * 1e-9);
+	return hz;
+}
+
+static void stage_stats(const struct iog_rt *rt, struct iog_unit_stats *s)
+{
+	const struct iog_status *parts[2] = { &rt->total, rt->status.map };
+	for (int k = 0; k < 2; k++) {
+		const struct iog_status *x = parts[k];
+		for (uint32_t p = 0; p < IOG_PORTS; p++) {
+			s->in_records += x->in_records[p], s->in_bytes += x->in_bytes[p];
+			s->bad += x->in_bad[p] + x->in_forged[p], s->duplicates += x->in_duplicates[p];
+			s->out_records += x->out_records[p], s->out_bytes += x->out_bytes[p], s->elided += x->out_elided[p], s->failed += x->out_failed[p];
+		}
+		s->poisoned += x->poisoned;
+		s->sleeps += x->sleeps;
+	}
+	s->restarts = rt->restarts;
+}
+
+uint32_t iog_engine_unit_stats(const struct iog_engine *e, struct iog_unit_stats *s, uint32_t max)
+{
+	for (uint32_t i = 0; i < e->cut->n_units && i < max; i++) {
+		const struct iog_rt *rt = &e->rt[i];
+		s[i] = (struct iog_unit_stats){ .name = rt->u->name, .target = iog_target_name(rt->target), .note = rt->note };
+		s[i].cpu_s = (double)atomic_load(&rt->cpu_ns) * 1e-9;
+		if (rt->u->kind == IOG_G_OP) {
+			stage_stats(rt, &s[i]);
+			continue;
+		}
+		uint64_t n = atomic_load(&rt->records), bytes = atomic_load(&rt->bytes);
+		if (rt->u->kind == IOG_G_SOURCE)
+			s[i].out_records = n, s[i].out_bytes = bytes;
+		else
+			s[i].in_records = n, s[i].in_bytes = bytes;
+		s[i].bad = atomic_load(&rt->bad), s[i].failed = atomic_load(&rt->failed), s[i].duplicates = atomic_load(&rt->duplicates);
+		s[i].dropped = atomic_load(&rt->dropped), s[i].sleeps = atomic_load(&rt->sleeps);
+	}
+	return e->cut->n_units;
+}
+
+uint32_t iog_engine_node_stats(const struct iog_engine *e, struct iog_node_stats *s, uint32_t max)
+{
+	uint32_t n = 0;
+	double hz = tsc_hz();
+	for (uint32_t i = 0; i < e->cut->n_units; i++) {
+		const struct iog_rt *rt = &e->rt[i];
+		const struct iog_status *now = rt->status.map;
+		for (uint32_t j = 0; rt->u->kind == IOG_G_OP && j < rt->u->n_nodes; j++) {
+			if (n == max)
+				return n;
+			struct iog_node_count c = rt->total.node[j];
+			const struct iog_node_count *x = &now->node[j];
+			c.records += x->records, c.out += x->out, c.elided += x->elided, c.bad += x->bad, c.failed += x->failed;
+			c.bytes_in += x->bytes_in, c.bytes_out += x->bytes_out, c.cycles += x->cycles, c.timed += x->timed;
+			double scale = c.timed ? (double)c.records / (double)c.timed : 0;
+			s[n++] = (struct iog_node_stats){ .name = rt->args.stage->node[j].name, .op = rt->args.stage->node[j].op, .records = c.records,
+							  .out = c.out, .elided = c.elided, .bad = c.bad, .failed = c.failed,
+							  .bytes_in = (double)c.bytes_in * scale, .bytes_out = (double)c.bytes_out * scale,
+							  .seconds = (double)c.cycles * scale / hz };
+		}
+	}
+	return n;
+}
+
+uint64_t iog_engine_delivered(const struct iog_engine *e)
+{
+	uint64_t n = 0;
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		if (e->rt[i].u->kind == IOG_G_SINK)
+			n += atomic_load_explicit(&e->rt[i].records, memory_order_relaxed);
+	return n;
+}

@@ -1,0 +1,583 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The engine: memory of a cut graph, start, supervision, end. One controlling thread calls all of it; units run on threads, in processes or
+ * in VMs of their own and are reached through shared memory and posted commands.
+ */
+#include "engine.h"
+
+#include <errno.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include "engine-parts.h"
+#include "wait.h"
+
+enum { RESTARTS_DEFAULT = 5, STUCK_S = 10 };
+
+uint32_t iog_host_isa(void)
+{
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+	    __builtin_cpu_supports("avx512vl"))
+		return IOG_ISA_AVX512;
+	return __builtin_cpu_supports("avx2") ? IOG_ISA_AVX2 : IOG_ISA_BASE;
+}
+
+void iog_engine_fail(struct iog_engine *e, int rc, const char *who, const char *text)
+{
+	/* The first one to come wins; the message belongs to it. */
+	int none = 0;
+	if (__atomic_compare_exchange_n(&e->rc, &none, rc, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
+		iog_fail(&e->err, rc, "%s: %s", who, text);
+}
+
+static struct iog_gnode *node_at(const struct iog_engine *e, int i)
+{
+	struct iog_gnode *n;
+	iog_graph_nodes(e->g, &n);
+	return &n[i];
+}
+
+/* ---- memory ---- */
+
+static bool elsewhere(const struct iog_rt *rt) { return rt->launch && rt->launch->writes_elsewhere; }
+
+/* A region that `writer` writes, seen from here. */
+static int region_for(struct iog_region_map *r, const struct iog_rt *writer, const char *name, uint64_t bytes, struct iog_err *err)
+{
+	return elsewhere(writer) ? iog_region_create_for(r, name, bytes, 0, err) : iog_region_create(r, name, bytes, 0, err);
+}
+
+static void edge_close(struct iog_edge_mem *m)
+{
+	if (m->box_map)
+		munmap(m->box_map, m->box.bytes);
+	iog_region_close(&m->down);
+	iog_region_close(&m->up);
+	iog_region_close(&m->box);
+	*m = (struct iog_edge_mem){ .down = IOG_REGION_NONE, .up = IOG_REGION_NONE, .box = IOG_REGION_NONE };
+}
+
+static int edge_make(struct iog_engine *e, uint32_t k, struct iog_err *err)
+{
+	const struct iog_uedge *u = &e->cut->edge[k];
+	struct iog_edge_mem *m = &e->edge[k];
+	uint32_t out_index = m->out_index;
+	*m = (struct iog_edge_mem){ .down = IOG_REGION_NONE, .up = IOG_REGION_NONE, .box = IOG_REGION_NONE, .out_index = out_index };
+	int rc = region_for(&m->down, &e->rt[u->from], "iog-down", iog_down_bytes(u->capacity), err);
+	if (!rc)
+		rc = region_for(&m->up, &e->rt[u->to], "iog-up", iog_up_bytes(u->capacity), err);
+	if (!rc && u->policy == IOG_LATEST) {
+		/* The one page both sides write. */
+		rc = iog_region_create_for(&m->box, "iog-mailbox", sizeof(struct iog_mailbox), 0, err);
+		if (!rc) {
+			m->box_map = mmap(NULL, m->box.bytes, PROT_READ | PROT_WRITE, MAP_SHARED, m->box.fd, 0);
+			if (m->box_map == MAP_FAILED) {
+				m->box_map = NULL;
+				rc = iog_fail(err, -errno, "mailbox: %s", strerror(errno));
+			}
+		}
+	}
+	if (rc) {
+		edge_close(m);
+		return rc;
+	}
+	m->e = (struct iog_edge){ .down = m->down.map, .up = m->up.map, .box = m->box_map, .capacity = u->capacity, .policy = u->policy };
+	return 0;
+}
+
+static int arena_make(struct iog_engine *e, struct iog_rt *rt, uint32_t q, struct iog_err *err)
+{
+	static _Atomic uint32_t next_id = 1;
+	struct iog_arena_mem *m = &rt->arena[q];
+	m->a = (struct iog_arena){ .static_bytes = rt->u->static_bytes[q], .slot_bytes = rt->u->slot_bytes[q], .n_slots = rt->u->n_slots[q],
+				   .id = atomic_fetch_add(&next_id, 1) };
+	int rc = region_for(&m->map, rt, "iog-arena", iog_arena_bytes(&m->a), err);
+	(void)e;
+	m->a.base = m->map.map;
+	return rc;
+}
+
+void iog_engine_input(struct iog_engine *e, uint32_t k, struct iog_worker_in *in)
+{
+	const struct iog_uedge *u = &e->cut->edge[k];
+	struct iog_rt *from = &e->rt[u->from];
+	const struct iog_arena *a = &from->arena[u->from_port].a;
+	*in = (struct iog_worker_in){ .edge = e->edge[k].e, .n_slots = a->n_slots, .slot_bytes = a->slot_bytes, .n_regions = 1 };
+	in->region[0] = (struct iog_region){ .base = a->base, .size = iog_arena_bytes(a), .arena = a->id };
+	/* Views: what the producer's outputs may refer to is mapped here too. */
+	if (from->u->kind != IOG_G_OP || !from->u->views[u->from_port])
+		return;
+	for (uint32_t i = 0; i < e->cut->n_edges; i++) {
+		if (e->cut->edge[i].to != u->from)
+			continue;
+		struct iog_worker_in up;
+		iog_engine_input(e, i, &up);
+		for (uint32_t r = 0; r < up.n_regions && in->n_regions < IOG_PORTS; r++)
+			in->region[in->n_regions++] = up.region[r];
+	}
+}
+
+static void stage_args(struct iog_engine *e, struct iog_rt *rt)
+{
+	struct iog_worker_args *a = &rt->args;
+	memset(a, 0, sizeof *a);
+	a->stage = rt->image.map;
+	a->stage_bytes = a->stage->bytes;
+	a->status = rt->status.map;
+	a->snapshots = rt->snapshots.map;
+	a->isa = iog_host_isa();
+	a->env = (struct iog_env){ .wait = iog_env_wait, .wake = iog_env_wake, .now_ns = iog_env_now, .sleep_ns = 50000000,
+				   .spin_ns = e->o.spin ? UINT64_MAX / 2 : 20000 };
+	for (uint32_t q = 0; q < rt->u->n_out; q++)
+		a->out[q].arena = rt->arena[q].a;
+	for (uint32_t k = 0; k < e->cut->n_edges; k++) {
+		const struct iog_uedge *u = &e->cut->edge[k];
+		if (&e->rt[u->from] == rt) {
+			struct iog_worker_out *o = &a->out[u->from_port];
+			e->edge[k].out_index = o->n_edges;
+			o->edge[o->n_edges++] = e->edge[k].e;
+		}
+		if (&e->rt[u->to] == rt)
+			iog_engine_input(e, k, &a->in[u->to_port]);
+	}
+}
+
+static int stage_memory(struct iog_engine *e, struct iog_rt *rt, struct iog_err *err)
+{
+	uint64_t bytes;
+	struct iog_stage *st = iog_stage_build(e->g, e->cut, (uint32_t)(rt - e->rt), &bytes);
+	if (!st)
+		return iog_fail(err, -ENOMEM, "%s: out of memory for the stage", rt->u->name);
+	int rc = iog_region_create(&rt->image, "iog-stage", bytes, 0, err);
+	if (!rc)
+		memcpy(rt->image.map, st, bytes);
+	if (!rc)
+		rc = region_for(&rt->status, rt, "iog-status", sizeof(struct iog_status), err);
+	if (!rc && st->safe && st->state_bytes)
+		rc = region_for(&rt->snapshots, rt, "iog-snapshots", iog_snapshots_bytes(st->state_bytes), err);
+	free(st);
+	return rc;
+}
+
+static const struct iog_launcher *launcher_for(struct iog_rt *rt)
+{
+	static const struct iog_launcher *const by_target[IOG_TARGETS] = { &iog_launch_thread, &iog_launch_thread, &iog_launch_process, &iog_launch_vm };
+	/* What does not work here goes to the next best place, and says so. */
+	for (uint8_t t = rt->u->target; t >= IOG_T_HOST; t--) {
+		const char *why = iog_target_reason((enum iog_target)t);
+		if (!why[0]) {
+			rt->target = t;
+			return by_target[t];
+		}
+		snprintf(rt->note, sizeof rt->note, "%s is not available (%.100s)", iog_target_name(t), why);
+	}
+	rt->target = IOG_T_HOST;
+	return &iog_launch_thread;
+}
+
+int iog_engine_new(struct iog_engine **out, struct iog_graph *g, const struct iog_cut *cut, const struct iog_engine_opts *o, struct iog_err *err)
+{
+	struct iog_engine *e = calloc(1, sizeof *e);
+	*out = NULL;
+	if (!e)
+		return iog_fail(err, -ENOMEM, "out of memory");
+	e->g = g, e->cut = cut;
+	e->o = *o;
+	if (!e->o.restarts)
+		e->o.restarts = RESTARTS_DEFAULT;
+	e->rt = aligned_alloc(64, IOG_ROUND_UP(cut->n_units * sizeof *e->rt, 64));
+	e->edge = calloc(cut->n_edges + 1, sizeof *e->edge);
+	int rc = e->rt && e->edge ? 0 : iog_fail(err, -ENOMEM, "out of memory for %u units", cut->n_units);
+	for (uint32_t i = 0; e->rt && i < cut->n_units; i++) {
+		struct iog_rt *rt = &e->rt[i];
+		memset(rt, 0, sizeof *rt);
+		rt->engine = e;
+		rt->u = &cut->unit[i];
+		rt->image = rt->status = rt->snapshots = IOG_REGION_NONE;
+		rt->target = IOG_T_HOST;
+		for (uint32_t q = 0; q < IOG_PORTS; q++)
+			rt->arena[q].map = IOG_REGION_NONE;
+		if (rt->u->kind == IOG_G_OP)
+			rt->launch = launcher_for(rt);
+	}
+	for (uint32_t k = 0; e->edge && k < cut->n_edges; k++)
+		e->edge[k].down = e->edge[k].up = e->edge[k].box = IOG_REGION_NONE;
+	uint64_t want = iog_cut_bytes(cut), have = iog_region_available();
+	if (!rc && want > have)
+		rc = iog_fail(err, -ENOMEM, "the graph reserves %llu MiB for records and %llu MiB are free; give its edges smaller `bytes`, or its source a smaller maximum",
+			      (unsigned long long)(want >> 20), (unsigned long long)(have >> 20));
+	for (uint32_t i = 0; !rc && i < cut->n_units; i++)
+		for (uint32_t q = 0; !rc && q < cut->unit[i].n_out; q++)
+			rc = arena_make(e, &e->rt[i], q, err);
+	for (uint32_t k = 0; !rc && k < cut->n_edges; k++)
+		rc = edge_make(e, k, err);
+	for (uint32_t i = 0; !rc && i < cut->n_units; i++)
+		if (cut->unit[i].kind == IOG_G_OP)
+			rc = stage_memory(e, &e->rt[i], err);
+	/* Edge indices at source outlets follow the order of the cut, as stage_args gives them to stages. */
+	for (uint32_t i = 0; !rc && i < cut->n_units; i++) {
+		if (cut->unit[i].kind == IOG_G_OP) {
+			stage_args(e, &e->rt[i]);
+			continue;
+		}
+		uint32_t n = 0;
+		for (uint32_t k = 0; k < cut->n_edges; k++)
+			if (cut->edge[k].from == (int)i)
+				e->edge[k].out_index = n++;
+	}
+	if (rc) {
+		iog_engine_free(e);
+		return rc;
+	}
+	*out = e;
+	return 0;
+}
+
+/* ---- start ---- */
+
+static int thread_start(struct iog_rt *rt, void *(*body)(void *), struct iog_err *err)
+{
+	int rc = pthread_create(&rt->thread, NULL, body, rt);
+	if (rc)
+		return iog_fail(err, -rc, "%s: no thread: %s", rt->u->name, strerror(rc));
+	rt->threaded = true;
+	char name[16];
+	snprintf(name, sizeof name, "%.15s", rt->u->name);
+	pthread_setname_np(rt->thread, name);
+	return 0;
+}
+
+int iog_engine_start(struct iog_engine *e, struct iog_err *err)
+{
+	e->started_ns = iog_now_ns();
+	e->stop_ns = e->o.seconds > 0 ? e->started_ns + (uint64_t)(e->o.seconds * 1e9) : 0;
+	e->running = true;
+	int rc = 0;
+	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
+		if (e->rt[i].u->kind == IOG_G_SINK)
+			rc = thread_start(&e->rt[i], iog_sink_thread, err);
+	/* A sink that cannot open is a reason not to begin at all. Opening is bounded by the sink itself. */
+	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++) {
+		struct iog_rt *rt = &e->rt[i];
+		while (rt->u->kind == IOG_G_SINK && atomic_load(&rt->phase) == IOG_PHASE_NEW)
+			usleep(500);
+		if (rt->u->kind == IOG_G_SINK && atomic_load(&rt->phase) == IOG_PHASE_FAILED)
+			rc = iog_fail(err, -EIO, "%s: %s", rt->u->name, rt->err.text);
+	}
+	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
+		if (e->rt[i].u->kind == IOG_G_OP)
+			rc = e->rt[i].launch->start(&e->rt[i], err);
+	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
+		if (e->rt[i].u->kind == IOG_G_SOURCE)
+			rc = thread_start(&e->rt[i], iog_source_thread, err);
+	if (rc)
+		iog_engine_stop(e);
+	return rc;
+}
+
+/* ---- supervision ---- */
+
+static void post(struct iog_rt *rt, const struct iog_command *c)
+{
+	struct iog_commands *q = &rt->cmd;
+	uint32_t posted = atomic_load_explicit(&q->posted, memory_order_relaxed);
+	/* The queue is far longer than a unit has edges; who does not take from it within a second has ended. */
+	for (int i = 0; posted - atomic_load_explicit(&q->taken, memory_order_acquire) >= IOG_COMMANDS && i < 1000; i++)
+		usleep(1000);
+	if (posted - atomic_load_explicit(&q->taken, memory_order_acquire) >= IOG_COMMANDS)
+		return;
+	q->queue[posted % IOG_COMMANDS] = *c;
+	atomic_store_explicit(&q->posted, posted + 1, memory_order_release);
+}
+
+static void count_dead(struct iog_rt *rt)
+{
+	const struct iog_status *s = rt->status.map;
+	struct iog_status *t = &rt->total;
+	for (uint32_t p = 0; p < IOG_PORTS; p++) {
+		t->in_records[p] += s->in_records[p], t->in_bytes[p] += s->in_bytes[p], t->in_bad[p] += s->in_bad[p];
+		t->in_forged[p] += s->in_forged[p], t->in_duplicates[p] += s->in_duplicates[p];
+		t->out_records[p] += s->out_records[p], t->out_bytes[p] += s->out_bytes[p], t->out_elided[p] += s->out_elided[p];
+	}
+	t->poisoned += s->poisoned, t->sleeps += s->sleeps;
+	for (uint32_t j = 0; j < rt->u->n_nodes; j++) {
+		struct iog_node_count *c = &t->node[j];
+		const struct iog_node_count *x = &s->node[j];
+		c->records += x->records, c->out += x->out, c->elided += x->elided, c->bad += x->bad, c->failed += x->failed;
+		c->bytes_in += x->bytes_in, c->bytes_out += x->bytes_out, c->cycles += x->cycles, c->timed += x->timed;
+	}
+}
+
+/* What a dead stage had in hand: at the second death with the same record that record is given up. */
+static void poison(struct iog_rt *rt, struct iog_poison *list, uint32_t *n)
+{
+	const struct iog_status *s = rt->status.map;
+	if (!atomic_load(&s->busy)) {
+		rt->last_death_known = false;
+		return;
+	}
+	struct iog_poison now = { .seq = atomic_load(&s->busy_seq), .epoch = atomic_load(&s->busy_epoch) };
+	if (rt->last_death_known && rt->last_death.seq == now.seq && rt->last_death.epoch == now.epoch && *n < IOG_POISON)
+		list[(*n)++] = now;
+	rt->last_death = now;
+	rt->last_death_known = true;
+}
+
+static int keep_old(struct iog_engine *e, const struct iog_edge_mem *m, const struct iog_arena_mem *a)
+{
+	if (m) {
+		struct iog_edge_mem *o = realloc(e->old, (e->n_old + 1) * sizeof *o);
+		if (!o)
+			return -ENOMEM;
+		e->old = o;
+		e->old[e->n_old++] = *m;
+	} else {
+		struct iog_arena_mem *o = realloc(e->old_arena, (e->n_old_arenas + 1) * sizeof *o);
+		if (!o)
+			return -ENOMEM;
+		e->old_arena = o;
+		e->old_arena[e->n_old_arenas++] = *a;
+	}
+	return 0;
+}
+
+/* New rings, arenas, status for a successor; the peers are told. Snapshots move to memory the successor can write. */
+static int successor(struct iog_engine *e, struct iog_rt *rt, struct iog_err *err)
+{
+	int rc = 0;
+	struct iog_poison list[IOG_POISON];
+	uint32_t n_poison = rt->args.n_poison;
+	memcpy(list, rt->args.poison, sizeof list);
+	poison(rt, list, &n_poison);
+	count_dead(rt);
+	rt->launch->finish(rt);
+	for (uint32_t q = 0; !rc && q < rt->u->n_out; q++) {
+		rc = keep_old(e, NULL, &rt->arena[q]); /* consumers still read it */
+		rt->arena[q].map = IOG_REGION_NONE;
+		if (!rc)
+			rc = arena_make(e, rt, q, err);
+	}
+	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
+		const struct iog_uedge *u = &e->cut->edge[k];
+		if (&e->rt[u->from] != rt && &e->rt[u->to] != rt)
+			continue;
+		rc = keep_old(e, &e->edge[k], NULL);
+		if (!rc)
+			rc = edge_make(e, k, err);
+	}
+	struct iog_region_map status = rt->status, snaps = rt->snapshots;
+	rt->status = rt->snapshots = IOG_REGION_NONE;
+	if (!rc)
+		rc = region_for(&rt->status, rt, "iog-status", sizeof(struct iog_status), err);
+	if (!rc && snaps.map) {
+		rc = region_for(&rt->snapshots, rt, "iog-snapshots", snaps.bytes, err);
+		if (!rc && pwrite(rt->snapshots.fd, snaps.map, snaps.bytes, 0) != (ssize_t)snaps.bytes && !rt->snapshots.writable)
+			rc = iog_fail(err, -EIO, "%s: its snapshots cannot be copied", rt->u->name);
+		if (!rc && rt->snapshots.writable)
+			memcpy(rt->snapshots.map, snaps.map, snaps.bytes);
+	}
+	iog_region_close(&status);
+	iog_region_close(&snaps);
+	if (rc)
+		return rc;
+	stage_args(e, rt);
+	memcpy(rt->args.poison, list, sizeof list);
+	rt->args.n_poison = n_poison;
+	rc = rt->launch->start(rt, err);
+	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
+		const struct iog_uedge *u = &e->cut->edge[k];
+		if (&e->rt[u->to] == rt)
+			post(&e->rt[u->from], &(struct iog_command){ .kind = IOG_CMD_REPLACE_OUT, .port = u->from_port, .edge = e->edge[k].out_index, .e = e->edge[k].e });
+		if (&e->rt[u->from] == rt) {
+			struct iog_command c = { .kind = IOG_CMD_REPLACE_IN, .port = u->to_port };
+			iog_engine_input(e, k, &c.in);
+			post(&e->rt[u->to], &c);
+		}
+	}
+	return rc;
+}
+
+/* A stage that cannot go on: its consumers learn that nothing more comes, its producers stop waiting for it. */
+static void give_up(struct iog_engine *e, struct iog_rt *rt, const char *text)
+{
+	iog_engine_fail(e, -EIO, rt->u->name, text);
+	rt->done = true;
+	iog_engine_stop(e);
+}
+
+/* A dead neighbour in a process or VM cannot be given new rings while it runs; it is replaced with it. */
+static void replace_neighbours(struct iog_engine *e, struct iog_rt *rt)
+{
+	for (uint32_t k = 0; k < e->cut->n_edges; k++) {
+		const struct iog_uedge *u = &e->cut->edge[k];
+		struct iog_rt *other = &e->rt[u->to] == rt ? &e->rt[u->from] : &e->rt[u->from] == rt ? &e->rt[u->to] : NULL;
+		if (other && other->launch && other->launch != &iog_launch_thread && !other->done && !other->restart_at_ns)
+			other->launch->kill(other);
+	}
+}
+
+static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
+{
+	uint64_t now = iog_now_ns();
+	if (rt->restart_at_ns) {
+		if (now < rt->restart_at_ns || e->stopping)
+			return;
+		rt->restart_at_ns = 0;
+		struct iog_err err = { "" };
+		if (successor(e, rt, &err))
+			give_up(e, rt, err.text);
+		return;
+	}
+	int rc = rt->launch->watch(rt);
+	if (!rc) {
+		/* Alive but not moving: its loop turns at least every sleep, unless one record takes for ever. */
+		const struct iog_status *s = rt->status.map;
+		uint64_t turns = atomic_load_explicit(&s->turns, memory_order_relaxed);
+		if (turns != rt->last_turns || !rt->turns_at_ns)
+			rt->last_turns = turns, rt->turns_at_ns = now;
+		else if (rt->launch != &iog_launch_thread && now - rt->turns_at_ns > STUCK_S * 1000000000ull) {
+			rt->turns_at_ns = 0;
+			rt->launch->kill(rt);
+		}
+		return;
+	}
+	if (rc > 0) {
+		rt->done = true;
+		return;
+	}
+	const struct iog_status *s = rt->status.map;
+	if (atomic_load(&s->state) == IOG_W_FAILED) {
+		char text[300];
+		snprintf(text, sizeof text, "operator %s answered \"%s\" at step %lld, which it must not; the stage ends",
+			 rt->args.stage->node[s->fail_node % IOG_STAGE_NODES].name, iog_step_name(s->fail_step), (long long)(s->fail_seq ^ (1ull << 63)));
+		give_up(e, rt, text);
+		return;
+	}
+	if (e->stopping) {
+		rt->done = true;
+		return;
+	}
+	if (rt->launch == &iog_launch_thread || rt->deaths >= e->o.restarts) {
+		char text[400];
+		snprintf(text, sizeof text, "%s; given up after %u restarts", rt->death, rt->restarts);
+		give_up(e, rt, text);
+		return;
+	}
+	rt->deaths++;
+	rt->restarts++;
+	rt->turns_at_ns = 0;
+	/* At once the first time, then with a growing pause. */
+	rt->restart_at_ns = now + (rt->deaths > 1 ? (1000000ull << IOG_MIN(rt->deaths, 10u)) : 0);
+	replace_neighbours(e, rt);
+}
+
+static void endpoint_watch(struct iog_engine *e, struct iog_rt *rt)
+{
+	uint32_t p = atomic_load_explicit(&rt->phase, memory_order_acquire);
+	if (p == IOG_PHASE_FAILED && !rt->reported) {
+		rt->reported = true;
+		iog_engine_fail(e, -EIO, rt->u->name, rt->err.text);
+	}
+	rt->done = p == IOG_PHASE_DONE || p == IOG_PHASE_FAILED;
+}
+
+bool iog_engine_poll(struct iog_engine *e, double timeout_s)
+{
+	uint64_t until = iog_now_ns() + (uint64_t)(timeout_s * 1e9);
+	for (;;) {
+		bool all = true, sinks = false;
+		for (uint32_t i = 0; i < e->cut->n_units; i++) {
+			struct iog_rt *rt = &e->rt[i];
+			if (!rt->done && rt->u->kind == IOG_G_OP)
+				stage_watch(e, rt);
+			else if (!rt->done)
+				endpoint_watch(e, rt);
+			all &= rt->done;
+			sinks |= rt->u->kind == IOG_G_SINK && !rt->done;
+		}
+		uint64_t now = iog_now_ns();
+		if (all || !e->running)
+			return true;
+		if (e->stop_ns && now >= e->stop_ns && !e->draining)
+			iog_engine_drain(e);
+		if (!sinks && !e->stopping)
+			iog_engine_stop(e); /* every sink has ended: nobody needs the rest */
+		if (now >= until)
+			return false;
+		usleep((useconds_t)IOG_MIN((until - now) / 1000 + 1, (uint64_t)1000));
+	}
+}
+
+/* ---- end ---- */
+
+void iog_engine_drain(struct iog_engine *e)
+{
+	e->draining = true;
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		if (e->rt[i].u->kind == IOG_G_SOURCE) {
+			atomic_store(&e->rt[i].cmd.drain, true);
+			struct iog_gnode *n = node_at(e, e->rt[i].u->node[0]);
+			const struct iog_source *s = n->end.what;
+			if (s->wake && atomic_load(&e->rt[i].phase) == IOG_PHASE_OPEN)
+				s->wake(e->rt[i].self);
+		}
+}
+
+void iog_engine_stop(struct iog_engine *e)
+{
+	e->stopping = e->draining = true;
+	iog_engine_drain(e);
+	for (uint32_t i = 0; i < e->cut->n_units; i++) {
+		struct iog_rt *rt = &e->rt[i];
+		atomic_store(&rt->cmd.stop, true);
+		if (rt->launch && rt->launched && !rt->done)
+			rt->launch->kill(rt);
+		if (rt->u->kind == IOG_G_OP)
+			rt->done = true;
+	}
+}
+
+void iog_engine_free(struct iog_engine *e)
+{
+	if (!e)
+		return;
+	if (e->running)
+		iog_engine_stop(e);
+	for (uint32_t i = 0; e->rt && i < e->cut->n_units; i++) {
+		struct iog_rt *rt = &e->rt[i];
+		if (rt->launch && rt->launched)
+			rt->launch->finish(rt);
+		if (rt->threaded)
+			pthread_join(rt->thread, NULL);
+	}
+	for (uint32_t i = 0; e->rt && i < e->cut->n_units; i++) {
+		struct iog_rt *rt = &e->rt[i];
+		iog_region_close(&rt->image);
+		iog_region_close(&rt->status);
+		iog_region_close(&rt->snapshots);
+		for (uint32_t q = 0; q < IOG_PORTS; q++)
+			iog_region_close(&rt->arena[q].map);
+	}
+	for (uint32_t k = 0; e->edge && k < e->cut->n_edges; k++)
+		edge_close(&e->edge[k]);
+	for (uint32_t k = 0; k < e->n_old; k++)
+		edge_close(&e->old[k]);
+	for (uint32_t k = 0; k < e->n_old_arenas; k++)
+		iog_region_close(&e->old_arena[k].map);
+	free(e->old);
+	free(e->old_arena);
+	free(e->rt);
+	free(e->edge);
+	free(e);
+}
+
+int iog_engine_result(const struct iog_engine *e, struct iog_err *err)
+{
+	if (e->rc && err)
+		*err = e->err;
+	return e->rc;
+}

@@ -1,0 +1,497 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The threads endpoints live on. A source thread turns what its endpoint gives into records on an outlet; a sink thread gives records from
+ * an inlet to its endpoint and releases them when they are stored (safe: durable). Libraries may block here; every wait has a limit, after
+ * which the thread looks at its commands.
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "engine-parts.h"
+#include "wait.h"
+
+enum { LIMIT_MS = 50, FLUSH_DEFAULT = 32, BLOCKS_SPARE = 64 };
+static const uint64_t LIMIT_NS = LIMIT_MS * 1000000ull, IDLE_FLUSH_NS = 100000000ull, SPIN_NS = 20000;
+
+#define COUNT(x, n) atomic_store_explicit(&(x), atomic_load_explicit(&(x), memory_order_relaxed) + (n), memory_order_relaxed)
+
+uint64_t iog_cpu_ns(void)
+{
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
+}
+
+static void phase(struct iog_rt *rt, enum iog_phase p)
+{
+	atomic_store_explicit(&rt->cpu_ns, iog_cpu_ns(), memory_order_relaxed);
+	atomic_store_explicit(&rt->phase, p, memory_order_release);
+}
+
+bool iog_commands_run(struct iog_rt *rt, void *ctx, void (*in)(void *, uint32_t, const struct iog_worker_in *),
+		      void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *), void (*cut)(void *, uint32_t, uint32_t))
+{
+	struct iog_commands *c = &rt->cmd;
+	uint32_t posted = atomic_load_explicit(&c->posted, memory_order_acquire), taken = atomic_load_explicit(&c->taken, memory_order_relaxed);
+	for (; taken != posted; taken++) {
+		const struct iog_command *x = &c->queue[taken % IOG_COMMANDS];
+		if (x->kind == IOG_CMD_REPLACE_IN)
+			in(ctx, x->port, &x->in);
+		else if (x->kind == IOG_CMD_REPLACE_OUT)
+			out(ctx, x->port, x->edge, &x->e);
+		else
+			cut(ctx, x->port, x->edge);
+		atomic_store_explicit(&c->taken, taken + 1, memory_order_release);
+	}
+	return !atomic_load_explicit(&c->stop, memory_order_relaxed);
+}
+
+/* ---- sources ---- */
+
+struct source {
+	struct iog_rt *rt;
+	const struct iog_source *end;
+	const struct iog_schema *schema;
+	struct iog_outlet o;
+	struct iog_out out;
+	uint64_t head_max;
+	int64_t last_step;
+	uint32_t epoch, seen_epoch; /* ours; the endpoint's last */
+	bool any, statics;
+	uint64_t sent;
+	struct iog_region view;
+};
+
+static void source_out(void *ctx, uint32_t port, uint32_t edge, const struct iog_edge *e)
+{
+	(void)port;
+	iog_outlet_replace(&((struct source *)ctx)->o, edge, e);
+}
+static void source_cut(void *ctx, uint32_t port, uint32_t edge)
+{
+	(void)port;
+	iog_outlet_cut(&((struct source *)ctx)->o, edge);
+}
+static void no_in(void *ctx, uint32_t port, const struct iog_worker_in *in)
+{
+	(void)ctx, (void)port, (void)in;
+}
+
+static void outlet_wake(struct iog_outlet *o, uint32_t sleepers)
+{
+	for (uint32_t k = 0; sleepers; k++, sleepers >>= 1)
+		if (sleepers & 1)
+			iog_wake_word(&o->edge[k].e.down->head);
+}
+
+static void outlet_reap_all(struct iog_outlet *o)
+{
+	uint32_t freed[64];
+	while (iog_outlet_reap(o, freed, 64))
+		;
+}
+
+/* Waits for releases, at most LIMIT_NS. */
+static void outlet_wait(struct iog_rt *rt, struct iog_outlet *o)
+{
+	uint64_t t0 = iog_now_ns();
+	while (iog_now_ns() - t0 < SPIN_NS) {
+		outlet_reap_all(o);
+		if (iog_outlet_ready(o))
+			return;
+		__builtin_ia32_pause();
+	}
+	struct iog_waitword w[IOG_FANOUT];
+	uint32_t n = 0;
+	for (uint32_t k = 0; k < o->n_edges; k++)
+		if (o->edge[k].used && !o->edge[k].muted) {
+			atomic_store(&o->edge[k].e.down->sleeping, 1);
+			w[n++] = (struct iog_waitword){ &o->edge[k].e.up->head, o->edge[k].reaped };
+		}
+	outlet_reap_all(o);
+	if (!iog_outlet_ready(o)) {
+		COUNT(rt->sleeps, 1);
+		iog_wait_words(w, n, LIMIT_NS);
+	}
+	for (uint32_t k = 0; k < o->n_edges; k++)
+		if (o->edge[k].used && !o->edge[k].muted)
+			atomic_store(&o->edge[k].e.down->sleeping, 0);
+	outlet_reap_all(o);
+}
+
+static bool source_goes_on(struct source *s)
+{
+	return iog_commands_run(s->rt, s, no_in, source_out, source_cut) && !atomic_load_explicit(&s->rt->cmd.drain, memory_order_relaxed);
+}
+
+/* Identity: steps rise within an epoch; a step that does not, or a restarted peer, opens the next one. */
+static void identify(struct source *s, struct iog_record *r)
+{
+	bool restarted = s->any && r->id.epoch != s->seen_epoch;
+	s->seen_epoch = r->id.epoch;
+	if (!s->any || restarted || r->step <= s->last_step)
+		s->epoch++;
+	s->any = true;
+	s->last_step = r->step;
+	r->id = (struct iog_id){ .stream = s->schema->id, .seq = iog_seq_of_step(r->step), .epoch = s->epoch };
+	r->writers = 1;
+	r->param_version = atomic_load_explicit(&s->rt->engine->param_version, memory_order_acquire);
+	r->born_ns = iog_now_ns();
+}
+
+/* Puts the record the endpoint made into its slot and sends it. False: the thread was told to end while it waited. */
+static bool source_send(struct source *s, uint32_t slot)
+{
+	struct iog_record *r = &s->out.rec;
+	struct iog_rt *rt = s->rt;
+	if (r->step == INT64_MAX || r->schema != s->schema) {
+		COUNT(rt->bad, 1);
+		iog_outlet_put_back(&s->o, slot);
+		return true;
+	}
+	identify(s, r);
+	while (s->statics && iog_outlet_static(&s->o, r) == -EAGAIN) {
+		outlet_wake(&s->o, iog_outlet_publish(&s->o));
+		outlet_wait(rt, &s->o);
+		if (!source_goes_on(s)) {
+			iog_outlet_put_back(&s->o, slot);
+			return false;
+		}
+	}
+	uint32_t viewed;
+	int64_t len = iog_wire_put(iog_arena_slot(&s->o.arena, slot), s->o.arena.slot_bytes, s->head_max, s->out.used, r, &s->view, 1, &viewed);
+	if (len < 0) {
+		COUNT(rt->bad, 1);
+		iog_outlet_put_back(&s->o, slot);
+		return true;
+	}
+	iog_outlet_push(&s->o, slot, r, (uint64_t)len);
+	outlet_wake(&s->o, iog_outlet_publish(&s->o));
+	COUNT(rt->records, 1);
+	COUNT(rt->bytes, (uint64_t)len);
+	s->sent++;
+	return true;
+}
+
+static void source_loop(struct source *s)
+{
+	struct iog_rt *rt = s->rt;
+	uint64_t steps = rt->engine->o.steps;
+	while (source_goes_on(s) && (!steps || s->sent < steps)) {
+		outlet_reap_all(&s->o);
+		if (!iog_outlet_ready(&s->o)) {
+			outlet_wait(rt, &s->o);
+			continue;
+		}
+		uint32_t slot = iog_outlet_take(&s->o);
+		struct iog_record *r = &s->out.rec;
+		uint32_t epoch = s->seen_epoch;
+		memset(r, 0, offsetof(struct iog_record, var));
+		memset(r->var, 0, s->schema->n_vars * sizeof r->var[0]);
+		r->schema = s->schema;
+		r->id.epoch = epoch;
+		s->out.space = iog_arena_slot(&s->o.arena, slot) + s->head_max;
+		s->out.used = 0;
+		s->out.n_blocks = 0;
+		struct iog_err err = { "" };
+		enum iog_step step = s->end->next(rt->self, &s->out, LIMIT_NS, &err);
+		if (step == IOG_OK) {
+			if (!source_send(s, slot))
+				return;
+			continue;
+		}
+		iog_outlet_put_back(&s->o, slot);
+		if (step == IOG_FATAL) {
+			rt->err = err;
+			return;
+		}
+		if (step != IOG_HOLD)
+			COUNT(rt->bad, 1);
+	}
+}
+
+void *iog_source_thread(void *arg)
+{
+	struct iog_rt *rt = arg;
+	const struct iog_gnode *n;
+	{
+		struct iog_gnode *nodes;
+		iog_graph_nodes(rt->engine->g, &nodes);
+		n = &nodes[rt->u->node[0]];
+	}
+	struct source s = { .rt = rt, .end = n->end.what, .schema = &n->out[0], .head_max = rt->u->head_max[0] };
+	const struct iog_arena *a = &rt->arena[0].a;
+	void *memory = calloc(1, iog_outlet_memory(a->n_slots));
+	uint32_t max_blocks = n->blocks[0] + BLOCKS_SPARE;
+	struct iog_block *blocks = calloc(max_blocks, sizeof *blocks);
+	if (!memory || !blocks) {
+		iog_fail(&rt->err, -ENOMEM, "%s: out of memory", n->name);
+	} else if (!s.end->open(n->conf, s.schema, &rt->self, &rt->err)) {
+		iog_outlet_init(&s.o, a, memory);
+		for (uint32_t k = 0; k < rt->engine->cut->n_edges; k++)
+			if (&rt->engine->rt[rt->engine->cut->edge[k].from] == rt)
+				iog_outlet_add(&s.o, &rt->engine->edge[k].e);
+		s.out.block = blocks, s.out.max_blocks = max_blocks;
+		s.out.size = a->slot_bytes - s.head_max;
+		s.view = (struct iog_region){ .base = a->base, .size = a->static_bytes, .arena = a->id };
+		for (uint32_t v = 0; v < s.schema->n_vars; v++)
+			s.statics |= s.schema->var[v].flags & IOG_VAR_STATIC;
+		phase(rt, IOG_PHASE_OPEN);
+		source_loop(&s);
+		outlet_wake(&s.o, iog_outlet_close(&s.o, rt->err.text[0] ? IOG_EDGE_FAILED : IOG_EDGE_CLOSED));
+		s.end->close(rt->self);
+		/* What is on its way needs this outlet: a successor stage may ask for it again. */
+		while (iog_outlet_busy(&s.o) && iog_commands_run(rt, &s, no_in, source_out, source_cut)) {
+			uint32_t before = iog_outlet_busy(&s.o);
+			outlet_reap_all(&s.o);
+			outlet_wake(&s.o, iog_outlet_close(&s.o, rt->err.text[0] ? IOG_EDGE_FAILED : IOG_EDGE_CLOSED));
+			if (iog_outlet_busy(&s.o) == before)
+				iog_wait_words(NULL, 0, 1000000);
+		}
+	} else {
+		iog_outlet_init(&s.o, a, memory);
+		for (uint32_t k = 0; k < rt->engine->cut->n_edges; k++)
+			if (&rt->engine->rt[rt->engine->cut->edge[k].from] == rt)
+				iog_outlet_add(&s.o, &rt->engine->edge[k].e);
+		outlet_wake(&s.o, iog_outlet_close(&s.o, IOG_EDGE_FAILED));
+	}
+	for (uint32_t k = 0; k < s.o.n_edges; k++)
+		COUNT(rt->dropped, s.o.edge[k].dropped);
+	free(memory);
+	free(blocks);
+	phase(rt, rt->err.text[0] ? IOG_PHASE_FAILED : IOG_PHASE_DONE);
+	return NULL;
+}
+
+/* ---- sinks ---- */
+
+struct held { uint32_t slot, gen, life, epoch; uint64_t seq; };
+struct sink {
+	struct iog_rt *rt;
+	const struct iog_sink *end;
+	const struct iog_schema *schema;
+	struct iog_inlet in;
+	struct iog_worker_in at, next;
+	bool has_next, safe, failed, dirty;
+	uint32_t life, flush_every, n_held, max_held;
+	struct held *held; /* written, not acknowledged; with duplicates of them */
+	struct iog_record rec;
+	struct iog_block *block;
+	uint32_t max_blocks;
+	uint8_t *head;
+	uint64_t head_size, last_ns;
+};
+
+static void sink_in(void *ctx, uint32_t port, const struct iog_worker_in *in)
+{
+	struct sink *s = ctx;
+	(void)port;
+	s->next = *in;
+	s->has_next = true;
+}
+static void no_out(void *ctx, uint32_t port, uint32_t edge, const struct iog_edge *e)
+{
+	(void)ctx, (void)port, (void)edge, (void)e;
+}
+static void no_cut(void *ctx, uint32_t port, uint32_t edge)
+{
+	(void)ctx, (void)port, (void)edge;
+}
+
+static void sink_fail(struct sink *s, const struct iog_err *err)
+{
+	s->failed = true; /* the stream goes on for others: what comes here is counted as not stored */
+	s->rt->err = *err;
+	iog_engine_fail(s->rt->engine, -EIO, s->rt->u->name, err->text);
+}
+
+static void sink_publish(struct sink *s)
+{
+	if (iog_inlet_publish(&s->in))
+		iog_wake_word(&s->in.e.up->head);
+}
+
+/* Makes what was written durable, then acknowledges it. */
+static void sink_flush(struct sink *s)
+{
+	struct iog_err err = { "" };
+	if (s->dirty && !s->failed && s->end->flush && s->end->flush(s->rt->self, &err) != IOG_OK)
+		sink_fail(s, &err);
+	s->dirty = false;
+	for (uint32_t i = 0; i < s->n_held; i++)
+		if (s->held[i].life == s->life)
+			iog_inlet_release(&s->in, s->held[i].slot, s->held[i].gen);
+	s->n_held = 0;
+	sink_publish(s);
+}
+
+static void sink_hold(struct sink *s, const struct iog_desc *d)
+{
+	s->held[s->n_held++] = (struct held){ .slot = d->slot, .gen = d->gen, .life = s->life, .epoch = d->epoch, .seq = d->seq };
+}
+
+static void sink_store(struct sink *s, const struct iog_desc *d)
+{
+	struct iog_rt *rt = s->rt;
+	struct iog_err err = { "" };
+	const struct iog_region *r = &s->at.region[0];
+	const uint8_t *at = r->base + (r->size - (uint64_t)s->at.n_slots * s->at.slot_bytes) + (uint64_t)d->slot * s->at.slot_bytes;
+	if (iog_wire_open(&s->rec, at, d->length, s->schema, s->at.region, s->at.n_regions, s->block, s->max_blocks, s->head, s->head_size, 0, &err)) {
+		COUNT(rt->bad, 1);
+	} else if (s->failed) {
+		COUNT(rt->failed, 1);
+	} else {
+		enum iog_step step = s->end->write(rt->self, &s->rec, &err);
+		if (step == IOG_OK) {
+			COUNT(rt->records, 1);
+			COUNT(rt->bytes, d->length);
+			s->dirty = true;
+		} else {
+			COUNT(rt->failed, 1);
+			if (step == IOG_FATAL)
+				sink_fail(s, &err);
+			else if (!rt->err.text[0])
+				rt->err = err;
+		}
+	}
+	if (s->safe)
+		sink_hold(s, d);
+	else
+		iog_inlet_release(&s->in, d->slot, d->gen);
+}
+
+/* A record that was stored before. While the first copy is not acknowledged, neither is this one. */
+static void sink_duplicate(struct sink *s, const struct iog_desc *d)
+{
+	COUNT(s->rt->duplicates, 1);
+	for (uint32_t i = 0; s->safe && i < s->n_held; i++)
+		if (s->held[i].epoch == d->epoch && s->held[i].seq == d->seq) {
+			sink_hold(s, d);
+			return;
+		}
+	iog_inlet_release(&s->in, d->slot, d->gen);
+}
+
+/* Works on what is there; how much. *ended: nothing more will come. */
+static uint32_t sink_turn(struct sink *s, bool *ended)
+{
+	uint32_t n = 0;
+	for (; n < 32; n++) {
+		enum iog_edge_state state = iog_inlet_state(&s->in);
+		enum iog_front f = iog_inlet_peek(&s->in);
+		if (f == IOG_FRONT_NONE) {
+			if (s->has_next && !iog_inlet_full(&s->in)) {
+				struct iog_inlet old = s->in;
+				s->at = s->next;
+				s->has_next = false;
+				s->life++;
+				iog_inlet_init(&s->in, &s->at.edge, s->at.n_slots, s->at.slot_bytes);
+				s->in.epoch = old.epoch, s->in.next_seq = old.next_seq, s->in.taken = old.taken;
+				continue;
+			}
+			*ended = state != IOG_EDGE_OPEN && !s->has_next;
+			break;
+		}
+		struct iog_desc d = s->in.front;
+		iog_inlet_take(&s->in);
+		if (f == IOG_FRONT_RECORD)
+			sink_store(s, &d);
+		else if (f == IOG_FRONT_DUPLICATE)
+			sink_duplicate(s, &d);
+		else
+			COUNT(s->rt->bad, 1);
+		if (s->safe && s->n_held >= s->flush_every)
+			sink_flush(s);
+	}
+	sink_publish(s);
+	return n;
+}
+
+static void sink_rest(struct sink *s)
+{
+	uint64_t now = iog_now_ns();
+	if (now - s->last_ns < SPIN_NS) {
+		__builtin_ia32_pause();
+		return;
+	}
+	if (s->n_held && now - s->last_ns > IDLE_FLUSH_NS)
+		sink_flush(s);
+	atomic_store(&s->in.e.up->sleeping, 1);
+	struct iog_waitword w = { &s->in.e.down->head, atomic_load(&s->in.e.down->head) };
+	if (iog_inlet_peek(&s->in) == IOG_FRONT_NONE && iog_inlet_state(&s->in) == IOG_EDGE_OPEN) {
+		COUNT(s->rt->sleeps, 1);
+		iog_wait_words(&w, 1, LIMIT_NS);
+	}
+	atomic_store(&s->in.e.up->sleeping, 0);
+}
+
+static void sink_loop(struct sink *s)
+{
+	bool ended = false;
+	s->last_ns = iog_now_ns();
+	while (!ended && iog_commands_run(s->rt, s, sink_in, no_out, no_cut)) {
+		if (sink_turn(s, &ended))
+			s->last_ns = iog_now_ns();
+		else if (!ended)
+			sink_rest(s);
+	}
+	sink_flush(s);
+}
+
+static bool sink_open(struct sink *s, const struct iog_gnode *n)
+{
+	struct iog_rt *rt = s->rt;
+	if (s->end->open(n->conf, s->schema, &rt->self, &rt->err))
+		return false;
+	struct iog_id last;
+	bool any = false;
+	if (s->safe && s->end->recover && s->end->recover(rt->self, &last, &any, &rt->err)) {
+		s->end->close(rt->self, NULL);
+		return false;
+	}
+	if (any)
+		s->in.epoch = last.epoch, s->in.next_seq = last.seq + 1, s->in.taken = 1;
+	uint32_t every = s->end->flush_every ? s->end->flush_every(n->conf) : 0;
+	/* Held records are credit: half of it at most, or the stream would stand still. */
+	s->flush_every = IOG_MIN(every ? every : FLUSH_DEFAULT, IOG_MAX(1u, s->at.edge.capacity / 2));
+	return true;
+}
+
+void *iog_sink_thread(void *arg)
+{
+	struct iog_rt *rt = arg;
+	struct iog_engine *e = rt->engine;
+	struct iog_gnode *nodes;
+	iog_graph_nodes(e->g, &nodes);
+	const struct iog_gnode *n = &nodes[rt->u->node[0]], *from = &nodes[n->in[0].node];
+	struct sink s = { .rt = rt, .end = n->end.what, .schema = &from->out[n->in[0].port], .safe = n->opt.safe };
+	for (uint32_t k = 0; k < e->cut->n_edges; k++)
+		if (&e->rt[e->cut->edge[k].to] == rt)
+			iog_engine_input(e, k, &s.at);
+	iog_inlet_init(&s.in, &s.at.edge, s.at.n_slots, s.at.slot_bytes);
+	s.max_blocks = from->blocks[n->in[0].port];
+	s.head_size = iog_wire_head_max(s.schema, s.max_blocks, IOG_SEGMENTS_MAX);
+	s.max_held = 2 * s.at.edge.capacity + 4;
+	s.block = calloc(s.max_blocks, sizeof *s.block);
+	s.held = calloc(s.max_held, sizeof *s.held);
+	s.head = malloc(s.head_size);
+	if (!s.block || !s.held || !s.head) {
+		iog_fail(&rt->err, -ENOMEM, "%s: out of memory", n->name);
+		s.failed = true;
+	} else if (sink_open(&s, n)) {
+		phase(rt, IOG_PHASE_OPEN);
+		sink_loop(&s);
+		struct iog_err err = { "" };
+		if (s.end->close(rt->self, &err) && !s.failed)
+			sink_fail(&s, &err);
+	} else {
+		s.failed = true;
+	}
+	free(s.block);
+	free(s.held);
+	free(s.head);
+	phase(rt, s.failed ? IOG_PHASE_FAILED : IOG_PHASE_DONE);
+	return NULL;
+}

@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * A stage in a process of its own: target `sidecore`. The process is this program again (`--worker FD`), so that it starts without our
+ * memory; it gets its regions one by one over a socket, inputs read-only, opens the libraries its operators need, locks itself into the
+ * sandbox, says so, and runs the same loop as a thread would. It can be killed or stopped at any instant.
+ */
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "engine-parts.h"
+#include "sandbox.h"
+#include "wait.h"
+
+enum { SOCK_FD = 3, MAGIC = 0x57474f49 /* "IOGW" */, SETUP_S = 10 };
+static const uint64_t REGION_MAX = 1ull << 40;
+
+enum part { P_IMAGE, P_STATUS, P_SNAPSHOTS, P_IN_DOWN, P_IN_UP, P_IN_BOX, P_IN_ARENA, P_OUT_ARENA, P_OUT_DOWN, P_OUT_UP, P_OUT_BOX, P_GO };
+
+/* One message: a region and what it is for, or (P_GO) the rest. */
+struct msg {
+	uint32_t magic;
+	uint8_t part, port, edge, policy;
+	uint32_t capacity, isa;
+	struct iog_arena arena; /* its base means nothing here */
+	uint64_t bytes, spin_ns;
+	struct iog_poison poison[IOG_POISON];
+	uint32_t n_poison, kill_point, kill_count;
+	int32_t core, parent;
+};
+
+struct process {
+	pid_t pid;
+	int sock;
+	bool reaped;
+};
+
+/* ---- this side ---- */
+
+static int send_part(struct process *p, struct msg *m, enum part part, const struct iog_region_map *r, struct iog_err *err)
+{
+	m->magic = MAGIC;
+	m->part = (uint8_t)part;
+	m->bytes = r ? r->bytes : 0;
+	return iog_fd_send(p->sock, m, sizeof *m, r ? &r->fd : NULL, r != NULL, SETUP_S * 1000000000ull, err);
+}
+
+static int send_edge(struct process *p, const struct iog_edge_mem *x, uint8_t port, uint8_t edge, enum part down, enum part up, enum part box, struct iog_err *err)
+{
+	struct msg m = { .port = port, .edge = edge, .policy = x->e.policy, .capacity = x->e.capacity };
+	int rc = send_part(p, &m, down, &x->down, err);
+	if (!rc)
+		rc = send_part(p, &m, up, &x->up, err);
+	if (!rc && x->e.box)
+		rc = send_part(p, &m, box, &x->box, err);
+	return rc;
+}
+
+static int send_all(struct iog_rt *rt, struct process *p, struct iog_err *err)
+{
+	struct iog_engine *e = rt->engine;
+	struct msg m = { 0 };
+	int rc = send_part(p, &m, P_IMAGE, &rt->image, err);
+	if (!rc)
+		rc = send_part(p, &m, P_STATUS, &rt->status, err);
+	if (!rc && rt->snapshots.map)
+		rc = send_part(p, &m, P_SNAPSHOTS, &rt->snapshots, err);
+	for (uint32_t q = 0; !rc && q < rt->u->n_out; q++) {
+		m = (struct msg){ .port = (uint8_t)q, .arena = rt->arena[q].a };
+		rc = send_part(p, &m, P_OUT_ARENA, &rt->arena[q].map, err);
+	}
+	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
+		const struct iog_uedge *u = &e->cut->edge[k];
+		if (&e->rt[u->from] == rt)
+			rc = send_edge(p, &e->edge[k], u->from_port, (uint8_t)e->edge[k].out_index, P_OUT_DOWN, P_OUT_UP, P_OUT_BOX, err);
+		if (rc || &e->rt[u->to] != rt)
+			continue;
+		rc = send_edge(p, &e->edge[k], u->to_port, 0, P_IN_DOWN, P_IN_UP, P_IN_BOX, err);
+		const struct iog_arena_mem *a = &e->rt[u->from].arena[u->from_port];
+		m = (struct msg){ .port = u->to_port, .arena = a->a };
+		if (!rc)
+			rc = send_part(p, &m, P_IN_ARENA, &a->map, err);
+	}
+	m = (struct msg){ .isa = rt->args.isa, .spin_ns = rt->args.env.spin_ns, .n_poison = rt->args.n_poison, .core = -1, .parent = getpid() };
+	memcpy(m.poison, rt->args.poison, sizeof m.poison);
+	if (rt->deaths == 0) /* a successor is not killed again, or no test would end */
+		m.kill_point = e->o.kill_point, m.kill_count = e->o.kill_count;
+	return rc ? rc : send_part(p, &m, P_GO, NULL, err);
+}
+
+/* Nobody can map for writing any more what the process writes. */
+static int seal_all(struct iog_rt *rt, struct iog_err *err)
+{
+	struct iog_engine *e = rt->engine;
+	int rc = iog_region_seal(&rt->status, err);
+	if (!rc && rt->snapshots.map)
+		rc = iog_region_seal(&rt->snapshots, err);
+	for (uint32_t q = 0; !rc && q < rt->u->n_out; q++)
+		rc = iog_region_seal(&rt->arena[q].map, err);
+	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
+		if (&e->rt[e->cut->edge[k].from] == rt)
+			rc = iog_region_seal(&e->edge[k].down, err);
+		if (!rc && &e->rt[e->cut->edge[k].to] == rt)
+			rc = iog_region_seal(&e->edge[k].up, err);
+		if (!rc && e->edge[k].e.box && (&e->rt[e->cut->edge[k].from] == rt || &e->rt[e->cut->edge[k].to] == rt))
+			rc = iog_region_seal(&e->edge[k].box, err);
+	}
+	return rc;
+}
+
+static void reap(struct process *p)
+{
+	if (p->reaped)
+		return;
+	kill(p->pid, SIGKILL);
+	while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+		;
+	p->reaped = true;
+}
+
+static int start(struct iog_rt *rt, struct iog_err *err)
+{
+	struct process *p = calloc(1, sizeof *p);
+	int pair[2];
+	if (!p)
+		return iog_fail(err, -ENOMEM, "%s: out of memory", rt->u->name);
+	if (iog_fd_pair(pair, err)) {
+		free(p);
+		return -EIO;
+	}
+	p->sock = pair[0];
+	posix_spawn_file_actions_t fa;
+	posix_spawn_file_actions_init(&fa);
+	posix_spawn_file_actions_adddup2(&fa, pair[1], SOCK_FD);
+	char fd[8];
+	snprintf(fd, sizeof fd, "%d", SOCK_FD);
+	char name[] = "iog-worker", flag[] = "--worker", *argv[] = { name, flag, fd, NULL };
+	int rc = posix_spawn(&p->pid, "/proc/self/exe", &fa, NULL, argv, environ);
+	posix_spawn_file_actions_destroy(&fa);
+	close(pair[1]);
+	if (rc) {
+		close(p->sock);
+		free(p);
+		return iog_fail(err, -rc, "%s: no process: %s", rt->u->name, strerror(rc));
+	}
+	rt->launched = p;
+	rc = send_all(rt, p, err);
+	char answer[sizeof(struct iog_err)] = "";
+	uint32_t none = 0;
+	if (!rc) {
+		int n = iog_fd_recv(p->sock, answer, sizeof answer - 1, NULL, &none, SETUP_S * 1000000000ull, err);
+		if (n <= 0)
+			rc = iog_fail(err, n ? n : -EPIPE, "%s: the sidecore process ended or hung while it was set up", rt->u->name);
+		else if (answer[0])
+			rc = iog_fail(err, -EIO, "%s: %.400s", rt->u->name, answer);
+	}
+	if (!rc)
+		rc = seal_all(rt, err);
+	if (!rc) {
+		char go = 1;
+		rc = iog_fd_send(p->sock, &go, 1, NULL, 0, SETUP_S * 1000000000ull, err);
+	}
+	if (rc) {
+		reap(p);
+		close(p->sock);
+		free(p);
+		rt->launched = NULL;
+	}
+	return rc;
+}
+
+static int watch(struct iog_rt *rt)
+{
+	struct process *p = rt->launched;
+	int st;
+	pid_t got = waitpid(p->pid, &st, WNOHANG | WUNTRACED);
+	if (got != p->pid)
+		return p->reaped ? -EIO : 0;
+	if (WIFSTOPPED(st)) {
+		snprintf(rt->death, sizeof rt->death, "the sidecore process %d was stopped by signal %d, which counts as dead", (int)p->pid, WSTOPSIG(st));
+		reap(p);
+		return -EIO;
+	}
+	p->reaped = true;
+	if (WIFEXITED(st) && WEXITSTATUS(st) == 0)
+		return 1;
+	const struct iog_status *s = rt->status.map;
+	uint32_t node = atomic_load(&s->busy_node) % IOG_STAGE_NODES;
+	if (WIFSIGNALED(st))
+		snprintf(rt->death, sizeof rt->death, "the sidecore process %d died of signal %d%s%s", (int)p->pid, WTERMSIG(st),
+			 atomic_load(&s->busy) ? " in operator " : "", atomic_load(&s->busy) ? rt->args.stage->node[node].name : "");
+	else
+		snprintf(rt->death, sizeof rt->death, "the sidecore process %d exited with code %d", (int)p->pid, WEXITSTATUS(st));
+	return -EIO;
+}
+
+static void kill_process(struct iog_rt *rt)
+{
+	struct process *p = rt->launched;
+	if (p && !p->reaped) {
+		snprintf(rt->death, sizeof rt->death, "the sidecore process %d did not go on and was killed", (int)p->pid);
+		reap(p);
+	}
+}
+
+static void finish(struct iog_rt *rt)
+{
+	struct process *p = rt->launched;
+	reap(p);
+	close(p->sock);
+	free(p);
+	rt->launched = NULL;
+}
+
+const struct iog_launcher iog_launch_process = { "sidecore", true, start, watch, kill_process, finish };
+
+/* ---- the other side ---- */
+
+static struct {
+	struct iog_worker_args a;
+	struct msg go;
+	uint32_t count;
+} child;
+
+static void point(void *ctx, uint32_t at)
+{
+	(void)ctx;
+	if (at == child.go.kill_point && ++child.count == child.go.kill_count)
+		syscall(SYS_kill, getpid(), SIGKILL);
+}
+
+static bool control(void *ctx)
+{
+	(void)ctx;
+	return true;
+}
+
+/* Puts one received region where it belongs; everything in the message is checked, though it comes from the process that started us. */
+static int place(const struct msg *m, int fd, struct iog_err *err)
+{
+	static const bool writes[P_GO] = { [P_STATUS] = true, [P_SNAPSHOTS] = true, [P_IN_UP] = true, [P_IN_BOX] = true, [P_OUT_ARENA] = true,
+					   [P_OUT_DOWN] = true, [P_OUT_BOX] = true };
+	struct iog_region_map r;
+	struct iog_worker_args *a = &child.a;
+	if (m->magic != MAGIC || m->part >= P_GO || m->port >= IOG_PORTS || m->edge >= IOG_FANOUT || m->bytes > REGION_MAX ||
+	    m->capacity > IOG_CREDIT_MAX || (m->capacity & (m->capacity - 1))) {
+		close(fd);
+		return iog_fail(err, -EPROTO, "malformed set-up message");
+	}
+	int rc = writes[m->part] ? iog_region_open_writer(&r, fd, m->bytes, m->bytes, err) : iog_region_open(&r, fd, m->bytes, m->bytes, err);
+	if (rc)
+		return rc;
+	struct iog_worker_in *in = &a->in[m->port];
+	struct iog_worker_out *out = &a->out[m->port];
+	struct iog_edge *e = m->part >= P_OUT_ARENA ? &out->edge[m->edge] : &in->edge;
+	struct iog_arena ar = m->arena;
+	ar.base = r.map;
+	if (m->capacity)
+		e->capacity = m->capacity, e->policy = m->policy;
+	switch ((enum part)m->part) {
+	case P_IMAGE: a->stage = r.map, a->stage_bytes = r.bytes; break;
+	case P_STATUS: a->status = r.map; break;
+	case P_SNAPSHOTS: a->snapshots = r.map; break;
+	case P_IN_DOWN: case P_OUT_DOWN:
+		e->down = r.map;
+		if (m->part == P_OUT_DOWN)
+			out->n_edges = IOG_MAX(out->n_edges, m->edge + 1u);
+		break;
+	case P_IN_UP: case P_OUT_UP: e->up = r.map; break;
+	case P_IN_BOX: case P_OUT_BOX: e->box = r.map; break;
+	case P_IN_ARENA:
+		if (iog_arena_bytes(&ar) > r.bytes)
+			return iog_fail(err, -EPROTO, "input arena smaller than said");
+		in->n_slots = ar.n_slots, in->slot_bytes = ar.slot_bytes, in->n_regions = 1;
+		in->region[0] = (struct iog_region){ .base = r.map, .size = iog_arena_bytes(&ar), .arena = ar.id };
+		break;
+	case P_OUT_ARENA:
+		if (iog_arena_bytes(&ar) > r.bytes)
+			return iog_fail(err, -EPROTO, "output arena smaller than said");
+		out->arena = ar;
+		break;
+	case P_GO: break;
+	}
+	return 0;
+}
+
+static int receive(int sock, struct iog_err *err)
+{
+	for (;;) {
+		struct msg m;
+		int fd = -1;
+		uint32_t n = 1;
+		int got = iog_fd_recv(sock, &m, sizeof m, &fd, &n, SETUP_S * 1000000000ull, err);
+		if (got != (int)sizeof m) {
+			if (got >= 0 && n)
+				close(fd);
+			return got < 0 ? got : iog_fail(err, -EPROTO, "set-up ended early");
+		}
+		if (m.part == P_GO) {
+			child.go = m;
+			if (n)
+				close(fd);
+			return 0;
+		}
+		if (n != 1)
+			return iog_fail(err, -EPROTO, "set-up message without its memory");
+		int rc = place(&m, fd, err);
+		if (rc)
+			return rc;
+	}
+}
+
+static struct iog_worker *prepare(int sock, struct iog_err *err)
+{
+	struct iog_worker_args *a = &child.a;
+	if (receive(sock, err))
+		return NULL;
+	if (!a->stage || !a->status) {
+		iog_fail(err, -EPROTO, "set-up is not complete");
+		return NULL;
+	}
+	a->isa = child.go.isa;
+	a->n_poison = IOG_MIN(child.go.n_poison, (uint32_t)IOG_POISON);
+	memcpy(a->poison, child.go.poison, sizeof a->poison);
+	a->env = (struct iog_env){ .wait = iog_env_wait, .wake = iog_env_wake, .now_ns = iog_env_now, .control = control,
+				   .point = child.go.kill_point ? point : NULL, .sleep_ns = 50000000, .spin_ns = child.go.spin_ns };
+	uint64_t bytes = iog_worker_memory(a);
+	void *memory = bytes ? aligned_alloc(IOG_ALIGN, IOG_ROUND_UP(bytes, IOG_ALIGN)) : NULL;
+	if (!memory) {
+		iog_fail(err, -ENOMEM, "no memory for the worker (%llu bytes)", (unsigned long long)bytes);
+		return NULL;
+	}
+	memset(memory, 0, bytes);
+	if (iog_libs_open(a->stage, a->lib, err))
+		return NULL;
+	return iog_worker_init(a, memory, err);
+}
+
+static bool hosted(const struct iog_stage *st)
+{
+	for (uint32_t j = 0; j < st->n_nodes; j++)
+		for (const struct iog_op *const *o = iog_ops; *o; o++)
+			if (iog_streq((*o)->name, st->node[j].op) && !((*o)->flags & IOG_FREESTANDING))
+				return true;
+	return false;
+}
+
+int iog_worker_main(int sock)
+{
+	struct iog_err err = { "" };
+	struct iog_worker *w = prepare(sock, &err);
+	if (w) {
+		struct iog_sandbox_opts o = { .control = sock, .status = -1, .hosted = hosted(child.a.stage), .parent = child.go.parent,
+					      .wanted = IOG_NS_USER | IOG_NS_MOUNT | IOG_NS_NET | IOG_NS_IPC };
+		if (iog_sandbox_enter(&o, NULL, &err))
+			w = NULL;
+	}
+	/* The answer: an empty text is "ready". */
+	char text[sizeof err.text] = "";
+	memcpy(text, err.text, sizeof text);
+	iog_fd_send(sock, text, sizeof text, NULL, 0, 0, NULL);
+	char go = 0;
+	uint32_t none = 0;
+	int rc = 1;
+	if (w) {
+		/* Nothing is written before the memory is sealed. Without a limit: who started us ends us when it ends. */
+		while (iog_fd_recv(sock, &go, 1, NULL, &none, 0, NULL) == -EAGAIN)
+			iog_wait_words(NULL, 0, 100000);
+		if (go == 1) {
+			enum iog_worker_state s = iog_worker_run(w);
+			rc = s == IOG_W_DRAINED || s == IOG_W_STOPPED ? 0 : 2;
+		}
+	}
+	syscall(SYS_exit_group, rc);
+	return rc;
+}
