@@ -103,7 +103,7 @@ static bool decode(const struct iog_call *call, const struct iog_block *b, uint3
 		return false;
 	memcpy(copy, b->data, b->bytes);
 	memcpy(&f, copy, sizeof f);
-	if (f.magic != FRAME_MAGIC || f.version != FRAME_VERSION || f.flags & ~FRAME_SHUFFLED || f.elem_size != elem_size || f.bytes != bytes)
+	if (f.magic != FRAME_MAGIC || f.version != FRAME_VERSION || f.flags & ~FRAME_SHUFFLED || f.pad || f.elem_size != elem_size || f.bytes != bytes)
 		return false;
 	bool shuffled = f.flags & FRAME_SHUFFLED;
 	if (shuffled && elem_size != 2 && elem_size != 4 && elem_size != 8)

@@ -91,8 +91,6 @@ static int crop_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		int d = v->name[0] ? iog_schema_dim(s, v->name) : by_position(s, positional++);
 		if (d < 0)
 			return no_such_dim(s, v, k, err);
-		if (c->cropped >> d & 1)
-			return iog_fail(err, -EINVAL, "crop: \"box\" gives dimension \"%s\" twice", s->dim[d].name);
 		c->cropped |= 1u << d;
 		c->lo[d] = up(v->lo);
 		c->hi[d] = IOG_MAX(up(v->hi), c->lo[d]);

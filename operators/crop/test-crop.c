@@ -138,9 +138,9 @@ static void mistakes_are_named(void **state)
 	refused(image, &(struct op_case){ .op = "crop", .conf = { BOX(PAIR(0, 1), PAIR(0, 1), PAIR(0, 1)) } }, "position 3");
 	refused(image, &(struct op_case){ .op = "crop", .conf = { NAMED("x", PAIR(20, 10)) } }, "lower end first");
 	refused(image, &(struct op_case){ .op = "crop", .conf = { { "box", { .kind = IOG_V_LIST } } } }, "interval");
-	struct op_case twice = { .op = "crop", .conf = { { "box", { .kind = IOG_V_LIST, .key = (const char *const[]){ "x", NULL },
+	struct op_case twice = { .op = "crop", .conf = { { "box", { .kind = IOG_V_LIST, .key = (const char *const[]){ "x", "x" },
 		.item = (const struct iog_value[]){ PAIR(0, 1), PAIR(0, 2) }, .n_items = 2 } } } };
-	refused(image, &twice, "twice");
+	refused(image, &twice, "two intervals");
 }
 
 static void encoded_variables_are_refused(void **state)
