@@ -88,10 +88,10 @@ GUEST_ASM    := $(wildcard runtime/host/vm/*.S)
 GUEST_LD     := $(wildcard runtime/host/vm/*.ld)
 
 # Freestanding: operators (folders) that carry the flag IOG_FREESTANDING, operators/all.c, which lists only those where IOG_GUEST
-# is defined, and core but for files whose head says "Hosted: why".
+# is defined, and core but for files whose head says "Hosted" (and why).
 FREE_OP   := $(sort $(filter operators/all.c,$(OP_SRC)) \
 	$(foreach f,$(shell grep -lw IOG_FREESTANDING $(OP_SRC) /dev/null),$(filter $(dir $f)%,$(OP_SRC))))
-FREE_CORE := $(filter-out $(shell grep -lE '^[ /*]*Hosted: ' $(CORE_SRC) /dev/null),$(CORE_SRC))
+FREE_CORE := $(filter-out $(shell grep -lE 'Hosted[:,.]' $(CORE_SRC) /dev/null),$(CORE_SRC))
 
 # ---- flags --------------------------------------------------------------------------------------------------------
 
@@ -112,9 +112,9 @@ IOG_CFLAGS  := $(LANGUAGE) $(OPT) -pthread -fPIC -fno-semantic-interposition $(W
 	$(PART_CFLAGS) $(SANITIZER) $(CPPFLAGS) $(CFLAGS)
 IOG_LDFLAGS := -pthread $(SANITIZER) -Wl,--as-needed $(LDFLAGS)
 IOG_LIBS    := $(PART_LIBS) -lm -ldl -lrt $(LDLIBS)
-# The same code generation decisions that matter for bit-equal results (LANGUAGE), none of the hosted ones. No config.h: the guest
-# has none of the libraries that lists.
-GUEST_CFLAGS := $(LANGUAGE) -O3 -g -ffreestanding -nostdlib -static -fno-pic -fno-pie -fno-stack-protector \
+# Not -ffreestanding: that makes a call of every memcpy of four bytes. make purity sees to it that nothing else of libc is called. No
+# config.h: the guest has none of the libraries it lists.
+GUEST_CFLAGS := $(LANGUAGE) -O3 -g -nostdlib -static -fno-pic -fno-pie -fno-stack-protector \
 	-fcf-protection=none -mno-red-zone -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -DIOG_GUEST=1 \
 	-DIOG_VERSION='"$(VERSION)"' $(WARNINGS)
 DEPFLAGS     = -MMD -MP -MF $(@:.o=.d)
