@@ -126,7 +126,7 @@ guest = $(patsubst %,$(BUILD)/guest/%.o,$(basename $1))
 
 LIB_A   := $(BUILD)/libiograph.a
 LIB_SO  := $(BUILD)/libiograph.so.$(VERSION)
-IOG     := $(if $(CLI_SRC),$(BUILD)/iog)
+IOG     := $(if $(wildcard bindings/cli/*.c),$(BUILD)/iog)
 PC      := $(BUILD)/iograph.pc $(BUILD)/iograph-uninstalled.pc
 CORE_A  := $(BUILD)/parts/core.a
 OP_A    := $(BUILD)/parts/operators.a
