@@ -14,4 +14,17 @@ size_t base_render_work(int width, int height, int smooth);
 void base_render(uint8_t *rgb, int width, int height, int smooth, const float *position, const float *value, int64_t n, const double edge[3][3],
 	const double origin[3], void *work);
 
+/* op.filter: `x > a and x < b and type == t`; x and type apart, or x the first of three columns. Room for n elements. Returns how many were kept. */
+size_t base_filter(float *restrict kept_x, int32_t *restrict kept_type, const float *restrict x, const int32_t *restrict type, size_t n, float a, float b,
+	int32_t t);
+size_t base_filter_rows(float *restrict kept, int32_t *restrict kept_type, const float *restrict position, const int32_t *restrict type, size_t n, float a,
+	float b, int32_t t);
+
+/* op.stats: of n values; NaN is counted and in none of the others. */
+struct base_stats {
+	size_t count, nan;
+	double min, max, mean;
+};
+void base_stats(struct base_stats *s, const float *restrict v, size_t n);
+
 #endif

@@ -71,8 +71,12 @@ enum iog_step iog_column_bind(struct iog_column *col, const struct iog_record *r
 }
 
 /* n elements from first on, strided: into tmp. */
-static void copy_run(uint8_t *tmp, const uint8_t *p, int64_t stride, uint32_t n, uint32_t size)
+static void copy_run(const struct expr_kernels *kernels, uint8_t *tmp, const uint8_t *p, int64_t stride, uint32_t n, uint32_t size)
 {
+	if (stride == 3 * (int64_t)size) {
+		uint32_t done = kernels->column3(tmp, p, size, n);
+		tmp += done * size, p += done * stride, n -= done;
+	}
 	switch (size) {
 	case 1: for (uint32_t i = 0; i < n; i++, p += stride) tmp[i] = *p; break;
 	case 2: for (uint32_t i = 0; i < n; i++, p += stride) memcpy(tmp + i * 2, p, 2); break;
@@ -83,7 +87,7 @@ static void copy_run(uint8_t *tmp, const uint8_t *p, int64_t stride, uint32_t n,
 }
 
 /* A whole block of raw elements without gaps: in place where it can be, else in tmp with zeros behind the last one. */
-static const void *fetch(const struct iog_column *col, int64_t first, uint32_t n, uint8_t *tmp)
+static const void *fetch(const struct expr_kernels *kernels, const struct iog_column *col, int64_t first, uint32_t n, uint8_t *tmp)
 {
 	const uint32_t size = iog_dtype_size(col->dtype);
 	int64_t at[IOG_RANK], rest = first;
@@ -97,12 +101,12 @@ static const void *fetch(const struct iog_column *col, int64_t first, uint32_t n
 		int64_t stride = col->rank ? col->stride[0] : size;
 		if (stride == size && n == IOG_EXPR_BLOCK)
 			return p;
-		copy_run(tmp, p, stride, n, size);
+		copy_run(kernels, tmp, p, stride, n, size);
 	} else {
 		const unsigned last = col->rank - 1u;
 		for (uint32_t done = 0; done < n;) {
 			uint32_t run = (uint32_t)IOG_MIN((int64_t)(n - done), col->count[last] - at[last]);
-			copy_run(tmp + done * size, p, col->stride[last], run, size);
+			copy_run(kernels, tmp + done * size, p, col->stride[last], run, size);
 			done += run, at[last] += run, p += run * col->stride[last];
 			for (unsigned d = last; d > 0 && at[d] == col->count[d]; d--) {
 				p -= col->count[d] * col->stride[d];
@@ -117,7 +121,48 @@ static const void *fetch(const struct iog_column *col, int64_t first, uint32_t n
 void iog_column_load(const struct iog_column *col, int64_t first, uint32_t n, double *out, uint32_t isa)
 {
 	uint8_t tmp[IOG_EXPR_BLOCK * 8] __attribute__((aligned(IOG_ALIGN)));
-	expr_kernels(isa)->load(out, fetch(col, first, n, tmp), col->dtype);
+	expr_kernels(isa)->load(out, fetch(expr_kernels(isa), col, first, n, tmp), col->dtype);
+}
+
+/* The block with elements that starts at `from` along the slowest dimension, looked for from block `at` on; n_blocks: none. */
+static uint32_t block_from(const struct iog_var *v, int64_t from, uint32_t at)
+{
+	for (uint32_t i = 0; i < v->n_blocks; i++) {
+		uint32_t k = at + i < v->n_blocks ? at + i : at + i - v->n_blocks;
+		if (v->block[k].start[0] == from && v->block[k].count[0] > 0)
+			return k;
+	}
+	return v->n_blocks;
+}
+
+void iog_walk_start(struct iog_walk *w, const struct iog_var *var)
+{
+	uint32_t k = 0, full = 0, found = 0;
+	int64_t next = 0;
+	*w = (struct iog_walk){ .var = var, .left = var->n_blocks };
+	if (var->n_blocks <= 1)
+		return;
+	for (uint32_t i = 0; i < var->n_blocks; i++)
+		full += var->block[i].count[0] > 0;
+	while (found < full && (k = block_from(var, next, k)) < var->n_blocks)
+		next += var->block[k].count[0], found++;
+	if ((w->chained = found == full))
+		w->left = full;
+}
+
+bool iog_walk_next(struct iog_walk *w, uint32_t *k)
+{
+	if (!w->left)
+		return false;
+	w->left--;
+	if (w->chained) {
+		w->at = block_from(w->var, w->next, w->at);
+		w->next += w->var->block[w->at].count[0];
+		*k = w->at;
+	} else {
+		*k = w->at++;
+	}
+	return true;
 }
 
 /* ---- programs ---- */
@@ -196,7 +241,7 @@ static void exec_block(struct iog_expr_run *run, unsigned from, unsigned to, int
 		if (c->op == X_RANGE) {
 			const struct iog_column *col = &run->col[c->a][0];
 			uint64_t *d = run->truth[c->dst];
-			run->kernels->range(d, fetch(col, first, n, tmp), col->dtype, run->e->range[c->b]);
+			run->kernels->range(d, fetch(run->kernels, col, first, n, tmp), col->dtype, run->e->range[c->b]);
 			if (c->c)
 				for (int w = 0; w < EXPR_WORDS; w++)
 					d[w] = ~d[w];
@@ -204,7 +249,7 @@ static void exec_block(struct iog_expr_run *run, unsigned from, unsigned to, int
 			if (run->e->input[c->a].scaled)
 				load_scaled(run, c, first, n, whole);
 			else
-				run->kernels->load(run->reg[c->dst], fetch(&run->col[c->a][0], first, n, tmp), run->col[c->a][0].dtype);
+				run->kernels->load(run->reg[c->dst], fetch(run->kernels, &run->col[c->a][0], first, n, tmp), run->col[c->a][0].dtype);
 		} else {
 			exec_common(run, c, run->reg[c->dst], run->truth[c->dst], whole);
 		}
@@ -269,14 +314,16 @@ static enum iog_step reduce(struct iog_expr_run *run, unsigned pc)
 	const bool of_truth = c->a >= R_COUNT && c->a <= R_ALL;
 	const uint32_t inputs = inputs_of(e, from, to);
 	const int lead = finest(e, run->r, inputs);
-	const uint32_t blocks = lead < 0 ? 0 : run->r->var[e->input[lead].var].n_blocks;
+	struct iog_walk walk;
 	struct iog_fold f;
+	uint32_t k;
 	int64_t seen = 0, hits = 0;
 	size_t mask;
-	if (!blocks)
+	if (lead < 0 || !run->r->var[e->input[lead].var].n_blocks)
 		return IOG_BAD_INPUT;
 	iog_fold_start(&f);
-	for (uint32_t k = 0; k < blocks; k++) {
+	iog_walk_start(&walk, &run->r->var[e->input[lead].var]);
+	while (iog_walk_next(&walk, &k)) {
 		if (bind_block(run, from, to, k) != IOG_OK)
 			return IOG_BAD_INPUT;
 		for (int64_t at = 0; at < run->n;) {

@@ -44,6 +44,8 @@ struct expr_kernels {
 	void (*compare)(unsigned op, uint64_t *d, const double *a, size_t am, const double *b, size_t bm, size_t n);
 	/* IOG_EXPR_BLOCK elements without gaps, src may be unaligned */
 	void (*load)(double *d, const void *src, unsigned dtype);
+	/* n elements of `size` bytes, 3 * size apart, as far as vectors do that; how many */
+	uint32_t (*column3)(uint8_t *dst, const uint8_t *p, uint32_t size, uint32_t n);
 	void (*range)(uint64_t *d, const void *src, unsigned dtype, struct iog_expr_range r);
 	void (*fold)(struct iog_fold *f, const double *v);
 	/* rows of 1, 2, 4, 8 or 12 bytes without gaps, whose bits are in w; may write 64 bytes beyond the last one. Returns how many. */

@@ -140,6 +140,19 @@ enum iog_step iog_column_bind(struct iog_column *col, const struct iog_record *r
 void iog_column_load(const struct iog_column *col, int64_t first, uint32_t n, double *out, uint32_t isa);
 
 /*
+ * The blocks of a variable in index order, when they follow each other along the slowest dimension (the ranks of a job, in any order);
+ * otherwise as the record lists them. The variable is kept until the walk ends.
+ */
+struct iog_walk {
+	const struct iog_var *var;
+	int64_t next;
+	uint32_t at, left;
+	bool chained;
+};
+void iog_walk_start(struct iog_walk *w, const struct iog_var *var);
+bool iog_walk_next(struct iog_walk *w, uint32_t *k);
+
+/*
  * Sum, extremes and counts of a sequence. The sum is taken in blocks of 256 in index order: element i goes into lane i mod 8, a full block
  * folds its lanes pairwise into the sum. The result does not depend on how the sequence was cut. Starts zeroed with iog_fold_start.
  */
