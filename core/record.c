@@ -113,9 +113,10 @@ static void copy_strided(uint8_t *dst, const int64_t *dst_stride, const uint8_t 
 	void (*copy)(uint8_t *, const int64_t *, const uint8_t *, const int64_t *, const int64_t *);
 	unsigned first = IOG_RANK + 2, last = IOG_RANK + 1;
 
-	for (unsigned d = rank; d-- > 0;) {
-		if (count[d] <= 0)
+	for (unsigned d = 0; d < rank; d++)
+		if (count[d] <= 0) /* its strides may be anything */
 			return;
+	for (unsigned d = rank; d-- > 0;) {
 		if (count[d] == 1)
 			continue;
 		if (first <= last && dst_stride[d] == ds[first] * n[first] && src_stride[d] == ss[first] * n[first]) {

@@ -97,17 +97,18 @@ static inline uint8_t *put_triples(uint8_t *p, const struct iog_block *b, unsign
 /* Bytes [*lo, *hi) around data that the elements of a block touch; false for a block without elements. */
 static inline bool block_span(const struct iog_block *b, unsigned rank, uint32_t elem_size, int64_t *lo, int64_t *hi)
 {
-	int64_t low = 0, high = elem_size;
+	/* Unsigned, because nobody promised anything about the strides of a block without elements. */
+	uint64_t low = 0, high = elem_size;
 	bool any = true;
 
 	for (unsigned d = 0; d < rank; d++) {
-		int64_t last = b->count[d] - 1, span = (int64_t)((uint64_t)last * (uint64_t)b->stride[d]);
+		uint64_t last = (uint64_t)b->count[d] - 1, span = last * (uint64_t)b->stride[d];
 
-		any &= last >= 0;
-		low += span < 0 ? span : 0;
-		high += span > 0 ? span : 0;
+		any &= b->count[d] > 0;
+		low += (int64_t)span < 0 ? span : 0;
+		high += (int64_t)span > 0 ? span : 0;
 	}
-	*lo = low, *hi = high;
+	*lo = (int64_t)low, *hi = (int64_t)high;
 	return any;
 }
 
@@ -126,7 +127,7 @@ struct put {
 /* The segment a block lies in. */
 static inline unsigned place(struct put *t, const uint8_t *data, int64_t lo, int64_t hi)
 {
-	const uint64_t from = (uint64_t)(uintptr_t)data + (uint64_t)lo, length = (uint64_t)(hi - lo);
+	const uint64_t from = (uint64_t)(uintptr_t)data + (uint64_t)lo, length = (uint64_t)hi - (uint64_t)lo;
 	uint64_t at = from - (uint64_t)(uintptr_t)t->own;
 	uint32_t k = t->last;
 
@@ -410,8 +411,11 @@ static inline bool open_counts(struct iog_block *b, const uint8_t *p, const stru
 	return ok;
 }
 
-/* Whether all elements of b (none of its counts 0) lie in a segment of `length` bytes when element [start] is at `offset`. */
-static inline bool open_inside(const struct iog_block *b, unsigned rank, uint32_t elem_size, uint64_t offset, uint64_t length)
+/*
+ * Whether all elements of b (none of its counts 0) lie in a segment of `length` bytes when element [start] is at `offset`. The stride of a
+ * single element means nothing; one that could overflow in the hands of an operator becomes 0.
+ */
+static inline bool open_inside(struct iog_block *b, unsigned rank, uint32_t elem_size, uint64_t offset, uint64_t length)
 {
 	uint64_t low = 0, high = elem_size; /* how far the block reaches down and up from offset */
 	bool bad = false;
@@ -419,6 +423,8 @@ static inline bool open_inside(const struct iog_block *b, unsigned rank, uint32_
 	for (unsigned d = 0; d < rank; d++) {
 		uint64_t step = b->stride[d] < 0 ? -(uint64_t)b->stride[d] : (uint64_t)b->stride[d], span;
 
+		if (iog_unlikely(b->count[d] == 1 && step > length))
+			b->stride[d] = 0;
 		bad |= __builtin_mul_overflow(step, (uint64_t)b->count[d] - 1, &span);
 		if (b->stride[d] < 0)
 			bad |= __builtin_add_overflow(low, span, &low);
@@ -539,16 +545,14 @@ int iog_wire_open(struct iog_record *r, const uint8_t *at, uint64_t len, const s
 				return BAD("block %u of \"%s\" names segment %u of %u", k, v->name, sn, h.n_segs);
 			if (!open_counts(b, p + sizeof(struct iog_wire_block), v, axis, &any))
 				return bad_block(err, schema, i, k, p, axis, seg[sn].length);
-			if (opaque) {
-				if (offset > seg[sn].length || encoded > seg[sn].length - offset)
-					return bad_block(err, schema, i, k, p, axis, seg[sn].length);
+			if (opaque ? offset > seg[sn].length || encoded > seg[sn].length - offset :
+				     any && !open_inside(b, rank, elem_size, offset, seg[sn].length))
+				return bad_block(err, schema, i, k, p, axis, seg[sn].length);
+			if (!opaque && encoded)
+				return BAD("block %u of \"%s\" has an encoded length, but the variable is not encoded", k, v->name);
+			if (iog_unlikely(opaque || !any)) /* strides nobody checked */
 				for (unsigned d = 0; d < rank; d++)
 					b->stride[d] = 0;
-			} else if (encoded) {
-				return BAD("block %u of \"%s\" has an encoded length, but the variable is not encoded", k, v->name);
-			} else if (any && !open_inside(b, rank, elem_size, offset, seg[sn].length)) {
-				return bad_block(err, schema, i, k, p, axis, seg[sn].length);
-			}
 			if (any && huge)
 				return BAD("variable \"%s\" has more than 2^63 bytes", v->name);
 			/* No element: no address that could be wrong. */
