@@ -507,6 +507,8 @@ uint32_t iog_worker_turn(struct iog_worker *w, uint32_t budget)
 			taken++;
 		}
 	}
+	for (uint32_t p = 0; p < w->st->n_in; p++)
+		other += w->in[p].in.rel != w->in[p].in.rel_published; /* duplicates given back */
 	if (taken || other)
 		publish(w);
 	if (idle && w->st->safe && advance_safe(w, true)) {

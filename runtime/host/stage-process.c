@@ -157,7 +157,7 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 	char answer[sizeof(struct iog_err)] = "";
 	uint32_t none = 0;
 	if (!rc) {
-		int n = iog_fd_recv(p->sock, answer, sizeof answer - 1, NULL, &none, SETUP_S * 1000000000ull, err);
+		int n = iog_fd_recv(p->sock, answer, sizeof answer, NULL, &none, SETUP_S * 1000000000ull, err);
 		if (n <= 0)
 			rc = iog_fail(err, n ? n : -EPIPE, "%s: the sidecore process ended or hung while it was set up", rt->u->name);
 		else if (answer[0])
