@@ -666,6 +666,9 @@ static void draw(struct frame *f, const struct iog_ball *sorted, uint8_t *image)
 	const struct iog_resolve how = { .rgb = inks, .fade = (uint32_t)(c->fade * 256), .smooth = c->smooth };
 	const uint64_t room = (uint64_t)c->max_n * 4;
 	const float half = (float)s * IOG_MAX(1.0f, (float)c->height / 600.0f) / 2;
+	uint8_t blank[IOG_TILE_W * 3];
+	for (size_t i = 0; i < IOG_TILE_W; i++)
+		memcpy(blank + 3 * i, &c->palette[0], 3);
 	bool clean = false;
 	t.ink = t.z + IOG_TILE_SAMPLES;
 	classes_make(f, &t);
@@ -710,8 +713,13 @@ static void draw(struct frame *f, const struct iog_ball *sorted, uint8_t *image)
 			for (int i = 0; i < EDGES && f->box && c->box; i++)
 				clean &= !edge_draw(f, &t, edge + i, half);
 			const uint32_t px = (uint32_t)t.x / s, py = (uint32_t)t.y / s;
-			iog_tile_resolve(&t, &how, image + ((uint64_t)py * (uint64_t)c->width + px) * 3, (size_t)c->width * 3,
-				IOG_MIN(IOG_TILE_W / s, (uint32_t)c->width - px), IOG_MIN(IOG_TILE_H / s, (uint32_t)c->height - py), f->isa);
+			const uint32_t cols = IOG_MIN(IOG_TILE_W / s, (uint32_t)c->width - px), rows = IOG_MIN(IOG_TILE_H / s, (uint32_t)c->height - py);
+			uint8_t *to = image + ((uint64_t)py * (uint64_t)c->width + px) * 3;
+			if (!clean)
+				iog_tile_resolve(&t, &how, to, (size_t)c->width * 3, cols, rows, f->isa);
+			else
+				for (uint32_t y = 0; y < rows; y++, to += (size_t)c->width * 3)
+					memcpy(to, blank, cols * 3);
 		}
 	}
 }
