@@ -258,7 +258,7 @@ int64_t iog_wire_put(uint8_t *slot, uint64_t size, uint64_t payload, uint64_t us
 			if (opaque) {
 				for (uint8_t *q = p - rank * WORD; q < p; q += WORD)
 					store64(q, 0);
-			} else if (seg == GATHER) {
+			} else if (seg >= EMPTY) { /* an empty block too, so that equal records have equal bytes */
 				uint64_t stride = elem_size;
 
 				for (unsigned d = rank; d-- > 0; stride *= (uint64_t)b->count[d])
