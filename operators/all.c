@@ -5,25 +5,26 @@
  */
 #include "core/iog_op.h"
 
-extern const struct iog_op iog_op_crop, iog_op_delta, iog_op_undelta, iog_op_merge;
-extern const struct iog_op iog_op_compress, iog_op_decompress;
-extern const struct iog_op iog_op_render, iog_op_jpeg, iog_op_png;
+extern const struct iog_op iog_op_crop, iog_op_delta, iog_op_undelta, iog_op_merge, iog_op_filter, iog_op_stats, iog_op_render;
+extern const struct iog_op iog_op_jpeg, iog_op_png, iog_op_compress, iog_op_decompress;
 
 const struct iog_op *const iog_ops[] = {
 	&iog_op_crop,
 	&iog_op_delta,
 	&iog_op_undelta,
 	&iog_op_merge,
-#if !defined(IOG_GUEST) && defined(IOG_HAVE_ZSTD)
-	&iog_op_compress,
-	&iog_op_decompress,
-#endif
+	&iog_op_filter,
+	&iog_op_stats,
 	&iog_op_render,
 #if !defined(IOG_GUEST) && defined(IOG_HAVE_JPEG)
 	&iog_op_jpeg,
 #endif
 #if !defined(IOG_GUEST) && defined(IOG_HAVE_PNG)
 	&iog_op_png,
+#endif
+#if !defined(IOG_GUEST) && defined(IOG_HAVE_ZSTD)
+	&iog_op_compress,
+	&iog_op_decompress,
 #endif
 	NULL,
 };

@@ -106,6 +106,12 @@ const struct op_case op_cases[] = {
 	{ .name = "decompress-field", .op = "decompress", .after = "compress-field" },
 	{ .name = "decompress-plain", .op = "decompress", .after = "compress-plain" },
 #endif
+	{ .name = "filter-atoms", .op = "filter", .schema = PARTICLES, .conf = { { "where", STR("type == 2 and x > 4 or vz < -0.5") } } },
+	{ .name = "filter-scaled", .op = "filter", .schema = PARTICLES, .conf = { { "where", STR("zs > 0.4 and zs < 0.6") } } },
+	{ .name = "filter-record", .op = "filter", .schema = FIELD, .conf = { { "where", STR("max(T) > 170 and step >= 0") } } },
+	{ .name = "filter-then-delta", .op = "delta", .after = "filter-atoms", .conf = { { "quantum", NUM(0.001) } } },
+	{ .name = "stats-atoms", .op = "stats", .schema = PARTICLES },
+	{ .name = "stats-field", .op = "stats", .schema = FIELD, .conf = { { "variables", LIST(STR("T"), STR("level")) } } },
 	{ .name = "render-type", .op = "render", .schema = PARTICLES, .conf = { { "width", INT(160) }, { "height", INT(120) } } },
 	{ .name = "render-field", .op = "render", .schema = PARTICLES,
 		.conf = { { "color", STR("velocity.z") }, { "width", INT(96) }, { "height", INT(64) }, { "view", STR("x") }, { "smooth", BOOL(false) } } },
