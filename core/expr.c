@@ -1003,7 +1003,7 @@ bool iog_expr_valid(const struct iog_expr *e, const struct iog_schema *s)
 	if (e->n_inputs > IOG_EXPR_INPUTS || e->n_ops > IOG_EXPR_OPS || e->n_slots > IOG_EXPR_SLOTS || e->n_ranges > IOG_EXPR_RANGES ||
 	    e->main_at > e->n_ops || e->scope > IOG_SCOPE_ELEMENT || e->n_dims > IOG_RANK || e->is_bool > 1)
 		return false;
-	if (s->n_vars < 64 && iog_expr_reads(e) >> s->n_vars)
+	if (s->n_vars < 64 && e->box_vars >> s->n_vars)
 		return false;
 	for (unsigned i = 0; i < e->n_dims; i++)
 		if (e->dim[i] >= s->n_dims)
