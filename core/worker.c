@@ -638,7 +638,9 @@ void iog_worker_replace_in(struct iog_worker *w, uint32_t port, const struct iog
 
 void iog_worker_replace_out(struct iog_worker *w, uint32_t port, uint32_t edge, const struct iog_edge *e)
 {
-	iog_outlet_replace(&w->out[port].o, edge, e);
+	struct iog_outlet *o = &w->out[port].o;
+	iog_outlet_replace(o, edge, e);
+	wake_edges(w, o, iog_outlet_publish(o)); /* what was sent again, though nothing new may come for a while */
 }
 
 void iog_worker_cut_out(struct iog_worker *w, uint32_t port, uint32_t edge)

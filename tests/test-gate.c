@@ -21,7 +21,7 @@
 #include "tests/support/op-cases.h"
 #include "tests/support/op-driver.h"
 
-enum { ROUNDS = 4 }; /* a case's records are sent so often, with rising steps: more than any edge has credit */
+enum { ROUNDS = 12 }; /* a case's records are sent so often, with rising steps: more than any edge has credit */
 
 /* ---- what arrived ---- */
 
@@ -297,7 +297,8 @@ static void killed_at_every_step(void **state)
 				kills += (unsigned)k.restarts;
 				/* Every step of the protocol happens at least once; snapshots only where there is state. */
 				bool snapshots = point == IOG_AT_SNAPSHOT || point == IOG_AT_BASE;
-				if (count == 1 && !k.restarts && (stateful || !snapshots))
+				/* After the end of the stream was sent there may be nobody left to replace it for. */
+				if (count == 1 && !k.restarts && (stateful || !snapshots) && point != IOG_AT_CLOSED)
 					fail_msg("%s: point %u was never reached", c->name, point);
 				free(k.a);
 			}

@@ -64,11 +64,6 @@ struct source {
 	struct iog_region view;
 };
 
-static void source_out(void *ctx, uint32_t port, uint32_t edge, const struct iog_edge *e)
-{
-	(void)port;
-	iog_outlet_replace(&((struct source *)ctx)->o, edge, e);
-}
 static void source_cut(void *ctx, uint32_t port, uint32_t edge)
 {
 	(void)port;
@@ -84,6 +79,14 @@ static void outlet_wake(struct iog_outlet *o, uint32_t sleepers)
 	for (uint32_t k = 0; sleepers; k++, sleepers >>= 1)
 		if (sleepers & 1)
 			iog_wake_word(&o->edge[k].e.down->head);
+}
+
+static void source_out(void *ctx, uint32_t port, uint32_t edge, const struct iog_edge *e)
+{
+	struct source *s = ctx;
+	(void)port;
+	iog_outlet_replace(&s->o, edge, e);
+	outlet_wake(&s->o, iog_outlet_publish(&s->o)); /* what was sent again, though nothing new may come for a while */
 }
 
 static void outlet_reap_all(struct iog_outlet *o)
