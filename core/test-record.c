@@ -258,6 +258,20 @@ static void assemble_puts_blocks_where_they_belong(void **st)
 	}
 }
 
+/* Rows that follow each other in the block do not in the whole array. */
+static void assemble_keeps_rows_apart(void **st)
+{
+	int32_t data[4] = { 1, 2, 3, 4 }, whole[3][3] = { { 0 } };
+	static const int32_t expected[3][3] = { { 0, 0, 0 }, { 0, 1, 2 }, { 0, 3, 4 } };
+	struct iog_block b = { .data = (uint8_t *)data, .start = { 1, 1 }, .count = { 2, 2 }, .stride = { 8, 4 } };
+
+	(void)st;
+	setup("a: i32[m=3,n=3]");
+	rec.var[0] = (struct iog_var){ .block = &b, .n_blocks = 1 };
+	assert_int_equal(iog_record_assemble(&rec, 0, (uint8_t *)whole), 4);
+	assert_memory_equal(whole, expected, sizeof whole);
+}
+
 static void assemble_ignores_what_lies_outside(void **st)
 {
 	int32_t data[4] = { 1, 2, 3, 4 }, got[4] = { 0 };
@@ -433,6 +447,7 @@ int main(void)
 		cmocka_unit_test(views_show_the_right_elements),
 		cmocka_unit_test(views_survive_extreme_arguments),
 		cmocka_unit_test(assemble_puts_blocks_where_they_belong),
+		cmocka_unit_test(assemble_keeps_rows_apart),
 		cmocka_unit_test(assemble_ignores_what_lies_outside),
 		cmocka_unit_test(whole_means_one_dense_block_over_everything),
 		cmocka_unit_test(load_and_store_convert),

@@ -597,6 +597,24 @@ static void blocks_of_one_region_share_a_segment(void **st)
 	assert_int_equal(viewed, 1);
 }
 
+static void what_begins_in_the_slot_and_ends_elsewhere_is_copied(void **st)
+{
+	struct iog_block b = { .data = slot + 1024 + 100, .count = { 25 }, .stride = { 4 } };
+	int64_t total;
+
+	(void)st;
+	parse("type: i32[atom<=40]");
+	rec.axis[0].extent = 25;
+	rec.var[0] = (struct iog_var){ .block = &b, .n_blocks = 1 };
+	/* 100 bytes from 100 on, of which all are in the first 200, or all but one. */
+	total = iog_wire_put(slot, sizeof slot, 1024, 200, &rec, NULL, 0, NULL);
+	must_open(slot, total, 0);
+	assert_int_equal(total, 1024 + 200);
+	assert_ptr_equal(got.var[0].block->data, b.data);
+	total = iog_wire_put(slot, sizeof slot, 1024, 199, &rec, NULL, 0, NULL);
+	assert_int_equal(total, 1024 + 256 + 100);
+}
+
 static void two_regions_of_one_arena_are_both_found(void **st)
 {
 	const struct iog_region halves[] = { { arena_a, 1000, 11, 0 }, { arena_a, MEM, 11, 0 } };
@@ -893,6 +911,7 @@ int main(void)
 		cmocka_unit_test(put_refuses_what_does_not_fit),
 		cmocka_unit_test(variables_may_be_absent_or_empty),
 		cmocka_unit_test(blocks_of_one_region_share_a_segment),
+		cmocka_unit_test(what_begins_in_the_slot_and_ends_elsewhere_is_copied),
 		cmocka_unit_test(two_regions_of_one_arena_are_both_found),
 		cmocka_unit_test(offsets_and_strides_beyond_4_GiB),
 		cmocka_unit_test(sizes_that_overflow_are_refused),
