@@ -42,7 +42,8 @@ static void tables_are_consistent(void **state)
 		assert_true(iog_name_valid(op->name, false));
 		assert_true(op->summary && op->summary[0] && !strchr(op->summary, '\n'));
 		assert_true(op->plan && (op->run || op->segment));
-		assert_true(op->in_min >= 1 && op->in_min <= op->in_max && op->in_max <= IOG_PORTS && op->outs >= 1 && op->outs <= IOG_PORTS);
+		assert_true(
+			op->in_min >= 1 && op->in_min <= op->in_max && op->in_max <= IOG_PORTS && op->outs >= 1 && op->outs <= IOG_PORTS);
 		assert_true(op->in_max == 1 || op->flags & IOG_ZIP);
 		assert_true(!op->open == !op->close);
 		assert_false(op->open && op->flags & IOG_FREESTANDING);
@@ -114,8 +115,8 @@ int main(void)
 				continue;
 			char *name = op_alloc(96);
 			iog_format(name, 96, "%s: %s", c->name, k->name);
-			points[n] = (struct point){ c, k };
-			tests[n] = (struct CMUnitTest){ .name = name, .test_func = check_case, .initial_state = &points[n] };
+			points[n] = (struct point) { c, k };
+			tests[n] = (struct CMUnitTest) { .name = name, .test_func = check_case, .initial_state = &points[n] };
 			n++;
 		}
 		if (planned)

@@ -17,8 +17,8 @@ struct compress_conf {
 	struct iog_names variables;
 	uint32_t shuffle;
 	/* derived */
-	uint64_t chosen;       /* bit i: variable i is encoded */
-	uint64_t max_bytes;    /* of the largest of them, decoded, a multiple of IOG_ALIGN */
+	uint64_t chosen;    /* bit i: variable i is encoded */
+	uint64_t max_bytes; /* of the largest of them, decoded, a multiple of IOG_ALIGN */
 };
 
 struct compress_lib {
@@ -27,7 +27,8 @@ struct compress_lib {
 };
 
 static const struct iog_param compress_params[] = {
-	IOG_PARAM(struct compress_conf, codec, IOG_P_CHOICE, .flags = IOG_PF_FIRST, .choices = "zstd", .def = "zstd", .doc = "The encoding."),
+	IOG_PARAM(
+		struct compress_conf, codec, IOG_P_CHOICE, .flags = IOG_PF_FIRST, .choices = "zstd", .def = "zstd", .doc = "The encoding."),
 	IOG_PARAM(struct compress_conf, level, IOG_P_INT, .def = "1", .min = 1, .max = 19, .doc = "Effort: higher is smaller and slower."),
 	IOG_PARAM(struct compress_conf, variables, IOG_P_NAMES,
 		.doc = "What to encode; by default every variable with dimensions that is neither static nor encoded yet."),
@@ -53,13 +54,15 @@ static int choose(struct compress_conf *c, const struct iog_schema *s, struct io
 			names[j] = s->var[j].name;
 		if (i < 0) {
 			near = iog_nearest(name, names, s->n_vars);
-			return iog_fail(err, -EINVAL, "compress: the stream has no variable \"%s\"%s%s%s", name, near ? "; did you mean \"" : "",
-				near ? near : "", near ? "\"?" : "");
+			return iog_fail(err, -EINVAL, "compress: the stream has no variable \"%s\"%s%s%s", name,
+				near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 		}
 		const struct iog_vardef *v = &s->var[i];
 		if (!v->rank || v->flags & IOG_VAR_STATIC || iog_var_opaque(v))
 			return iog_fail(err, -EINVAL, "compress: \"%s\" is %s; leave it out", name,
-				!v->rank ? "a single value" : v->flags & IOG_VAR_STATIC ? "static and sent only once" : "encoded already");
+				!v->rank                    ? "a single value"
+				: v->flags & IOG_VAR_STATIC ? "static and sent only once"
+							    : "encoded already");
 		c->chosen |= 1ull << i;
 	}
 	for (unsigned i = 0; !c->variables.n && i < s->n_vars; i++)
@@ -85,16 +88,18 @@ static int compress_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		if (!(c->chosen >> i & 1))
 			continue;
 		if (!iog_schema_var_max(s, i, &bytes))
-			return iog_fail(err, -EINVAL, "compress: the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
+			return iog_fail(err, -EINVAL,
+				"compress: the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
 		if (v->n_codecs == IOG_CODECS)
-			return iog_fail(err, -EINVAL, "compress: \"%s\" has %u encodings already, the most there may be", v->name, IOG_CODECS);
+			return iog_fail(
+				err, -EINVAL, "compress: \"%s\" has %u encodings already, the most there may be", v->name, IOG_CODECS);
 		v->codec[v->n_codecs++] = IOG_CODEC_ZSTD;
 		c->max_bytes = IOG_MAX(c->max_bytes, IOG_ROUND_UP(bytes, IOG_ALIGN));
 		p->need.out_max[0] += IOG_ROUND_UP(bound(bytes), IOG_ALIGN);
 		p->need.out_blocks++;
 	}
 	p->need.scratch = c->max_bytes + FRAME_CHUNK;
-	p->cost = (struct iog_cost){ .cycles_record = 3000, .cycles_kib = 3000 * (0.7 + 0.3 * (double)c->level), .out_ratio = 0.8 };
+	p->cost = (struct iog_cost) { .cycles_record = 3000, .cycles_kib = 3000 * (0.7 + 0.3 * (double)c->level), .out_ratio = 0.8 };
 	return 0;
 }
 
@@ -113,10 +118,7 @@ static int compress_open(const void *conf, void **lib, struct iog_err *err)
 	return 0;
 }
 
-static void compress_close(void *lib)
-{
-	free(lib);
-}
+static void compress_close(void *lib) { free(lib); }
 
 /* All elements of variable i in C order: where they are, or assembled in scratch. Places no block covers are 0. */
 static const uint8_t *elements(const struct iog_record *r, unsigned i, uint8_t *scratch, uint64_t bytes)

@@ -54,14 +54,15 @@ static int decompress_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		if (!(c->chosen >> i & 1))
 			continue;
 		if (!iog_schema_var_max(s, i, &bytes))
-			return iog_fail(err, -EINVAL, "decompress: the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
+			return iog_fail(err, -EINVAL,
+				"decompress: the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
 		v->codec[--v->n_codecs] = IOG_CODEC_NONE;
 		c->max_bytes[i] = bytes;
 		p->need.out_max[0] += IOG_ROUND_UP(bytes, IOG_ALIGN);
 		p->need.out_blocks++;
 	}
 	p->need.scratch = FRAME_CHUNK + ZSTD_compressBound(FRAME_CHUNK);
-	p->cost = (struct iog_cost){ .cycles_record = 1000, .cycles_kib = 1500, .out_ratio = 1.25 };
+	p->cost = (struct iog_cost) { .cycles_record = 1000, .cycles_kib = 1500, .out_ratio = 1.25 };
 	return 0;
 }
 
@@ -80,10 +81,7 @@ static int decompress_open(const void *conf, void **lib, struct iog_err *err)
 	return 0;
 }
 
-static void decompress_close(void *lib)
-{
-	free(lib);
-}
+static void decompress_close(void *lib) { free(lib); }
 
 /* Decodes one block into out[0, bytes). Everything is read once. */
 static bool decode(const struct iog_call *call, const struct iog_block *b, uint32_t elem_size, uint8_t *out, uint64_t bytes)
@@ -95,7 +93,8 @@ static bool decode(const struct iog_call *call, const struct iog_block *b, uint3
 	if (b->bytes < at)
 		return false;
 	memcpy(&f, b->data, sizeof f);
-	if (f.magic != FRAME_MAGIC || f.version != FRAME_VERSION || f.flags & ~FRAME_SHUFFLED || f.pad || f.elem_size != elem_size || f.bytes != bytes)
+	if (f.magic != FRAME_MAGIC || f.version != FRAME_VERSION || f.flags & ~FRAME_SHUFFLED || f.pad || f.elem_size != elem_size ||
+		f.bytes != bytes)
 		return false;
 	if (f.flags && elem_size != 2 && elem_size != 4 && elem_size != 8)
 		return false;

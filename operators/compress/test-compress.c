@@ -9,13 +9,26 @@
 #include "frame.h"
 #include "tests/support/op-driver.h"
 
-#define INT(x) { .kind = IOG_V_NUMBER, .integer = true, .n = (x) }
-#define STR(x) { .kind = IOG_V_STRING, .s = (x) }
-#define BOOL(x) { .kind = IOG_V_BOOL, .b = (x) }
-#define NAMES(...) { .kind = IOG_V_LIST, .item = (const struct iog_value[]){ __VA_ARGS__ }, \
-	.n_items = sizeof((struct iog_value[]){ __VA_ARGS__ }) / sizeof(struct iog_value) }
+#define INT(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_NUMBER, .integer = true, .n = (x)                                                                            \
+	}
+#define STR(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_STRING, .s = (x)                                                                                             \
+	}
+#define BOOL(x)                                                                                                                            \
+	{                                                                                                                                  \
+		.kind = IOG_V_BOOL, .b = (x)                                                                                               \
+	}
+#define NAMES(...)                                                                                                                         \
+	{                                                                                                                                  \
+		.kind = IOG_V_LIST, .item = (const struct iog_value[]) { __VA_ARGS__ },                                                    \
+		.n_items = sizeof((struct iog_value[]) { __VA_ARGS__ }) / sizeof(struct iog_value)                                         \
+	}
 
-static const char *const all_types = "i8: i8[n<=300]; i16: i16[n]; i32: i32[n]; i64: i64[n]; f16: f16[n]; f32: f32[n,xyz]; f64: f64[n]; b: bool[n];"
+static const char *const all_types =
+	"i8: i8[n<=300]; i16: i16[n]; i32: i32[n]; i64: i64[n]; f16: f16[n]; f32: f32[n,xyz]; f64: f64[n]; b: bool[n];"
 	"c: c64[n]; T: f64 K; static m: f32[kind=3]";
 
 /* compress, and decompress behind it. */
@@ -83,7 +96,9 @@ static uint64_t encoded(const char *schema, bool shuffle, int level)
 	struct op_instance x;
 	struct op_record r;
 	struct iog_err err = { 0 };
-	struct op_case c = { .name = "c", .op = "compress", .schema = schema, .conf = { { "shuffle", BOOL(shuffle) }, { "level", INT(level) } } };
+	struct op_case c = {
+		.name = "c", .op = "compress", .schema = schema, .conf = { { "shuffle", BOOL(shuffle) }, { "level", INT(level) } }
+	};
 	assert_int_equal(op_setup_init(&s, &c, &err), 0);
 	assert_int_equal(op_instance_init(&x, &s, IOG_ISA_BASE, 0, &err), 0);
 	op_record_make(&r, &s.in[0], 0, 5);
@@ -105,7 +120,9 @@ static void transposition_pays_for_numbers(void **state)
 static void only_the_chosen_are_encoded(void **state)
 {
 	struct chain k;
-	struct op_case c = { .name = "c", .op = "compress", .schema = all_types, .conf = { { "variables", NAMES(STR("i32"), STR("f64")) } } };
+	struct op_case c = {
+		.name = "c", .op = "compress", .schema = all_types, .conf = { { "variables", NAMES(STR("i32"), STR("f64")) } }
+	};
 	(void)state;
 	chain_init(&k, &c);
 	for (unsigned v = 0; v < k.c.out[0].n_vars; v++)
@@ -207,13 +224,14 @@ static void mistakes_are_named(void **state)
 {
 	const char *const schema = "position: f32[atom<=300,xyz]; T: f64; static mass: f32[kind=3]";
 	(void)state;
-	refused(&(struct op_case){ .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("positon")) } } }, "did you mean \"position\"");
-	refused(&(struct op_case){ .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("T")) } } }, "single value");
-	refused(&(struct op_case){ .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("mass")) } } }, "static");
-	refused(&(struct op_case){ .op = "compress", .schema = schema, .conf = { { "level", INT(99) } } }, "level");
-	refused(&(struct op_case){ .op = "compress", .schema = "T: f64" }, "no variable to encode");
-	refused(&(struct op_case){ .op = "compress", .schema = "position: f32[atom]" }, "atom<=32000");
-	refused(&(struct op_case){ .op = "decompress", .schema = schema }, "put compress before it");
+	refused(&(struct op_case) { .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("positon")) } } },
+		"did you mean \"position\"");
+	refused(&(struct op_case) { .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("T")) } } }, "single value");
+	refused(&(struct op_case) { .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("mass")) } } }, "static");
+	refused(&(struct op_case) { .op = "compress", .schema = schema, .conf = { { "level", INT(99) } } }, "level");
+	refused(&(struct op_case) { .op = "compress", .schema = "T: f64" }, "no variable to encode");
+	refused(&(struct op_case) { .op = "compress", .schema = "position: f32[atom]" }, "atom<=32000");
+	refused(&(struct op_case) { .op = "decompress", .schema = schema }, "put compress before it");
 }
 
 int main(void)

@@ -8,11 +8,30 @@
 
 #include "tests/support/op-driver.h"
 
-#define NUM(x) { .kind = IOG_V_NUMBER, .n = (x) }
-#define PAIR(lo, hi) { .kind = IOG_V_LIST, .item = (const struct iog_value[]){ NUM(lo), NUM(hi) }, .n_items = 2 }
-#define BOX(...) { "box", { .kind = IOG_V_LIST, .item = (const struct iog_value[]){ __VA_ARGS__ }, \
-	.n_items = sizeof((struct iog_value[]){ __VA_ARGS__ }) / sizeof(struct iog_value) } }
-#define NAMED(name, ...) { "box", { .kind = IOG_V_LIST, .key = (const char *const[]){ name }, .item = (const struct iog_value[]){ __VA_ARGS__ }, .n_items = 1 } }
+#define NUM(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_NUMBER, .n = (x)                                                                                             \
+	}
+#define PAIR(lo, hi)                                                                                                                       \
+	{                                                                                                                                  \
+		.kind = IOG_V_LIST, .item = (const struct iog_value[]) { NUM(lo), NUM(hi) }, .n_items = 2                                  \
+	}
+#define BOX(...)                                                                                                                           \
+	{                                                                                                                                  \
+		"box",                                                                                                                     \
+		{                                                                                                                          \
+			.kind = IOG_V_LIST, .item = (const struct iog_value[]) { __VA_ARGS__ },                                            \
+			.n_items = sizeof((struct iog_value[]) { __VA_ARGS__ }) / sizeof(struct iog_value)                                 \
+		}                                                                                                                          \
+	}
+#define NAMED(name, ...)                                                                                                                   \
+	{                                                                                                                                  \
+		"box",                                                                                                                     \
+		{                                                                                                                          \
+			.kind = IOG_V_LIST, .key = (const char *const[]) { name }, .item = (const struct iog_value[]) { __VA_ARGS__ },     \
+			.n_items = 1                                                                                                       \
+		}                                                                                                                          \
+	}
 
 static const double inf = __builtin_inf();
 
@@ -69,7 +88,7 @@ static const char *const image = "image: u8[y=48,x=64,rgb]", *const atoms = "pos
 static void position_is_x_y_z(void **state)
 {
 	(void)state;
-	struct rig *r = rig(image, &(struct op_case){ .op = "crop", .conf = { BOX(PAIR(8, 40), PAIR(4, 30)) } });
+	struct rig *r = rig(image, &(struct op_case) { .op = "crop", .conf = { BOX(PAIR(8, 40), PAIR(4, 30)) } });
 	assert_int_equal(extent(r, "x"), 32);
 	assert_int_equal(extent(r, "y"), 26);
 	assert_int_equal(extent(r, "rgb"), 3);
@@ -79,7 +98,7 @@ static void position_is_x_y_z(void **state)
 static void position_without_xyz_is_slowest_first(void **state)
 {
 	(void)state;
-	struct rig *r = rig(atoms, &(struct op_case){ .op = "crop", .conf = { BOX(PAIR(10, 30)) } });
+	struct rig *r = rig(atoms, &(struct op_case) { .op = "crop", .conf = { BOX(PAIR(10, 30)) } });
 	assert_int_equal(extent(r, "atom"), 20);
 	assert_int_equal(extent(r, "xyz"), 3);
 	rig_finish(r);
@@ -88,7 +107,7 @@ static void position_without_xyz_is_slowest_first(void **state)
 static void nothing_is_copied(void **state)
 {
 	(void)state;
-	struct rig *r = rig(atoms, &(struct op_case){ .op = "crop", .conf = { NAMED("atom", PAIR(10, 30)) } });
+	struct rig *r = rig(atoms, &(struct op_case) { .op = "crop", .conf = { NAMED("atom", PAIR(10, 30)) } });
 	assert_int_equal(r->s.plan.need.out_max[0], 0);
 	assert_ptr_equal(r->out->var[0].block->data, r->in.rec.var[0].block->data + 10 * 12);
 	assert_ptr_equal(r->out->var[1].block->data, r->in.rec.var[1].block->data + 10 * 4);
@@ -98,13 +117,25 @@ static void nothing_is_copied(void **state)
 
 static void bounds_are_half_open_and_clamped(void **state)
 {
-	static const struct { double lo, hi; int64_t n; } t[] = {
-		{ 0, 64, 64 }, { -5, 10, 10 }, { 60, 100, 4 }, { 0.5, 2.5, 2 }, { 0.5, 3, 2 }, { 10, 10, 0 }, { 64, 70, 0 },
-		{ -9, -3, 0 }, { 1e300, inf, 0 }, { -inf, inf, 64 }, { 63, 64, 1 },
+	static const struct {
+		double lo, hi;
+		int64_t n;
+	} t[] = {
+		{ 0, 64, 64 },
+		{ -5, 10, 10 },
+		{ 60, 100, 4 },
+		{ 0.5, 2.5, 2 },
+		{ 0.5, 3, 2 },
+		{ 10, 10, 0 },
+		{ 64, 70, 0 },
+		{ -9, -3, 0 },
+		{ 1e300, inf, 0 },
+		{ -inf, inf, 64 },
+		{ 63, 64, 1 },
 	};
 	(void)state;
 	for (unsigned i = 0; i < IOG_COUNT(t); i++) {
-		struct rig *r = rig(image, &(struct op_case){ .op = "crop", .conf = { NAMED("x", PAIR(t[i].lo, t[i].hi)) } });
+		struct rig *r = rig(image, &(struct op_case) { .op = "crop", .conf = { NAMED("x", PAIR(t[i].lo, t[i].hi)) } });
 		assert_int_equal(extent(r, "x"), t[i].n);
 		assert_int_equal(r->out->var[0].n_blocks, 1);
 		assert_int_equal(r->out->var[0].block->count[1], t[i].n);
@@ -115,7 +146,7 @@ static void bounds_are_half_open_and_clamped(void **state)
 static void origin_moves(void **state)
 {
 	(void)state;
-	struct rig *r = rig(image, &(struct op_case){ .op = "crop", .conf = { NAMED("x", PAIR(8, 40)) } });
+	struct rig *r = rig(image, &(struct op_case) { .op = "crop", .conf = { NAMED("x", PAIR(8, 40)) } });
 	const struct iog_axis *a = &r->in.rec.axis[1], *b = &r->out->axis[1];
 	assert_true(b->origin == a->origin + 8 * a->spacing && b->spacing == a->spacing);
 	rig_finish(r);
@@ -124,7 +155,7 @@ static void origin_moves(void **state)
 static void maximum_stays_but_is_not_fixed(void **state)
 {
 	(void)state;
-	struct rig *r = rig(image, &(struct op_case){ .op = "crop", .conf = { NAMED("x", PAIR(8, 40)) } });
+	struct rig *r = rig(image, &(struct op_case) { .op = "crop", .conf = { NAMED("x", PAIR(8, 40)) } });
 	assert_int_equal(r->s.out[0].dim[1].max, 64);
 	assert_int_equal(r->s.out[0].dim[1].fixed, 0);
 	assert_int_equal(r->s.out[0].dim[0].fixed, 1);
@@ -134,12 +165,15 @@ static void maximum_stays_but_is_not_fixed(void **state)
 static void mistakes_are_named(void **state)
 {
 	(void)state;
-	refused(atoms, &(struct op_case){ .op = "crop", .conf = { NAMED("atmo", PAIR(0, 1)) } }, "did you mean \"atom\"");
-	refused(image, &(struct op_case){ .op = "crop", .conf = { BOX(PAIR(0, 1), PAIR(0, 1), PAIR(0, 1)) } }, "position 3");
-	refused(image, &(struct op_case){ .op = "crop", .conf = { NAMED("x", PAIR(20, 10)) } }, "lower end first");
-	refused(image, &(struct op_case){ .op = "crop", .conf = { { "box", { .kind = IOG_V_LIST } } } }, "interval");
-	struct op_case twice = { .op = "crop", .conf = { { "box", { .kind = IOG_V_LIST, .key = (const char *const[]){ "x", "x" },
-		.item = (const struct iog_value[]){ PAIR(0, 1), PAIR(0, 2) }, .n_items = 2 } } } };
+	refused(atoms, &(struct op_case) { .op = "crop", .conf = { NAMED("atmo", PAIR(0, 1)) } }, "did you mean \"atom\"");
+	refused(image, &(struct op_case) { .op = "crop", .conf = { BOX(PAIR(0, 1), PAIR(0, 1), PAIR(0, 1)) } }, "position 3");
+	refused(image, &(struct op_case) { .op = "crop", .conf = { NAMED("x", PAIR(20, 10)) } }, "lower end first");
+	refused(image, &(struct op_case) { .op = "crop", .conf = { { "box", { .kind = IOG_V_LIST } } } }, "interval");
+	struct op_case twice = { .op = "crop",
+		.conf = { { "box", { .kind = IOG_V_LIST,
+					   .key = (const char *const[]) { "x", "x" },
+					   .item = (const struct iog_value[]) { PAIR(0, 1), PAIR(0, 2) },
+					   .n_items = 2 } } } };
 	refused(image, &twice, "two intervals");
 }
 
@@ -153,7 +187,7 @@ static void encoded_variables_are_refused(void **state)
 	assert_int_equal(iog_schema_parse(&in, image, &err), 0);
 	in.var[0].codec[in.var[0].n_codecs++] = IOG_CODEC_JPEG;
 	assert_int_equal(iog_schema_seal(&in, &err), 0);
-	assert_true(op_setup_plan(&s, &(struct op_case){ .op = "crop", .conf = { NAMED("x", PAIR(0, 1)) } }, &all, 1, &err) < 0);
+	assert_true(op_setup_plan(&s, &(struct op_case) { .op = "crop", .conf = { NAMED("x", PAIR(0, 1)) } }, &all, 1, &err) < 0);
 	assert_non_null(strstr(err.text, "jpeg"));
 }
 

@@ -48,7 +48,7 @@ static inline bool difference_span(const struct iog_record *r, unsigned var, con
 		if (!iog_mul(row, (uint64_t)r->axis[v->dim[d]].extent, &row))
 			return false;
 	return r->var[var].n_blocks && iog_mul(first, row, &span->first) && iog_mul(n, row, &span->n) && span->first <= max &&
-		span->n <= max - span->first;
+	       span->n <= max - span->first;
 }
 
 /* Do rows have the same shape as in the last record? Only then is element i of both the same place. */

@@ -8,9 +8,18 @@
 
 #include "tests/support/op-driver.h"
 
-#define NUM(x) { .kind = IOG_V_NUMBER, .n = (x) }
-#define INT(x) { .kind = IOG_V_NUMBER, .integer = true, .n = (x) }
-#define STR(x) { .kind = IOG_V_STRING, .s = (x) }
+#define NUM(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_NUMBER, .n = (x)                                                                                             \
+	}
+#define INT(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_NUMBER, .integer = true, .n = (x)                                                                            \
+	}
+#define STR(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_STRING, .s = (x)                                                                                             \
+	}
 
 /* delta, and undelta behind it. */
 struct chain {
@@ -21,7 +30,9 @@ struct chain {
 static void chain_init(struct chain *c, const char *schema, const char *variable, double quantum, int key_every)
 {
 	struct iog_err err = { 0 };
-	struct op_case d = { .name = "d", .op = "delta", .schema = schema,
+	struct op_case d = { .name = "d",
+		.op = "delta",
+		.schema = schema,
 		.conf = { { "variable", STR(variable) }, { "quantum", NUM(quantum) }, { "key_every", INT(key_every) } } };
 	struct op_case u = { .name = "u", .op = "undelta", .conf = { { "variable", STR(variable) } } };
 	if (op_setup_init(&c->d, &d, &err) || op_instance_init(&c->dx, &c->d, IOG_ISA_BASE, 0, &err))
@@ -64,9 +75,16 @@ static const char *const atoms = "id: i32[atom<=300]; position: f32[atom,xyz] nm
 
 static void values_come_back_within_half_a_quantum(void **state)
 {
-	static const struct { const char *schema; double quantum, ulp; } t[] = {
-		{ "position: f32[atom<=300,xyz]", 0.001, 1e-6 }, { "position: f64[atom<=300,xyz]", 1e-6, 1e-14 }, { "position: i16[atom<=300]", 4, 0 },
-		{ "position: u8[atom<=300,xyz]", 3, 0.5 }, { "position: i64[atom<=300,xyz]", 1, 0 }, { "position: f16[atom<=300,xyz]", 0.25, 0.05 },
+	static const struct {
+		const char *schema;
+		double quantum, ulp;
+	} t[] = {
+		{ "position: f32[atom<=300,xyz]", 0.001, 1e-6 },
+		{ "position: f64[atom<=300,xyz]", 1e-6, 1e-14 },
+		{ "position: i16[atom<=300]", 4, 0 },
+		{ "position: u8[atom<=300,xyz]", 3, 0.5 },
+		{ "position: i64[atom<=300,xyz]", 1, 0 },
+		{ "position: f16[atom<=300,xyz]", 0.25, 0.05 },
 	};
 	(void)state;
 	for (unsigned k = 0; k < IOG_COUNT(t); k++) {
@@ -82,9 +100,11 @@ static void values_come_back_within_half_a_quantum(void **state)
 			const struct iog_record *out = restored(&c, difference(&c, &r.rec));
 			unsigned dtype = c.d.in[0].var[0].dtype, size = iog_dtype_size(dtype), rank = c.d.in[0].var[0].rank;
 			for (int64_t e = 0; e < iog_block_elems(r.rec.var[0].block, rank); e++) {
-				double a = iog_load(r.rec.var[0].block->data + e * size, dtype), b = iog_load(out->var[0].block->data + e * size, dtype);
+				double a = iog_load(r.rec.var[0].block->data + e * size, dtype),
+				       b = iog_load(out->var[0].block->data + e * size, dtype);
 				if (!(magnitude(a - b) <= t[k].quantum / 2 * (1 + 1e-9) + t[k].ulp))
-					fail_msg("%s, record %u, element %d: %d/1000000 became %d/1000000", t[k].schema, i, (int)e, (int)(a * 1e6), (int)(b * 1e6));
+					fail_msg("%s, record %u, element %d: %d/1000000 became %d/1000000", t[k].schema, i, (int)e,
+						(int)(a * 1e6), (int)(b * 1e6));
 			}
 			op_record_free(&r);
 		}
@@ -94,9 +114,22 @@ static void values_come_back_within_half_a_quantum(void **state)
 
 static void odd_numbers(void **state)
 {
-	static const struct { double in, out; } t[] = {
-		{ 0.0, 0 }, { -0.0, 0 }, { 0.5, 0 }, { 1.5, 2 }, { 2.5, 2 }, { -0.5, 0 }, { -1.5, -2 }, { 1e300, INT32_MAX }, { -1e300, -INT32_MAX },
-		{ __builtin_inf(), INT32_MAX }, { -__builtin_inf(), -INT32_MAX }, { 2147483646.6, INT32_MAX }, { 1e-310, 0 },
+	static const struct {
+		double in, out;
+	} t[] = {
+		{ 0.0, 0 },
+		{ -0.0, 0 },
+		{ 0.5, 0 },
+		{ 1.5, 2 },
+		{ 2.5, 2 },
+		{ -0.5, 0 },
+		{ -1.5, -2 },
+		{ 1e300, INT32_MAX },
+		{ -1e300, -INT32_MAX },
+		{ __builtin_inf(), INT32_MAX },
+		{ -__builtin_inf(), -INT32_MAX },
+		{ 2147483646.6, INT32_MAX },
+		{ 1e-310, 0 },
 	};
 	struct chain c;
 	struct op_record r;
@@ -238,15 +271,19 @@ static void refused(const struct op_case *c, const char *says)
 static void mistakes_are_named(void **state)
 {
 	(void)state;
-	refused(&(struct op_case){ .op = "delta", .schema = atoms, .conf = { { "variable", STR("positon") }, { "quantum", NUM(1) } } },
+	refused(&(struct op_case) { .op = "delta", .schema = atoms, .conf = { { "variable", STR("positon") }, { "quantum", NUM(1) } } },
 		"did you mean \"position\"");
-	refused(&(struct op_case){ .op = "delta", .schema = atoms, .conf = { { "quantum", NUM(0) } } }, "quantum");
-	refused(&(struct op_case){ .op = "delta", .schema = atoms, .conf = { { "variable", STR("T") }, { "quantum", NUM(1) } } }, "array of real numbers");
-	refused(&(struct op_case){ .op = "delta", .schema = "static position: f32[atom<=9]", .conf = { { "quantum", NUM(1) } } }, "static");
-	refused(&(struct op_case){ .op = "delta", .schema = "position: f32[atom]", .conf = { { "quantum", NUM(1) } } }, "atom<=32000");
-	refused(&(struct op_case){ .op = "delta", .schema = "position: f32[atom<=9]; position_key: u8", .conf = { { "quantum", NUM(1) } } },
+	refused(&(struct op_case) { .op = "delta", .schema = atoms, .conf = { { "quantum", NUM(0) } } }, "quantum");
+	refused(&(struct op_case) { .op = "delta", .schema = atoms, .conf = { { "variable", STR("T") }, { "quantum", NUM(1) } } },
+		"array of real numbers");
+	refused(&(struct op_case) { .op = "delta", .schema = "static position: f32[atom<=9]", .conf = { { "quantum", NUM(1) } } },
+		"static");
+	refused(&(struct op_case) { .op = "delta", .schema = "position: f32[atom]", .conf = { { "quantum", NUM(1) } } }, "atom<=32000");
+	refused(
+		&(struct op_case) {
+			.op = "delta", .schema = "position: f32[atom<=9]; position_key: u8", .conf = { { "quantum", NUM(1) } } },
 		"position_key");
-	refused(&(struct op_case){ .op = "undelta", .schema = atoms }, "does not hold differences");
+	refused(&(struct op_case) { .op = "undelta", .schema = atoms }, "does not hold differences");
 }
 
 int main(void)

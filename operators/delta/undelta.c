@@ -15,7 +15,7 @@ struct undelta_conf {
 	uint32_t var, out_var, dtype, rank; /* dtype: the original one */
 	uint32_t key, quantum, base;        /* input variables */
 	uint32_t n_out;
-	uint8_t from[IOG_VARS];             /* input variable of output variable */
+	uint8_t from[IOG_VARS]; /* input variable of output variable */
 };
 
 static const struct iog_param undelta_params[] = {
@@ -55,7 +55,8 @@ NO_TRAPS static inline __attribute__((always_inline)) void decode(
 }
 
 typedef void decode_fn(uint8_t *restrict, int32_t *restrict, const uint8_t *restrict, uint32_t, double, bool);
-NO_TRAPS static void decode_base(uint8_t *restrict dst, int32_t *restrict last, const uint8_t *restrict src, uint32_t dtype, double quantum, bool key)
+NO_TRAPS static void decode_base(
+	uint8_t *restrict dst, int32_t *restrict last, const uint8_t *restrict src, uint32_t dtype, double quantum, bool key)
 {
 	decode(dst, last, src, dtype, quantum, key);
 }
@@ -71,15 +72,15 @@ NO_TRAPS __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl"))) static vo
 }
 
 /* The rank-0 variable NAME_suffix that delta adds. */
-static int companion(
-	const struct iog_schema *s, const struct iog_vardef *v, const char *suffix, enum iog_dtype dtype, uint32_t *index, struct iog_err *err)
+static int companion(const struct iog_schema *s, const struct iog_vardef *v, const char *suffix, enum iog_dtype dtype, uint32_t *index,
+	struct iog_err *err)
 {
 	char name[2 * IOG_NAME];
 	iog_format(name, sizeof name, "%s_%s", v->name, suffix);
 	int i = iog_schema_var(s, name);
 	if (i < 0 || s->var[i].dtype != dtype || s->var[i].rank || s->var[i].n_codecs)
-		return iog_fail(err, -EINVAL, "undelta: \"%s\" needs the attribute \"%s\" of type %s that delta adds to the stream", v->name, name,
-			iog_dtype_name(dtype));
+		return iog_fail(err, -EINVAL, "undelta: \"%s\" needs the attribute \"%s\" of type %s that delta adds to the stream",
+			v->name, name, iog_dtype_name(dtype));
 	*index = (uint32_t)i;
 	return 0;
 }
@@ -114,7 +115,9 @@ static int undelta_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		return iog_fail(err, -EINVAL, "undelta: the stream has no variable \"%s\"", c->variable);
 	const struct iog_vardef *v = &s->var[i];
 	if (v->n_codecs != 1 || v->codec[0] != IOG_CODEC_DELTA || v->dtype != IOG_I32 || !v->rank || v->orig < IOG_I8 || v->orig > IOG_F64)
-		return iog_fail(err, -EINVAL, "undelta: \"%s\" does not hold differences; delta must stand before undelta, with nothing between them that encodes",
+		return iog_fail(err, -EINVAL,
+			"undelta: \"%s\" does not hold differences; delta must stand before undelta, with nothing between them that "
+			"encodes",
 			v->name);
 	int rc = companion(s, v, "key", IOG_U8, &c->key, err);
 	if (!rc)
@@ -125,7 +128,8 @@ static int undelta_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		return rc;
 	uint64_t bytes;
 	if (!iog_schema_var_max(s, (unsigned)i, &bytes))
-		return iog_fail(err, -EINVAL, "undelta: the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
+		return iog_fail(err, -EINVAL,
+			"undelta: the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
 	c->var = (uint32_t)i, c->dtype = v->orig, c->rank = v->rank;
 	c->max_elems = bytes / 4;
 	restore_schema(c, p->out[0], s);
@@ -134,7 +138,7 @@ static int undelta_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	p->need.scratch = bytes;
 	p->need.out_max[0] = IOG_ROUND_UP(c->max_elems * iog_dtype_size(v->orig), IOG_ALIGN);
 	p->need.out_blocks = 1;
-	p->cost = (struct iog_cost){ .cycles_record = 500, .cycles_kib = 256, .out_ratio = 1 };
+	p->cost = (struct iog_cost) { .cycles_record = 500, .cycles_kib = 256, .out_ratio = 1 };
 	return 0;
 }
 
@@ -155,7 +159,8 @@ static bool begin(const struct undelta_conf *c, struct difference *st, const str
 	return true;
 }
 
-static void decode_all(const struct iog_call *call, const struct undelta_conf *c, uint8_t *out, struct difference *st, const struct span *span)
+static void decode_all(
+	const struct iog_call *call, const struct undelta_conf *c, uint8_t *out, struct difference *st, const struct span *span)
 {
 	decode_fn *fn = call->isa >= IOG_ISA_AVX512 ? decode_avx512 : call->isa >= IOG_ISA_AVX2 ? decode_avx2 : decode_base;
 	uint32_t size = iog_dtype_size(c->dtype);
@@ -206,10 +211,7 @@ static enum iog_step undelta_segment(const struct iog_call *call, const struct i
 	return IOG_OK;
 }
 
-static enum iog_step undelta_run(const struct iog_call *call)
-{
-	return undelta_segment(call, NULL);
-}
+static enum iog_step undelta_run(const struct iog_call *call) { return undelta_segment(call, NULL); }
 
 const struct iog_op iog_op_undelta = {
 	.name = "undelta",

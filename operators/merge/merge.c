@@ -14,7 +14,7 @@ struct merge_conf {
 	char along[IOG_NAME];
 	uint32_t require;
 	/* derived */
-	int32_t dim;    /* of the output schema; -1: none */
+	int32_t dim; /* of the output schema; -1: none */
 	uint32_t n_in;
 	uint8_t var_of[IOG_PORTS][IOG_VARS]; /* input variable of output variable */
 	uint8_t dim_of[IOG_PORTS][IOG_DIMS]; /* input dimension of output dimension */
@@ -24,18 +24,26 @@ struct merge_conf {
 
 static const struct iog_param merge_params[] = {
 	IOG_PARAM(struct merge_conf, along, IOG_P_STRING, .flags = IOG_PF_FIRST, .def = "",
-		  .doc = "Dimension along which the inputs are laid end to end; empty: blocks stay where they are in the global shape."),
+		.doc = "Dimension along which the inputs are laid end to end; empty: blocks stay where they are in the global shape."),
 	IOG_PARAM(struct merge_conf, require, IOG_P_CHOICE, .choices = "any|all", .def = "any",
-		  .doc = "any: a step that some writers left out is merged from the others; all: it is left out."),
+		.doc = "any: a step that some writers left out is merged from the others; all: it is left out."),
 	{ 0 },
 };
+
+static bool same_codecs(const struct iog_vardef *v, const struct iog_vardef *w)
+{
+	for (unsigned k = 0; k < v->n_codecs && v->n_codecs == w->n_codecs; k++)
+		if (v->codec[k] != w->codec[k])
+			return false;
+	return v->n_codecs == w->n_codecs;
+}
 
 /* Every variable of a must be in b with the same type and dimensions; fills the maps. */
 static int match(struct merge_conf *c, const struct iog_schema *a, const struct iog_schema *b, unsigned port, struct iog_err *err)
 {
 	if (a->n_vars != b->n_vars)
-		return iog_fail(err, -EINVAL, "merge: input %u has %u variables, but input 1 has %u; all inputs must have the same", port + 1, b->n_vars,
-				a->n_vars);
+		return iog_fail(err, -EINVAL, "merge: input %u has %u variables, but input 1 has %u; all inputs must have the same",
+			port + 1, b->n_vars, a->n_vars);
 	for (unsigned d = 0; d < a->n_dims; d++) {
 		int e = iog_schema_dim(b, a->dim[d].name);
 		if (e < 0)
@@ -48,17 +56,18 @@ static int match(struct merge_conf *c, const struct iog_schema *a, const struct 
 		if (k < 0)
 			return iog_fail(err, -EINVAL, "merge: input %u has no variable \"%s\", but input 1 has", port + 1, v->name);
 		const struct iog_vardef *w = &b->var[k];
-		if (v->dtype != w->dtype || v->rank != w->rank || v->flags != w->flags || v->orig != w->orig || v->n_codecs != w->n_codecs ||
-		    memcmp(v->codec, w->codec, v->n_codecs))
-			return iog_fail(err, -EINVAL, "merge: variable \"%s\" is %s of rank %u in input %u, but %s of rank %u in input 1 (or encoded otherwise)",
-					v->name, iog_dtype_name(w->dtype), w->rank, port + 1, iog_dtype_name(v->dtype), v->rank);
+		if (v->dtype != w->dtype || v->rank != w->rank || v->flags != w->flags || v->orig != w->orig || !same_codecs(v, w))
+			return iog_fail(err, -EINVAL,
+				"merge: variable \"%s\" is %s of rank %u in input %u, but %s of rank %u in input 1 (or encoded otherwise)",
+				v->name, iog_dtype_name(w->dtype), w->rank, port + 1, iog_dtype_name(v->dtype), v->rank);
 		if (!iog_streq(v->unit, w->unit))
-			return iog_fail(err, -EINVAL, "merge: variable \"%s\" is in \"%s\" in input %u, but in \"%s\" in input 1", v->name, w->unit, port + 1,
-					v->unit);
+			return iog_fail(err, -EINVAL, "merge: variable \"%s\" is in \"%s\" in input %u, but in \"%s\" in input 1", v->name,
+				w->unit, port + 1, v->unit);
 		for (unsigned d = 0; d < v->rank; d++)
 			if (w->dim[d] != c->dim_of[port][v->dim[d]])
-				return iog_fail(err, -EINVAL, "merge: dimension %u of variable \"%s\" is \"%s\" in input %u, but \"%s\" in input 1", d + 1,
-						v->name, b->dim[w->dim[d]].name, port + 1, a->dim[v->dim[d]].name);
+				return iog_fail(err, -EINVAL,
+					"merge: dimension %u of variable \"%s\" is \"%s\" in input %u, but \"%s\" in input 1", d + 1,
+					v->name, b->dim[w->dim[d]].name, port + 1, a->dim[v->dim[d]].name);
 		c->var_of[port][i] = (uint8_t)k;
 	}
 	return 0;
@@ -77,8 +86,8 @@ static int find_along(struct merge_conf *c, const struct iog_schema *s, struct i
 	for (unsigned d = 0; d < s->n_dims; d++)
 		names[d] = s->dim[d].name;
 	const char *near = iog_nearest(c->along, names, s->n_dims);
-	return iog_fail(err, -EINVAL, "merge: \"along\" names the unknown dimension \"%s\"%s%s%s", c->along, near ? "; did you mean \"" : "",
-			near ? near : "", near ? "\"?" : "");
+	return iog_fail(err, -EINVAL, "merge: \"along\" names the unknown dimension \"%s\"%s%s%s", c->along,
+		near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
 static int merge_plan(void *conf, struct iog_plan *p, struct iog_err *err)
@@ -105,7 +114,8 @@ static int merge_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 			if (!sum)
 				total = IOG_MAX(total, (uint64_t)from->max);
 			else if (!iog_add(total, (uint64_t)from->max, &total) || total > INT64_MAX)
-				return iog_fail(err, -EINVAL, "merge: the sizes of dimension \"%s\" add up to more than 63 bits", s->dim[d].name);
+				return iog_fail(
+					err, -EINVAL, "merge: the sizes of dimension \"%s\" add up to more than 63 bits", s->dim[d].name);
 		}
 		to->max = known ? (int64_t)total : 0;
 		/* A writer that leaves a step out makes the sum shorter. */
@@ -119,8 +129,9 @@ static int merge_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 			if (v->dim[d] != c->dim)
 				dims |= 1u << v->dim[d];
 			else if (c->at[i] != IOG_RANK)
-				return iog_fail(err, -EINVAL, "merge: variable \"%s\" has dimension \"%s\" twice and cannot be laid end to end along it",
-						v->name, c->along);
+				return iog_fail(err, -EINVAL,
+					"merge: variable \"%s\" has dimension \"%s\" twice and cannot be laid end to end along it", v->name,
+					c->along);
 			else
 				c->at[i] = (uint8_t)d;
 		}
@@ -128,11 +139,14 @@ static int merge_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 			c->equal |= dims;
 		for (unsigned k = 0; p->n_in > 1 && k < v->n_codecs; k++)
 			if (v->codec[k] == IOG_CODEC_DELTA)
-				return iog_fail(err, -EINVAL, "merge: variable \"%s\" holds differences in time, which cannot be merged; put undelta before merge, or "
-						"delta behind it", v->name);
+				return iog_fail(err, -EINVAL,
+					"merge: variable \"%s\" holds differences in time, which cannot be merged; put undelta before "
+					"merge, or "
+					"delta behind it",
+					v->name);
 	}
 	p->need.out_blocks = s->n_vars * p->n_in;
-	p->cost = (struct iog_cost){ .cycles_record = 200 + 30.0 * s->n_vars * p->n_in, .cycles_kib = 0, .out_ratio = 1 };
+	p->cost = (struct iog_cost) { .cycles_record = 200 + 30.0 * s->n_vars * p->n_in, .cycles_kib = 0, .out_ratio = 1 };
 	return 0;
 }
 
@@ -175,7 +189,7 @@ static bool merge_var(const struct merge_conf *c, const struct iog_call *call, u
 		n += in->n_blocks;
 		o->n_blocks += in->n_blocks;
 	}
-	o->rec.var[i] = (struct iog_var){ .block = first, .n_blocks = n };
+	o->rec.var[i] = (struct iog_var) { .block = first, .n_blocks = n };
 	return true;
 }
 
@@ -223,7 +237,9 @@ const struct iog_op iog_op_merge = {
 	.params = merge_params,
 	.flags = IOG_ZIP | IOG_STATELESS | IOG_FREESTANDING | IOG_DETERMINISTIC,
 	.conf_size = sizeof(struct merge_conf),
-	.in_min = 1, .in_max = IOG_PORTS, .outs = 1,
+	.in_min = 1,
+	.in_max = IOG_PORTS,
+	.outs = 1,
 	.plan = merge_plan,
 	.run = merge_run,
 };

@@ -24,17 +24,40 @@
 
 enum { RECORDS = 8, BLOCKS = 512 };
 
-#define INT(x) { .kind = IOG_V_NUMBER, .integer = true, .n = (x) }
-#define NUM(x) { .kind = IOG_V_NUMBER, .n = (x) }
-#define STR(x) { .kind = IOG_V_STRING, .s = (x) }
-#define BOOL(x) { .kind = IOG_V_BOOL, .b = (x) }
-#define ITEMS(...) .item = (const struct iog_value[]){ __VA_ARGS__ }, .n_items = sizeof((struct iog_value[]){ __VA_ARGS__ }) / sizeof(struct iog_value)
-#define LIST(...) { .kind = IOG_V_LIST, ITEMS(__VA_ARGS__) }
-#define KEYED(keys, ...) { .kind = IOG_V_LIST, .key = (const char *const[])keys, ITEMS(__VA_ARGS__) }
-#define KEYS(...) { __VA_ARGS__ }
+#define INT(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_NUMBER, .integer = true, .n = (x)                                                                            \
+	}
+#define NUM(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_NUMBER, .n = (x)                                                                                             \
+	}
+#define STR(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_STRING, .s = (x)                                                                                             \
+	}
+#define BOOL(x)                                                                                                                            \
+	{                                                                                                                                  \
+		.kind = IOG_V_BOOL, .b = (x)                                                                                               \
+	}
+#define ITEMS(...)                                                                                                                         \
+	.item = (const struct iog_value[]) { __VA_ARGS__ },                                                                                \
+	.n_items = sizeof((struct iog_value[]) { __VA_ARGS__ }) / sizeof(struct iog_value)
+#define LIST(...)                                                                                                                          \
+	{                                                                                                                                  \
+		.kind = IOG_V_LIST, ITEMS(__VA_ARGS__)                                                                                     \
+	}
+#define KEYED(keys, ...)                                                                                                                   \
+	{                                                                                                                                  \
+		.kind = IOG_V_LIST, .key = (const char *const[])keys, ITEMS(__VA_ARGS__)                                                   \
+	}
+#define KEYS(...)                                                                                                                          \
+	{                                                                                                                                  \
+		__VA_ARGS__                                                                                                                \
+	}
 
-#define PARTICLES \
-	"static mass: f32[kind=3] amu; id: i64[atom<=300]; type: i32[atom]; position: f32[atom,xyz] Angstrom; velocity: f64[atom,xyz];" \
+#define PARTICLES                                                                                                                          \
+	"static mass: f32[kind=3] amu; id: i64[atom<=300]; type: i32[atom]; position: f32[atom,xyz] Angstrom; velocity: f64[atom,xyz];"    \
 	"box: f64[cell] Angstrom; temperature: f64 K"
 #define IMAGE "image: u8[y=48,x=64,rgb]; exposure: f32 s"
 #define FIELD "T: f64[z=12,y=5,x=4] K; p: f32[z,y,x] bar; level: i16[z]; total: f64 J"
@@ -70,7 +93,7 @@ static const char *png_version(void) { return PNG_LIBPNG_VER_STRING " zlib " ZLI
 #endif
 #ifdef IOG_HAVE_JPEG
 #ifdef LIBJPEG_TURBO_VERSION
-#define TEXT(x) #x
+#define TEXT(x)    #x
 #define TEXT_OF(x) TEXT(x)
 static const char *jpeg_version(void) { return TEXT_OF(LIBJPEG_TURBO_VERSION); }
 #else
@@ -83,12 +106,18 @@ static const char *jpeg_version(void) { return "unknown"; }
 const struct op_case op_cases[] = {
 	{ .name = "crop-image", .op = "crop", .schema = IMAGE, .conf = { { "box", LIST(LIST(INT(8), INT(40)), LIST(INT(4), INT(30))) } } },
 	{ .name = "crop-atoms", .op = "crop", .schema = PARTICLES, .conf = { { "box", KEYED(KEYS("atom"), LIST(INT(10), INT(120))) } } },
-	{ .name = "crop-inner", .op = "crop", .schema = FIELD,
+	{ .name = "crop-inner",
+		.op = "crop",
+		.schema = FIELD,
 		.conf = { { "box", KEYED(KEYS("x", "z"), LIST(NUM(0.5), INT(3)), LIST(INT(-5), INT(7))) } } },
 	{ .name = "crop-outside", .op = "crop", .schema = FIELD, .conf = { { "box", KEYED(KEYS("z"), LIST(INT(100), INT(200))) } } },
 	{ .name = "merge-blocks", .op = "merge", .schema = FIELD, .n_in = 3, .edit = third },
 	{ .name = "merge-along", .op = "merge", .schema = PARTICLES, .n_in = 2, .edit = gaps, .conf = { { "along", STR("atom") } } },
-	{ .name = "merge-all", .op = "merge", .schema = PARTICLES, .n_in = 2, .edit = gaps,
+	{ .name = "merge-all",
+		.op = "merge",
+		.schema = PARTICLES,
+		.n_in = 2,
+		.edit = gaps,
 		.conf = { { "along", STR("atom") }, { "require", STR("all") } } },
 	{ .name = "delta-f32", .op = "delta", .schema = PARTICLES, .conf = { { "quantum", NUM(0.001) }, { "key_every", INT(3) } } },
 	{ .name = "delta-f64", .op = "delta", .schema = FIELD, .conf = { { "variable", STR("T") }, { "quantum", NUM(0.25) } } },
@@ -98,10 +127,17 @@ const struct op_case op_cases[] = {
 	{ .name = "undelta-i16", .op = "undelta", .after = "delta-i16", .conf = { { "variable", STR("level") } } },
 #ifdef IOG_HAVE_ZSTD
 	{ .name = "compress-atoms", .op = "compress", .schema = PARTICLES, .library = zstd_version },
-	{ .name = "compress-field", .op = "compress", .schema = FIELD, .library = zstd_version,
+	{ .name = "compress-field",
+		.op = "compress",
+		.schema = FIELD,
+		.library = zstd_version,
 		.conf = { { "level", INT(6) }, { "variables", LIST(STR("T"), STR("level")) } } },
 	{ .name = "compress-plain", .op = "compress", .schema = IMAGE, .library = zstd_version, .conf = { { "shuffle", BOOL(false) } } },
-	{ .name = "compress-delta", .op = "compress", .after = "delta-f32", .library = zstd_version, .conf = { { "variables", LIST(STR("position")) } } },
+	{ .name = "compress-delta",
+		.op = "compress",
+		.after = "delta-f32",
+		.library = zstd_version,
+		.conf = { { "variables", LIST(STR("position")) } } },
 	{ .name = "decompress-atoms", .op = "decompress", .after = "compress-atoms" },
 	{ .name = "decompress-field", .op = "decompress", .after = "compress-field" },
 	{ .name = "decompress-plain", .op = "decompress", .after = "compress-plain" },
@@ -113,15 +149,22 @@ const struct op_case op_cases[] = {
 	{ .name = "stats-atoms", .op = "stats", .schema = PARTICLES },
 	{ .name = "stats-field", .op = "stats", .schema = FIELD, .conf = { { "variables", LIST(STR("T"), STR("level")) } } },
 	{ .name = "render-type", .op = "render", .schema = PARTICLES, .conf = { { "width", INT(160) }, { "height", INT(120) } } },
-	{ .name = "render-field", .op = "render", .schema = PARTICLES,
-		.conf = { { "color", STR("velocity.z") }, { "width", INT(96) }, { "height", INT(64) }, { "view", STR("x") }, { "smooth", BOOL(false) } } },
+	{ .name = "render-field",
+		.op = "render",
+		.schema = PARTICLES,
+		.conf = { { "color", STR("velocity.z") }, { "width", INT(96) }, { "height", INT(64) }, { "view", STR("x") },
+			{ "smooth", BOOL(false) } } },
 #ifdef IOG_HAVE_JPEG
 	{ .name = "jpeg-image", .op = "jpeg", .schema = IMAGE, .library = jpeg_version, .conf = { { "quality", INT(90) } } },
 	{ .name = "jpeg-crop", .op = "jpeg", .after = "crop-image", .library = jpeg_version, .conf = { { "subsampling", STR("444") } } },
 #endif
 #ifdef IOG_HAVE_PNG
 	{ .name = "png-image", .op = "png", .schema = IMAGE, .library = png_version },
-	{ .name = "png-crop", .op = "png", .after = "crop-image", .library = png_version, .conf = { { "level", INT(6) }, { "filter", STR("all") } } },
+	{ .name = "png-crop",
+		.op = "png",
+		.after = "crop-image",
+		.library = png_version,
+		.conf = { { "level", INT(6) }, { "filter", STR("all") } } },
 #endif
 	{ 0 },
 };
@@ -182,14 +225,18 @@ static double value(const struct iog_vardef *v, unsigned port, unsigned i, uint6
 void op_record_make(struct op_record *r, const struct iog_schema *s, unsigned port, unsigned i)
 {
 	static const int64_t counts[RECORDS] = { 100, 103, 0, 1, 257, 300, 33, 100 };
-	*r = (struct op_record){ .rec = { .schema = s, .id = { .stream = 1, .epoch = 1 + (i >= 6), .writer = port },
-		.step = 10 * (int64_t)(i >= 6 ? i - 6 : i), .time = 0.5 * i, .writers = 1, .param_version = 1 } };
+	*r = (struct op_record) { .rec = { .schema = s,
+					  .id = { .stream = 1, .epoch = 1 + (i >= 6), .writer = port },
+					  .step = 10 * (int64_t)(i >= 6 ? i - 6 : i),
+					  .time = 0.5 * i,
+					  .writers = 1,
+					  .param_version = 1 } };
 	r->rec.id.seq = iog_seq_of_step(r->rec.step);
 	for (unsigned d = 0; d < s->n_dims; d++) {
 		int64_t n = counts[(i + 3 * port) % RECORDS];
 		if (s->dim[d].fixed || (s->dim[d].max && n > s->dim[d].max))
 			n = s->dim[d].max;
-		r->rec.axis[d] = (struct iog_axis){ .extent = n, .origin = 0.1 * (1 + d), .spacing = 0.3 };
+		r->rec.axis[d] = (struct iog_axis) { .extent = n, .origin = 0.1 * (1 + d), .spacing = 0.3 };
 	}
 	r->block = op_alloc(s->n_vars * sizeof r->block[0]);
 	for (unsigned v = 0; v < s->n_vars; v++) {
@@ -210,7 +257,7 @@ void op_record_make(struct op_record *r, const struct iog_schema *s, unsigned po
 		for (uint64_t e = 0; e < n; e++)
 			iog_store(r->payload + at + e * size, def->dtype, value(def, port, def->flags & IOG_VAR_STATIC ? 0 : i, e));
 		at += n * size;
-		r->rec.var[v] = (struct iog_var){ .block = &r->block[v], .n_blocks = 1 };
+		r->rec.var[v] = (struct iog_var) { .block = &r->block[v], .n_blocks = 1 };
 	}
 }
 
@@ -218,7 +265,7 @@ void op_record_copy(struct op_record *r, const struct iog_record *from)
 {
 	const struct iog_schema *s = from->schema;
 	uint32_t n_blocks = 0;
-	*r = (struct op_record){ .rec = *from };
+	*r = (struct op_record) { .rec = *from };
 	for (int pass = 0; pass < 2; pass++) {
 		uint64_t at = 0;
 		n_blocks = 0;
@@ -239,7 +286,8 @@ void op_record_copy(struct op_record *r, const struct iog_record *from)
 					if (opaque)
 						memcpy(r->payload + at, b->data, bytes);
 					else
-						iog_block_gather(r->payload + at, b, def->rank, size), iog_block_set_dense(to, def->rank, size);
+						iog_block_gather(r->payload + at, b, def->rank, size),
+							iog_block_set_dense(to, def->rank, size);
 				}
 				at += bytes;
 			}
@@ -254,7 +302,7 @@ void op_record_copy(struct op_record *r, const struct iog_record *from)
 
 int op_record_open(struct op_record *r, uint8_t *bytes, uint64_t len, const struct iog_schema *s, struct iog_err *err)
 {
-	*r = (struct op_record){ .payload = bytes, .bytes = len, .block = op_alloc(BLOCKS * sizeof r->block[0]) };
+	*r = (struct op_record) { .payload = bytes, .bytes = len, .block = op_alloc(BLOCKS * sizeof r->block[0]) };
 	uint8_t *head = op_alloc(IOG_HEAD_MAX);
 	int rc = iog_wire_open(&r->rec, bytes, len, s, NULL, 0, r->block, BLOCKS, head, IOG_HEAD_MAX, IOG_OPEN_SUM, err);
 	free(head);
@@ -265,7 +313,7 @@ void op_record_free(struct op_record *r)
 {
 	free(r->block);
 	free(r->payload);
-	*r = (struct op_record){ 0 };
+	*r = (struct op_record) { 0 };
 }
 
 void op_records_free(struct op_record *r, size_t n)
@@ -287,11 +335,12 @@ static const struct iog_op *find_op(const char *name)
 
 int op_setup_plan(struct op_setup *s, const struct op_case *c, const struct iog_schema *const *in, uint32_t n_in, struct iog_err *err)
 {
-	*s = (struct op_setup){ .c = c, .op = find_op(c->op), .records = c->records ? c->records : RECORDS };
+	*s = (struct op_setup) { .c = c, .op = find_op(c->op), .records = c->records ? c->records : RECORDS };
 	if (!s->op)
 		return iog_fail(err, -ENOENT, "case %s: there is no operator \"%s\"", c->name, c->op);
 	if (n_in < s->op->in_min || n_in > s->op->in_max)
-		return iog_fail(err, -EINVAL, "case %s: %s takes %u to %u inputs, got %u", c->name, c->op, s->op->in_min, s->op->in_max, n_in);
+		return iog_fail(
+			err, -EINVAL, "case %s: %s takes %u to %u inputs, got %u", c->name, c->op, s->op->in_min, s->op->in_max, n_in);
 	s->conf = op_alloc(s->op->conf_size);
 	int rc = iog_param_defaults(s->op->params, s->conf, err);
 	for (unsigned k = 0; !rc && c->conf[k].name; k++)

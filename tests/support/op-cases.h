@@ -27,11 +27,11 @@ enum {
 };
 
 struct op_case {
-	const char *name;           /* of the golden file; unique */
+	const char *name; /* of the golden file; unique */
 	const char *op;
-	const char *schema;         /* of every input; NULL: the output of case `after` */
+	const char *schema; /* of every input; NULL: the output of case `after` */
 	const char *after;
-	uint32_t n_in, records;     /* 0: 1 input, 8 records */
+	uint32_t n_in, records; /* 0: 1 input, 8 records */
 	uint32_t flags;
 	struct op_param conf[6];
 	/* Optional: changes a generated record; false leaves the step out. */

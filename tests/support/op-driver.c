@@ -61,14 +61,14 @@ void op_area_free(struct op_area *a)
 {
 	if (a->map)
 		munmap(a->map, a->map_bytes);
-	*a = (struct op_area){ 0 };
+	*a = (struct op_area) { 0 };
 }
 
 /* ---- instances ---- */
 
 int op_instance_init(struct op_instance *x, const struct op_setup *s, uint32_t isa, uint64_t extra, struct iog_err *err)
 {
-	*x = (struct op_instance){ .s = s, .isa = isa, .extra = extra };
+	*x = (struct op_instance) { .s = s, .isa = isa, .extra = extra };
 	op_area_init(&x->state, s->plan.need.state);
 	op_area_init(&x->scratch, s->plan.need.scratch);
 	for (unsigned k = 0; k < s->plan.n_out; k++)
@@ -104,7 +104,9 @@ static void give_blocks(struct op_instance *x, const struct iog_record *const *i
 			op_area_init(&x->block[k], n * sizeof(struct iog_block));
 		}
 		op_area_fill(&x->block[k], x->fill);
-		x->out[k] = (struct iog_out){ .space = x->space[k].p, .size = x->space[k].bytes, .block = (struct iog_block *)(void *)x->block[k].p,
+		x->out[k] = (struct iog_out) { .space = x->space[k].p,
+			.size = x->space[k].bytes,
+			.block = (struct iog_block *)(void *)x->block[k].p,
 			.max_blocks = n };
 	}
 }
@@ -112,8 +114,15 @@ static void give_blocks(struct op_instance *x, const struct iog_record *const *i
 enum iog_step op_instance_call(struct op_instance *x, const struct iog_record *const *in, const struct iog_seg *seg)
 {
 	const struct op_setup *s = x->s;
-	struct iog_call c = { .conf = s->conf, .state = x->state.p, .scratch = x->scratch.p, .lib = x->lib, .n_in = s->plan.n_in, .n_out = s->plan.n_out,
-		.isa = x->isa, .out = x->out, .split = s->plan.split[0] };
+	struct iog_call c = { .conf = s->conf,
+		.state = x->state.p,
+		.scratch = x->scratch.p,
+		.lib = x->lib,
+		.n_in = s->plan.n_in,
+		.n_out = s->plan.n_out,
+		.isa = x->isa,
+		.out = x->out,
+		.split = s->plan.split[0] };
 	const struct iog_record *first = NULL;
 	op_area_fill(&x->scratch, x->fill);
 	give_blocks(x, in);
@@ -171,11 +180,13 @@ static bool check_out(const struct op_instance *x, unsigned port, struct iog_err
 	const struct iog_out *o = &x->out[port];
 	const struct iog_schema *s = &x->s->out[port];
 	if (o->rec.schema != s || o->used > o->size || o->n_blocks > o->max_blocks)
-		return iog_fail(err, 0, "output %u: uses %lu of %lu bytes, %u of %u blocks", port, o->used, o->size, o->n_blocks, o->max_blocks);
+		return iog_fail(
+			err, 0, "output %u: uses %lu of %lu bytes, %u of %u blocks", port, o->used, o->size, o->n_blocks, o->max_blocks);
 	for (unsigned d = 0; d < s->n_dims; d++) {
 		int64_t n = o->rec.axis[d].extent;
 		if (n < 0 || (s->dim[d].max > 0 && n > s->dim[d].max))
-			return iog_fail(err, 0, "output %u: extent %ld of dimension %s, declared are %ld", port, n, s->dim[d].name, s->dim[d].max);
+			return iog_fail(
+				err, 0, "output %u: extent %ld of dimension %s, declared are %ld", port, n, s->dim[d].name, s->dim[d].max);
 	}
 	for (unsigned v = 0; v < s->n_vars; v++)
 		for (uint32_t k = 0; k < o->rec.var[v].n_blocks; k++) {
@@ -183,10 +194,12 @@ static bool check_out(const struct op_instance *x, unsigned port, struct iog_err
 			for (unsigned d = 0; d < s->var[v].rank; d++)
 				if (b->start[d] < 0 || b->count[d] < 0 || b->start[d] > o->rec.axis[s->var[v].dim[d]].extent ||
 					b->count[d] > o->rec.axis[s->var[v].dim[d]].extent - b->start[d])
-					return iog_fail(err, 0, "output %u: block %u of %s has start %ld, count %ld in dimension %u of extent %ld", port, k,
+					return iog_fail(err, 0,
+						"output %u: block %u of %s has start %ld, count %ld in dimension %u of extent %ld", port, k,
 						s->var[v].name, b->start[d], b->count[d], d, o->rec.axis[s->var[v].dim[d]].extent);
 			if (!data_inside(x, port, &s->var[v], b))
-				return iog_fail(err, 0, "output %u: block %u of %s lies neither in the output nor in an input", port, k, s->var[v].name);
+				return iog_fail(err, 0, "output %u: block %u of %s lies neither in the output nor in an input", port, k,
+					s->var[v].name);
 		}
 	return true;
 }
@@ -197,7 +210,8 @@ bool op_instance_check(const struct op_instance *x, struct iog_err *err)
 		return iog_fail(err, 0, "the operator wrote outside its %s", op_area_intact(&x->state) ? "scratch" : "state");
 	for (unsigned k = 0; k < x->s->plan.n_out; k++)
 		if (!op_area_intact(&x->space[k]) || !op_area_intact(&x->block[k]))
-			return iog_fail(err, 0, "the operator wrote outside the %s of output %u", op_area_intact(&x->block[k]) ? "space" : "blocks", k);
+			return iog_fail(err, 0, "the operator wrote outside the %s of output %u",
+				op_area_intact(&x->block[k]) ? "space" : "blocks", k);
 	return true;
 }
 
@@ -286,12 +300,14 @@ bool op_results_equal(const struct op_setup *s, const struct op_result *a, const
 	for (unsigned i = 0; i < s->records * s->plan.n_out; i++) {
 		uint64_t at;
 		if (a[i].step != b[i].step)
-			return iog_fail(err, 0, "record %u: %s instead of %s", i / s->plan.n_out, iog_step_name(b[i].step), iog_step_name(a[i].step));
+			return iog_fail(err, 0, "record %u: %s instead of %s", i / s->plan.n_out, iog_step_name(b[i].step),
+				iog_step_name(a[i].step));
 		if (!bytes_equal(a[i].plain, a[i].plain_bytes, b[i].plain, b[i].plain_bytes, &at))
-			return iog_fail(err, 0, "record %u: values differ at byte %lu of %lu (%lu)", i / s->plan.n_out, at, a[i].plain_bytes, b[i].plain_bytes);
+			return iog_fail(err, 0, "record %u: values differ at byte %lu of %lu (%lu)", i / s->plan.n_out, at,
+				a[i].plain_bytes, b[i].plain_bytes);
 		if (a[i].single && b[i].single && !bytes_equal(a[i].packed, a[i].packed_bytes, b[i].packed, b[i].packed_bytes, &at))
-			return iog_fail(err, 0, "record %u: packed records differ at byte %lu of %lu (%lu)", i / s->plan.n_out, at, a[i].packed_bytes,
-				b[i].packed_bytes);
+			return iog_fail(err, 0, "record %u: packed records differ at byte %lu of %lu (%lu)", i / s->plan.n_out, at,
+				a[i].packed_bytes, b[i].packed_bytes);
 	}
 	return true;
 }
@@ -307,18 +323,16 @@ static const struct iog_record *const *inputs(struct op_instance *x, const struc
 		out[port] = r->rec.schema ? &r->rec : NULL;
 		any |= out[port] != NULL;
 		if (out[port])
-			x->region[x->n_regions++] = (struct iog_region){ .base = r->payload, .size = r->bytes };
+			x->region[x->n_regions++] = (struct iog_region) { .base = r->payload, .size = r->bytes };
 	}
 	return any ? out : NULL;
 }
 
-static bool step_allowed(enum iog_step step)
-{
-	return step == IOG_OK || step == IOG_ELIDE || step == IOG_BAD_INPUT || step == IOG_FAILED;
-}
+static bool step_allowed(enum iog_step step) { return step == IOG_OK || step == IOG_ELIDE || step == IOG_BAD_INPUT || step == IOG_FAILED; }
 
 /* One whole record. */
-static int run_whole(struct op_instance *x, const struct op_record *in, unsigned i, struct op_result *results, bool keep, struct iog_err *err)
+static int run_whole(
+	struct op_instance *x, const struct op_record *in, unsigned i, struct op_result *results, bool keep, struct iog_err *err)
 {
 	const struct iog_record *rec[IOG_PORTS];
 	enum iog_step step = IOG_ELIDE;
@@ -352,9 +366,9 @@ int op_instance_run(struct op_instance *x, const struct op_record *in, struct op
 
 /* How records are cut. */
 struct cut {
-	uint64_t bytes; /* of a piece; 0: one element */
-	bool open;      /* the total is not told */
-	bool join_first;/* pieces are joined before the operator sees them */
+	uint64_t bytes;  /* of a piece; 0: one element */
+	bool open;       /* the total is not told */
+	bool join_first; /* pieces are joined before the operator sees them */
 };
 
 struct pieces {
@@ -404,21 +418,27 @@ static void pieces_finish(struct pieces *p)
 }
 
 /* One record in pieces; *step and, when IOG_OK, the joined output in p->join. */
-static int run_pieces(struct op_instance *x, struct pieces *p, const struct cut *cut, const struct op_record *in, enum iog_step *step, struct iog_err *err)
+static int run_pieces(struct op_instance *x, struct pieces *p, const struct cut *cut, const struct op_record *in, enum iog_step *step,
+	struct iog_err *err)
 {
 	const struct op_setup *s = x->s;
 	const struct iog_record *r = &in->rec, *rec[IOG_PORTS] = { 0 };
 	bool whole = p->in_dim >= s->in[0].n_dims;
-	int64_t total = whole ? 0 : r->axis[p->in_dim].extent, each = whole || !cut->bytes ? 1 : iog_segment_elems(&s->in[0], p->in_dim, cut->bytes);
+	int64_t total = whole ? 0 : r->axis[p->in_dim].extent,
+		each = whole || !cut->bytes ? 1 : iog_segment_elems(&s->in[0], p->in_dim, cut->bytes);
 	const struct iog_schema *js = cut->join_first ? &s->in[0] : &s->out[0];
 	int rc = iog_join_init(&p->join, js, p->out_dim, p->out_dim < js->n_dims ? js->dim[p->out_dim].max : 0, p->space.p, p->space.bytes);
 	*step = IOG_OK;
 	x->n_regions = 1;
-	x->region[0] = (struct iog_region){ .base = in->payload, .size = in->bytes };
+	x->region[0] = (struct iog_region) { .base = in->payload, .size = in->bytes };
 	for (int64_t first = 0; !rc && (first == 0 || first < total); first += each) {
 		struct iog_record piece;
-		struct iog_seg seg = { .dim = p->in_dim, .is_first = first == 0, .is_last = first + each >= total, .first = first,
-			.count = IOG_MIN(each, total - first), .total = cut->open ? -1 : total };
+		struct iog_seg seg = { .dim = p->in_dim,
+			.is_first = first == 0,
+			.is_last = first + each >= total,
+			.first = first,
+			.count = IOG_MIN(each, total - first),
+			.total = cut->open ? -1 : total };
 		rec[0] = r;
 		if (!whole) {
 			rc = iog_segment_cut(&piece, r, p->in_dim, first, seg.count, p->block, p->n_blocks);
@@ -444,8 +464,8 @@ static int run_pieces(struct op_instance *x, struct pieces *p, const struct cut 
 }
 
 /* All records of a case in pieces. */
-static int run_cut(const struct op_setup *s, const struct op_record *in, const struct cut *cut, uint32_t isa, struct op_result *results, bool keep,
-	struct iog_err *err)
+static int run_cut(const struct op_setup *s, const struct op_record *in, const struct cut *cut, uint32_t isa, struct op_result *results,
+	bool keep, struct iog_err *err)
 {
 	struct op_instance x;
 	struct pieces *p = op_alloc(sizeof *p);
@@ -462,7 +482,7 @@ static int run_cut(const struct op_setup *s, const struct op_record *in, const s
 			rc = run_pieces(&x, p, cut, &in[i], &step, err);
 		const struct iog_record *out = rc || step != IOG_OK || !in[i].rec.schema ? NULL : iog_join_finish(&p->join);
 		if (out && cut->join_first) {
-			x.region[0] = (struct iog_region){ .base = p->space.p, .size = p->space.bytes };
+			x.region[0] = (struct iog_region) { .base = p->space.p, .size = p->space.bytes };
 			step = op_instance_call(&x, &out, NULL);
 			if (!step_allowed(step))
 				rc = iog_fail(err, -EIO, "record %u: the operator answered %s", i, iog_step_name(step));
@@ -572,7 +592,10 @@ static int check_run(const struct op_setup *s, struct iog_err *err)
 
 static int check_segments(const struct op_setup *s, struct iog_err *err)
 {
-	static const struct { const char *name; struct cut cut; } way[] = {
+	static const struct {
+		const char *name;
+		struct cut cut;
+	} way[] = {
 		{ "1400-byte segments", { .bytes = PIECE } },
 		{ "1400-byte segments, total open", { .bytes = PIECE, .open = true } },
 		{ "segments of one element", { .bytes = 0 } },
@@ -591,8 +614,8 @@ static int check_joined(const struct op_setup *s, struct iog_err *err)
 	struct trial t;
 	int rc = trial_init(&t, s, err);
 	if (!rc)
-		rc = compare(&t, "input joined from segments", run_cut(s, t.in, &(struct cut){ .bytes = PIECE, .join_first = true }, op_isa(), t.got, true, err),
-			err);
+		rc = compare(&t, "input joined from segments",
+			run_cut(s, t.in, &(struct cut) { .bytes = PIECE, .join_first = true }, op_isa(), t.got, true, err), err);
 	trial_finish(&t);
 	return rc;
 }
@@ -639,7 +662,7 @@ static uint64_t lay_out(struct iog_block *to, uint8_t *p, const struct iog_block
 static void relayout(struct op_record *r, const struct iog_record *from, enum layout how)
 {
 	const struct iog_schema *s = from->schema;
-	*r = (struct op_record){ .rec = *from };
+	*r = (struct op_record) { .rec = *from };
 	uint32_t max = 0;
 	for (unsigned v = 0; v < s->n_vars; v++)
 		max += 3 * from->var[v].n_blocks;
@@ -658,7 +681,8 @@ static void relayout(struct op_record *r, const struct iog_record *from, enum la
 				for (int64_t part = 0; part < parts; part++, n++) {
 					struct iog_block piece = *b;
 					if (parts > 1) {
-						int64_t lo = b->start[0] + b->count[0] * part / parts, hi = b->start[0] + b->count[0] * (part + 1) / parts;
+						int64_t lo = b->start[0] + b->count[0] * part / parts,
+							hi = b->start[0] + b->count[0] * (part + 1) / parts;
 						iog_block_crop(&piece, b, def->rank, 0, lo, hi);
 						piece.start[0] = lo;
 					}
@@ -675,7 +699,7 @@ static void relayout(struct op_record *r, const struct iog_record *from, enum la
 					used = IOG_ROUND_UP(used, IOG_ALIGN);
 				}
 			}
-			r->rec.var[v] = (struct iog_var){ .block = to, .n_blocks = (uint32_t)(r->block + n - to) };
+			r->rec.var[v] = (struct iog_var) { .block = to, .n_blocks = (uint32_t)(r->block + n - to) };
 		}
 		if (!pass) {
 			r->bytes = used;
@@ -698,7 +722,8 @@ static int check_layout(const struct op_setup *s, struct iog_err *err)
 				relayout(&in[i], &t.in[i].rec, how);
 		rc = compare(&t, layout_name[how], run_all(s, in, op_isa(), 0, 0x99, t.got, err), err);
 		if (!rc && s->op->segment)
-			rc = compare(&t, layout_name[how], run_cut(s, in, &(struct cut){ .bytes = PIECE }, op_isa(), t.got, true, err), err);
+			rc = compare(
+				&t, layout_name[how], run_cut(s, in, &(struct cut) { .bytes = PIECE }, op_isa(), t.got, true, err), err);
 		op_records_free(in, n_in);
 	}
 	trial_finish(&t);
@@ -713,7 +738,7 @@ static void spoil(struct op_record *r, unsigned how, unsigned i)
 	const struct iog_schema *s = r->rec.schema;
 	uint64_t seed = 88172645463325252u + i;
 	if (how < s->n_vars) {
-		r->rec.var[how] = (struct iog_var){ 0 };
+		r->rec.var[how] = (struct iog_var) { 0 };
 	} else if (how == ZERO_EXTENT) {
 		for (unsigned d = 0; d < s->n_dims; d++)
 			if (!s->dim[d].fixed)
@@ -756,11 +781,17 @@ static int check_bad_input(const struct op_setup *s, struct iog_err *err)
 		if (how < ZERO_EXTENT)
 			iog_format(where, sizeof where, "without variable %s", s->in[0].var[how].name);
 		else
-			iog_format(where, sizeof where, "%s", how == ZERO_EXTENT ? "zero extents" : how == ODD_NUMBERS ? "NaN and infinities" : "random bytes");
+			iog_format(where, sizeof where, "%s",
+				how == ZERO_EXTENT   ? "zero extents"
+				: how == ODD_NUMBERS ? "NaN and infinities"
+						     : "random bytes");
 		/* Every second record is bad, so that the next good one meets the state it left; then all. */
 		for (unsigned every = 2; !rc && every > 0; every--) {
 			struct op_record *in = op_alloc(n_in * sizeof *in);
-			struct trial u = { .s = s, .in = in, .ref = op_alloc(n_results(s) * sizeof *u.ref), .got = op_alloc(n_results(s) * sizeof *u.got) };
+			struct trial u = { .s = s,
+				.in = in,
+				.ref = op_alloc(n_results(s) * sizeof *u.ref),
+				.got = op_alloc(n_results(s) * sizeof *u.got) };
 			for (size_t i = 0; i < n_in; i++) {
 				if (!t.in[i].rec.schema)
 					continue;
@@ -777,7 +808,8 @@ static int check_bad_input(const struct op_setup *s, struct iog_err *err)
 			else if (same)
 				rc = compare(&u, where, 0, err);
 			if (!rc && s->op->segment)
-				rc = run_cut(s, in, &(struct cut){ .bytes = PIECE }, op_isa(), NULL, false, err) ? at(err, where, -EINVAL) : 0;
+				rc = run_cut(s, in, &(struct cut) { .bytes = PIECE }, op_isa(), NULL, false, err) ? at(err, where, -EINVAL)
+														  : 0;
 			trial_finish(&u);
 		}
 	}
@@ -841,7 +873,7 @@ static int check_scribble(const struct op_setup *s, struct iog_err *err)
 		for (unsigned i = 0; !rc && i < s->records; i++)
 			rc = run_whole(&x, sc.r, i, NULL, false, err);
 		if (!rc && s->op->segment)
-			rc = run_cut(s, sc.r, &(struct cut){ .bytes = PIECE }, op_isa(), NULL, false, err);
+			rc = run_cut(s, sc.r, &(struct cut) { .bytes = PIECE }, op_isa(), NULL, false, err);
 	}
 	atomic_store(&sc.stop, true);
 	pthread_join(thread, NULL);
@@ -903,8 +935,9 @@ static uint8_t *golden_bytes(const struct trial *t, uint64_t *n)
 		if (sum <= GOLDEN_MAX)
 			memcpy(to, t->ref[i].packed, t->ref[i].packed_bytes), to += t->ref[i].packed_bytes;
 	}
-	*n = sum <= GOLDEN_MAX ? sum : (uint64_t)iog_format((char *)p, 256, "hash of %llu records, %llu bytes: %016llx\n", (unsigned long long)count,
-		(unsigned long long)sum, (unsigned long long)hash);
+	*n = sum <= GOLDEN_MAX ? sum
+			       : (uint64_t)iog_format((char *)p, 256, "hash of %llu records, %llu bytes: %016llx\n",
+					 (unsigned long long)count, (unsigned long long)sum, (unsigned long long)hash);
 	return p;
 }
 
@@ -950,9 +983,11 @@ static int check_golden(const struct op_setup *s, struct iog_err *err)
 		if (!file || (s->c->library && !file_version))
 			rc = iog_fail(err, -ENOENT, "%s is missing; IOG_GOLDEN=write makes it", file ? version_path : path);
 		else if (s->c->library && !bytes_equal(file_version, n_version, (const uint8_t *)version, strlen(version), &where))
-			rc = iog_fail(err, 1, "the golden bytes were made by version %s of the library, this is %s", (const char *)file_version, version);
+			rc = iog_fail(err, 1, "the golden bytes were made by version %s of the library, this is %s",
+				(const char *)file_version, version);
 		else if (!bytes_equal(file, n_file, p, n, &where))
-			rc = iog_fail(err, -EINVAL, "%s differs at byte %lu of %lu; if that is meant, write it anew with IOG_GOLDEN=write", path, where, n_file);
+			rc = iog_fail(err, -EINVAL, "%s differs at byte %lu of %lu; if that is meant, write it anew with IOG_GOLDEN=write",
+				path, where, n_file);
 	}
 	free(p);
 	free(file);
