@@ -8,6 +8,7 @@ extern const struct iog_source iog_source_synthetic;
 #ifdef IOG_HAVE_HDF5
 extern const struct iog_sink iog_sink_h5md;
 #endif
+extern const struct iog_sink iog_sink_image;
 extern const struct iog_sink iog_sink_null;
 extern const struct iog_sink iog_sink_record;
 extern const struct iog_sink iog_sink_table;
@@ -23,6 +24,7 @@ const struct iog_sink *const iog_sinks[] = {
 #ifdef IOG_HAVE_HDF5
 	&iog_sink_h5md,
 #endif
+	&iog_sink_image,
 	&iog_sink_null,
 	&iog_sink_record,
 	&iog_sink_table,

@@ -1,0 +1,403 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Tests of the H5MD sink, read back with the plain HDF5 library: contents, varying counts, going on, refusals, a full disk, and a process
+ * that dies before or in the middle of every single write it makes. timeout: 300
+ */
+#include "runtime/host/endpoints/endpoint-test.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <hdf5.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <sys/mman.h>
+#include <sys/resource.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <cmocka.h>
+
+/*
+ * Every write of the sink comes through here: the process dies at number `die_at`. When `torn`, the part of it up to the end of its first
+ * page is written: the kernel looks for a fatal signal between pages, never inside one.
+ */
+static long writes, die_at = -1;
+static bool torn;
+ssize_t pwrite(int fd, const void *buf, size_t n, off_t at)
+{
+	if (writes++ == die_at) {
+		size_t page = 4096 - (size_t)at % 4096;
+		if (torn && n > page)
+			syscall(SYS_pwrite64, fd, buf, page, at);
+		_exit(9);
+	}
+	return syscall(SYS_pwrite64, fd, buf, n, at);
+}
+
+/* A kill leaves the page cache as it is, so hundreds of runs need not wait for a disk. */
+int fdatasync(int fd)
+{
+	(void)fd;
+	return 0;
+}
+int fsync(int fd)
+{
+	(void)fd;
+	return 0;
+}
+
+static const struct iog_sink *sink;
+static const struct iog_source *maker;
+
+static int setup(void **state)
+{
+	(void)state;
+	sink = test_sink("h5md");
+	maker = test_source("synthetic");
+	H5Eset_auto2(H5E_DEFAULT, NULL, NULL);
+	return 0;
+}
+
+/* A file that load() reads many times. */
+static hid_t open_file = -1;
+
+/* The first n values of row k (or of all of it, k < 0) of a dataset as doubles; returns how many rows there are, -1: no such dataset. */
+static int64_t load(const char *path, const char *name, int64_t k, double *to, hsize_t n)
+{
+	hid_t f = open_file >= 0 ? open_file : H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT), d = f >= 0 ? H5Dopen2(f, name, H5P_DEFAULT) : -1;
+	int64_t rows = -1;
+	if (d >= 0) {
+		hsize_t dim[8] = { 0 }, from[8] = { 0 };
+		hid_t s = H5Dget_space(d);
+		int rank = H5Sget_simple_extent_dims(s, dim, NULL);
+		rows = (int64_t)dim[0];
+		if (to && k >= 0 && rank > 0)
+			from[0] = (hsize_t)k, dim[0] = 1;
+		hsize_t total = 1;
+		for (int i = 0; i < rank; i++)
+			total *= dim[i];
+		if (to && k < rows) {
+			hid_t m = H5Screate_simple(1, &total, NULL);
+			double *all = malloc((size_t)(total + 1) * 8);
+			if (rank > 0)
+				H5Sselect_hyperslab(s, H5S_SELECT_SET, from, NULL, dim, NULL);
+			if (H5Dread(d, H5T_NATIVE_DOUBLE, m, s, H5P_DEFAULT, all) < 0 || total < n)
+				rows = -2;
+			else
+				memcpy(to, all, (size_t)n * 8);
+			free(all);
+			H5Sclose(m);
+		}
+		H5Sclose(s);
+		H5Dclose(d);
+	}
+	if (f >= 0 && f != open_file)
+		H5Fclose(f);
+	return rows;
+}
+
+struct run {
+	const char *path, *atoms, *varying, *compression, *flush;
+	unsigned from, to, flush_at; /* records; after how many to flush durably, 0: at the end only */
+	int ack;                     /* descriptor to tell of every flush, or 0 */
+};
+
+/* Stores records; returns the last step recover named, -1 for none, -2 when the sink failed. */
+static int64_t run(const struct run *r)
+{
+	struct test_feed f;
+	struct iog_err err = { "" };
+	struct iog_id last = { 0 };
+	bool any;
+	int64_t result = -2;
+	void *conf = TEST_SINK_CONF(sink, "path", r->path, "compression", r->compression ? r->compression : "none", "flush", r->flush ? r->flush : "10");
+	void *self;
+	if (test_feed_open(&f, maker, TEST_SOURCE_CONF(maker, "atoms", r->atoms, "varying", r->varying ? r->varying : "false", "every", "10")) < 0)
+		abort();
+	if (sink->open(conf, &f.schema, &self, &err) < 0) {
+		fprintf(stderr, "# %s\n", err.text);
+		goto out;
+	}
+	if (sink->recover(self, &last, &any, &err) < 0)
+		abort();
+	result = any ? (int64_t)(last.seq ^ 1ull << 63) : -1;
+	for (unsigned k = 0; k < r->to; k++) {
+		if (test_feed_next(&f, 0) != IOG_OK)
+			abort();
+		if (k < r->from)
+			continue;
+		if (sink->write(self, &f.out.rec, &err) != IOG_OK)
+			result = -2;
+		if (r->flush_at && k % r->flush_at == r->flush_at - 1) {
+			uint8_t b = (uint8_t)(k + 1);
+			if (sink->flush(self, &err) != IOG_OK || (r->ack && write(r->ack, &b, 1) != 1))
+				result = -2;
+		}
+	}
+	if (sink->close(self, &err) < 0)
+		result = -2;
+out:
+	free(conf);
+	test_feed_close(&f);
+	return result;
+}
+
+/* Every record of the file is the one the source makes; returns how many there are. */
+static int64_t verify(const char *path, const char *atoms, const char *varying)
+{
+	static double got[3 * 4096], box[9], step, time, ids[4096];
+	struct test_feed f;
+	int64_t n = load(path, "/particles/trajectory/position/value", -1, NULL, 0);
+	unsigned max = (unsigned)strtoul(atoms, NULL, 10);
+	bool varies = varying[0] == 't';
+	if (n < 0)
+		return n;
+	if (test_feed_open(&f, maker, TEST_SOURCE_CONF(maker, "atoms", atoms, "varying", varying, "every", "10")) < 0)
+		abort();
+	open_file = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT);
+	assert_true(open_file >= 0);
+	for (int64_t k = 0; k < n; k++) {
+		const uint8_t *p, *id = NULL;
+		if (test_feed_next(&f, 0) != IOG_OK || !iog_record_whole(&f.out.rec, (unsigned)iog_schema_var(&f.schema, "position"), &p))
+			abort();
+		if (varies)
+			iog_record_whole(&f.out.rec, (unsigned)iog_schema_var(&f.schema, "id"), &id);
+		int64_t have = f.out.rec.axis[iog_schema_dim(&f.schema, "atom")].extent;
+		assert_true(load(path, "/particles/trajectory/position/value", k, got, 3 * max) == n);
+		assert_true(load(path, "/particles/trajectory/position/step", k, &step, 1) >= n);
+		assert_true(load(path, "/particles/trajectory/box/edges/value", k, box, 9) >= n);
+		assert_true(load(path, "/observables/temperature/time", k, &time, 1) >= n);
+		assert_true(step == (double)f.out.rec.step && time == f.out.rec.time && box[0] > 0 && box[1] == 0);
+		if (varies)
+			assert_true(load(path, "/particles/trajectory/id/value", k, ids, max) >= n);
+		for (unsigned i = 0; i < max; i++)
+			if (i < have) {
+				float x[3];
+				int64_t v;
+				memcpy(x, p + 12 * i, 12);
+				assert_true(got[3 * i] == (double)x[0] && got[3 * i + 1] == (double)x[1] && got[3 * i + 2] == (double)x[2]);
+				if (id) {
+					memcpy(&v, id + 8 * i, 8);
+					assert_true(ids[i] == (double)v);
+				}
+			} else {
+				assert_true(isnan(got[3 * i]) && (!varies || ids[i] == -1));
+			}
+	}
+	H5Fclose(open_file);
+	open_file = -1;
+	test_feed_close(&f);
+	return n;
+}
+
+static void contents(void **state)
+{
+	(void)state;
+	/* small and big records, plain, varying and compressed */
+	const struct run r[] = { { .atoms = "7", .to = 25 }, { .atoms = "1000", .to = 12 }, { .atoms = "4000", .varying = "true", .to = 5 },
+		{ .atoms = "9", .varying = "true", .to = 23, .flush = "3" }, { .atoms = "1000", .compression = "gzip", .to = 4 },
+		{ .atoms = "1", .to = 1 }, { .atoms = "10", .to = 0 } };
+	for (unsigned i = 0; i < IOG_COUNT(r); i++) {
+		struct run x = r[i];
+		x.path = test_path("contents.h5md");
+		unlink(x.path);
+		assert_int_equal(run(&x), -1);
+		assert_int_equal(verify(x.path, x.atoms, x.varying ? x.varying : "false"), x.to);
+	}
+}
+
+static void goes_on(void **state)
+{
+	(void)state;
+	static const char *const varying[] = { "false", "true" };
+	for (unsigned i = 0; i < 2; i++) {
+		struct run x = { .path = test_path(i ? "varying.h5md" : "on.h5md"), .atoms = "500", .varying = varying[i], .to = 7 };
+		assert_int_equal(run(&x), -1);
+		x.from = 7, x.to = 30;
+		assert_int_equal(run(&x), 60);
+		assert_int_equal(verify(x.path, "500", varying[i]), 30);
+		x.from = x.to = 30;
+		assert_int_equal(run(&x), 290);
+		x.atoms = "501";
+		assert_int_equal(run(&x), -2);
+		assert_int_equal(verify(x.path, "500", varying[i]), 30);
+	}
+	const char *p = test_path("foreign.h5md"), *content = "my precious notes";
+	test_write(p, content, strlen(content));
+	struct run x = { .path = p, .atoms = "3", .to = 1 };
+	assert_int_equal(run(&x), -2);
+	size_t n;
+	char *got = test_read(p, &n);
+	assert_string_equal(got, content);
+	free(got);
+}
+
+/* Blocks in pieces, with negative strides; rows that are not there; a box of three lengths; other variables. */
+static void views(void **state)
+{
+	(void)state;
+	struct iog_schema s;
+	struct iog_err err = { "" };
+	assert_int_equal(iog_schema_parse(&s, "position: f32[atom<=6, xyz] nm; box: f64[xyz]; flag: bool[atom]; hist: u32[bin=4]; c: c64; "
+		"static kind: i16[level=2]; field: f64[y<=3, x<=2]", &err), 0);
+	float x[12];
+	for (int i = 0; i < 12; i++)
+		x[i] = (float)i;
+	double box[3] = { 1, 2, 3 }, c2[3] = { 5, 6, 7 };
+	uint8_t flag[4] = { 1, 0, 1, 1 };
+	uint32_t hist[4] = { 1, 2, 3, 4 };
+	float c[2] = { 1, 2 };
+	int16_t kind[2] = { 11, 12 };
+	struct iog_block b[] = { { .data = (const uint8_t *)(x + 9), .start = { 0, 0 }, .count = { 2, 3 }, .stride = { -12, 4 } },
+		{ .data = (const uint8_t *)x, .start = { 2, 0 }, .count = { 2, 3 }, .stride = { 12, 4 } },
+		{ .data = (const uint8_t *)box, .count = { 3 }, .stride = { 8 } }, { .data = flag, .count = { 4 }, .stride = { 1 } },
+		{ .data = (const uint8_t *)hist, .count = { 4 }, .stride = { 4 } }, { .data = (const uint8_t *)c },
+		{ .data = (const uint8_t *)kind, .count = { 2 }, .stride = { 2 } },
+		{ .data = (const uint8_t *)c2, .count = { 3, 1 }, .stride = { 8, 8 } } };
+	struct iog_record r = { .schema = &s, .step = 4, .time = 0.5 };
+	const struct { const char *name; int64_t extent; } axis[] = { { "atom", 4 }, { "xyz", 3 }, { "bin", 4 }, { "level", 2 }, { "y", 3 }, { "x", 1 } };
+	for (unsigned i = 0; i < 6; i++)
+		r.axis[iog_schema_dim(&s, axis[i].name)] = (struct iog_axis){ axis[i].extent, 0, 1 };
+	r.var[0] = (struct iog_var){ b, 2, 0 };
+	for (unsigned i = 1; i < 7; i++)
+		r.var[i] = (struct iog_var){ b + i + 1, 1, 0 };
+	const char *p = test_path("views.h5md");
+	void *conf = TEST_SINK_CONF(sink, "path", p), *self;
+	assert_int_equal(sink->accept(conf, &s, &err), 0);
+	assert_int_equal(sink->open(conf, &s, &self, &err), 0);
+	assert_int_equal(sink->write(self, &r, &err), IOG_OK);
+	r.step = 5;
+	r.var[3].n_blocks = 0;
+	assert_int_equal(sink->write(self, &r, &err), IOG_OK);
+	assert_int_equal(sink->close(self, &err), 0);
+	free(conf);
+	double v[18];
+	assert_int_equal(load(p, "/particles/trajectory/position/value", 0, v, 18), 2);
+	const double want[12] = { 9, 10, 11, 6, 7, 8, 0, 1, 2, 3, 4, 5 };
+	assert_memory_equal(v, want, sizeof want);
+	assert_true(isnan(v[12]) && isnan(v[17]));
+	assert_int_equal(load(p, "/particles/trajectory/id/value", 0, v, 6), 2);
+	assert_true(v[0] == 0 && v[3] == 3 && v[4] == -1);
+	assert_int_equal(load(p, "/particles/trajectory/box/edges/value", 1, v, 9), 2);
+	assert_true(v[0] == 1 && v[1] == 0 && v[4] == 2 && v[8] == 3);
+	assert_int_equal(load(p, "/observables/hist/value", 0, v, 4), 2);
+	assert_true(v[3] == 4);
+	assert_int_equal(load(p, "/observables/hist/value", 1, v, 4), 2);
+	assert_true(v[3] == 0);
+	assert_int_equal(load(p, "/observables/field/value", 0, v, 6), 2);
+	assert_true(v[0] == 5 && isnan(v[1]) && v[2] == 6 && v[4] == 7);
+	assert_int_equal(load(p, "/parameters/kind", -1, v, 2), 2);
+	assert_true(v[1] == 12);
+}
+
+static void refusals(void **state)
+{
+	(void)state;
+	const struct { const char *schema, *word; } bad[] = { { "T: f64[z<=3]", "position" }, { "position: f32[atom, xyz]", "atom" },
+		{ "position: f64[atom<=3, k=2]", "position" }, { "position: f32[atom<=3, xyz]; box: f32[k=2]", "box" },
+		{ "position: f32[atom<=3, xyz]; rho: f32[z]", "rho" }, { "position: i32[atom<=3, xyz]", "position" } };
+	void *conf = TEST_SINK_CONF(sink, "path", "x.h5md");
+	for (unsigned i = 0; i < IOG_COUNT(bad); i++) {
+		struct iog_schema s;
+		struct iog_err err = { "" };
+		assert_int_equal(iog_schema_parse(&s, bad[i].schema, &err), 0);
+		assert_int_equal(sink->accept(conf, &s, &err), -EINVAL);
+		assert_non_null(strstr(err.text, bad[i].word));
+	}
+	free(conf);
+}
+
+static void full_disk(void **state)
+{
+	(void)state;
+	struct test_feed f;
+	struct iog_err err = { "" };
+	const char *p = test_path("full.h5md");
+	void *conf = TEST_SINK_CONF(sink, "path", p, "flush", "5"), *self;
+	struct rlimit old, small;
+	getrlimit(RLIMIT_FSIZE, &old);
+	small = old;
+	small.rlim_cur = 300000;
+	signal(SIGXFSZ, SIG_IGN);
+	assert_int_equal(test_feed_open(&f, maker, TEST_SOURCE_CONF(maker, "atoms", "500", "every", "10")), 0);
+	assert_int_equal(sink->open(conf, &f.schema, &self, &err), 0);
+	setrlimit(RLIMIT_FSIZE, &small);
+	int64_t n = 0;
+	enum iog_step r;
+	do {
+		assert_int_equal(test_feed_next(&f, 0), IOG_OK);
+		r = sink->write(self, &f.out.rec, &err);
+	} while (r == IOG_OK && ++n < 100);
+	assert_int_equal(r, IOG_FATAL);
+	assert_non_null(strstr(err.text, "full"));
+	assert_int_equal(sink->write(self, &f.out.rec, &err), IOG_FATAL);
+	sink->close(self, &err);
+	setrlimit(RLIMIT_FSIZE, &old);
+	free(conf);
+	test_feed_close(&f);
+	assert_true(n > 5 && n < 100);
+	int64_t have = verify(p, "500", "false");
+	assert_true(have <= n && have > n - 5);
+	/* With space again, it goes on. */
+	struct run x = { .path = p, .atoms = "500", .from = (unsigned)have, .to = 40 };
+	assert_int_equal(run(&x), 10 * (have - 1));
+	assert_int_equal(verify(p, "500", "false"), 40);
+}
+
+/* The process dies at each of its writes in turn: what it acknowledged is there and right, for a plain reader and for the next run. */
+static void dies_at_every_write(void **state)
+{
+	(void)state;
+	/* Only the records of the second kind are big enough for a write of more than one page. */
+	const struct run kinds[] = { { .atoms = "5", .flush = "3", .to = 13, .flush_at = 6 },
+		{ .atoms = "400", .flush = "3", .to = 13, .flush_at = 6, .varying = "true" } };
+	long *total = mmap(NULL, sizeof *total, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	assert_true(total != MAP_FAILED);
+	for (unsigned kind = 0; kind < IOG_COUNT(kinds); kind++)
+		for (long at = -1, end = 0; at < end; at++)
+			for (unsigned half = 0; half <= kind; half++) {
+				struct run x = kinds[kind];
+				int ack[2];
+				const char *varying = x.varying ? x.varying : "false";
+				x.path = test_path("dies.h5md");
+				unlink(x.path);
+				assert_int_equal(pipe(ack), 0);
+				fflush(NULL);
+				pid_t pid = fork();
+				if (pid == 0) {
+					writes = 0, die_at = at, torn = half;
+					x.ack = ack[1];
+					int64_t r = run(&x);
+					*total = writes;
+					_exit(r == -1 ? 0 : 1);
+				}
+				close(ack[1]);
+				uint8_t b, acked = 0;
+				while (read(ack[0], &b, 1) == 1)
+					acked = b;
+				close(ack[0]);
+				int status;
+				waitpid(pid, &status, 0);
+				assert_true(WIFEXITED(status) && WEXITSTATUS(status) == (at < 0 ? 0 : 9));
+				if (at < 0)
+					end = *total;
+				int64_t have = verify(x.path, x.atoms, varying);
+				/* Before its first commit there is no file to read. */
+				if (have < acked && (have != -1 || acked))
+					fprintf(stderr, "# kind %u, write %ld of %ld%s: %lld records, %u acknowledged\n", kind, at, end, half ? ", torn" : "",
+						(long long)have, acked);
+				assert_true(have >= acked || (have == -1 && !acked));
+				x.from = have > 0 ? (unsigned)have : 0, x.to = 16;
+				assert_int_equal(run(&x), have > 0 ? 10 * (have - 1) : -1);
+				assert_int_equal(verify(x.path, x.atoms, varying), 16);
+			}
+	munmap(total, sizeof *total);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = { cmocka_unit_test(contents), cmocka_unit_test(goes_on), cmocka_unit_test(views), cmocka_unit_test(refusals),
+		cmocka_unit_test(full_disk), cmocka_unit_test(dies_at_every_write) };
+	return cmocka_run_group_tests_name("h5md", tests, setup, NULL);
+}
