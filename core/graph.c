@@ -259,6 +259,14 @@ static void bad_word(struct iog_graph *g, struct iog_gnode *n, const char *optio
 			v->kind == IOG_V_STRING ? v->s : "", v->kind == IOG_V_STRING ? "\"" : "", near ? "; did you mean " : "", near ? near : "");
 }
 
+bool iog_graph_is_option(const char *name)
+{
+	for (int i = 0; OPTION[i]; i++)
+		if (iog_streq(name, OPTION[i]))
+			return true;
+	return false;
+}
+
 bool iog_graph_option(struct iog_graph *g, int node, const char *name, const struct iog_value *v)
 {
 	int o = -1;

@@ -95,6 +95,8 @@ int iog_graph_end(struct iog_graph *g, enum iog_gkind kind, const struct iog_gno
 void iog_graph_set(struct iog_graph *g, int node, const char *name, const struct iog_value *v, const char *live);
 /* Edge and placement options by name: policy, bytes, qos, release, timeout; on, never; name. Returns false when it is not one of them. */
 bool iog_graph_option(struct iog_graph *g, int node, const char *name, const struct iog_value *v);
+/* True for the names iog_graph_option knows. */
+bool iog_graph_is_option(const char *name);
 /* from's output port feeds the next input of to. */
 void iog_graph_link(struct iog_graph *g, int from, int port, int to);
 void iog_graph_live(struct iog_graph *g, const char *name, double value, double min, double max);

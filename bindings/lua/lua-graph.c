@@ -132,12 +132,26 @@ static void give_table(lua_State *L, struct iog_graph *g, int node, int idx)
 			names[i] = names[i - 1];
 		names[i] = k;
 	}
+	/* crop { x = {0, 640} }: intervals by dimension may stand directly in the call. */
+	bool by_dimension = first && first->type == IOG_P_INTERVALS && !n;
+	int intervals = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		int top = lua_gettop(L);
 		lua_getfield(L, idx, names[i]);
-		give(L, g, node, names[i], lua_gettop(L));
+		if (by_dimension && lua_istable(L, -1) && !iog_param_find(t[0], names[i]) && !iog_graph_is_option(names[i])) {
+			if (!intervals) {
+				lua_newtable(L);
+				lua_insert(L, -2);
+				intervals = ++top;
+			}
+			lua_setfield(L, intervals, names[i]);
+		} else {
+			give(L, g, node, names[i], lua_gettop(L));
+		}
 		lua_settop(L, top);
 	}
+	if (intervals)
+		give(L, g, node, first->name, intervals);
 }
 
 /* Arguments from index `from` on: a value for the first parameter and/or a table; more streams are further inputs. */

@@ -9,9 +9,9 @@
 #include <sys/mman.h>
 
 #include "engine-parts.h"
+#include "runtime/host/vm/guest-worker.h"
+#include "runtime/host/vm/guest.h"
 #include "vm.h"
-#include "vm/guest.h"
-#include "vm/guest-worker.h"
 #include "wait.h"
 
 enum { MAPS = 4 + IOG_PORTS * 5 + IOG_PORTS * IOG_FANOUT * 3 };
