@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Names of types and steps, hashing, formatting and number parsing. Freestanding: yes. Pure functions of their arguments, any thread.
+ * Names of types and steps, hashing, formatting and number parsing. Pure functions of their arguments, any thread.
  * Formatting and parsing of floating point are exact: digits come from integer arithmetic on the whole binary value.
+ *
+ * Freestanding: yes
  */
 #include "core/base.h"
 

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Parameter tables: defaults, setting with checks, values as text. Control path, any thread, allocates nothing. Freestanding: yes.
+ * Parameter tables: defaults, setting with checks, values as text. Control path, any thread, allocates nothing.
  *
  * Every kind can also be given as text (a default, `--set name=value`): lists are separated by commas, with or without braces around
  * them; intervals are written `lo:hi` or `name=lo:hi`, and their ends may be inf or -inf.
+ *
+ * Freestanding: yes
  */
 #include "core/param.h"
 

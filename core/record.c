@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Blocks and records in memory: views, the one strided copy, scalars, the periodic cell. Freestanding: yes. Pure functions of validated
+ * Blocks and records in memory: views, the one strided copy, scalars, the periodic cell. Pure functions of validated
  * records, any thread; nothing here allocates.
+ *
+ * Freestanding: yes
  */
 #include "core/record.h"
 

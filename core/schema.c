@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Schemas: building, checking, text in both directions, names of components. Freestanding: yes. Pure functions, any thread.
+ * Schemas: building, checking, text in both directions, names of components. Pure functions, any thread.
  *
  * Text beyond what schema.h says, so that every schema survives the round trip: labels of a dimension in parentheses, `q=4(w,i,j,k)`;
  * `name<=?` is a known name (xyz, cell, rgb) without its known extent; `| delta(f32) | zstd` behind the unit are the encodings; a first
  * line `dims y, x` gives the order of the dimensions when it is not that of their first use.
+ *
+ * Freestanding: yes
  */
 #include "core/schema.h"
 

@@ -1,6 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Cutting records into pieces along one dimension and joining pieces. Freestanding: yes. One thread per object; the caller gives the memory.
+ * Cutting records into pieces along one dimension and joining pieces. One thread per object; the caller gives the memory.
+ *
+ * Freestanding: yes
  */
 #include "core/segment.h"
 

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * Records at rest: writing one into a slot, packing one for a file or a wire, and opening one that somebody else wrote. Freestanding: yes.
+ * Records at rest: writing one into a slot, packing one for a file or a wire, and opening one that somebody else wrote.
  * Any thread, nothing is allocated.
  *
  * iog_wire_open is the border of trust: it looks at a private copy of the head only, and what it returns stays inside the memory it was
  * told of, whatever the bytes are and whoever changes them meanwhile. The payload itself is not copied and may change.
+ *
+ * Freestanding: yes
  */
 #include "core/wire.h"
 
