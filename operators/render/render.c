@@ -655,72 +655,129 @@ static void classes_make(const struct frame *f, struct iog_tile *t)
 	}
 }
 
-static void draw(struct frame *f, const struct iog_ball *sorted, uint8_t *image)
-{
-	const struct conf *c = f->c;
-	const uint32_t s = c->smooth ? 2 : 1;
-	struct iog_tile t = { .z = (uint16_t *)(void *)(f->scratch + f->at.z), .shift = f->shift };
+/* What drawing a tile takes. */
+struct canvas {
+	struct iog_tile t;
+	struct iog_resolve how;
+	const struct iog_ball *ball;
 	struct edge edge[EDGES];
-	uint64_t *start = (uint64_t *)(void *)(f->scratch + f->at.tiles);
-	uint32_t *list = (uint32_t *)(void *)(f->scratch + f->at.work), *inks = (uint32_t *)(void *)(f->scratch + f->at.inks);
-	const struct iog_resolve how = { .rgb = inks, .fade = (uint32_t)(c->fade * 256), .smooth = c->smooth };
-	const uint64_t room = (uint64_t)c->max_n * 4;
-	const float half = (float)s * IOG_MAX(1.0f, (float)c->height / 600.0f) / 2;
-	uint8_t blank[IOG_TILE_W * 3];
-	for (size_t i = 0; i < IOG_TILE_W; i++)
-		memcpy(blank + 3 * i, &c->palette[0], 3);
-	bool clean = false;
-	t.ink = t.z + IOG_TILE_SAMPLES;
-	classes_make(f, &t);
-	inks_make(c, inks);
-	edges_of(f, edge);
+	uint32_t n_edges;
+	float half;                     /* of an edge's thickness */
+	uint8_t *image, blank[IOG_TILE_W * 3];
+	bool clean;                     /* nothing was drawn since the tile was cleared */
+};
 
-	/* How many balls touch each tile; start[k] becomes where the list of tile k starts. */
-	memset(start, 0, (f->at.n_tiles + 1) * sizeof *start);
-	for (uint32_t i = 0; i < f->n_balls; i++) {
-		struct span p;
-		if (touches(f, &t, sorted + i, &p))
+static void tile_begin(const struct frame *f, struct canvas *v, uint32_t k)
+{
+	v->t.x = (int32_t)(k % f->at.tiles_x * IOG_TILE_W);
+	v->t.y = (int32_t)(k / f->at.tiles_x * IOG_TILE_H);
+	if (!v->clean)
+		iog_tile_clear(&v->t);
+	v->clean = true;
+}
+
+static void tile_balls(const struct frame *f, struct canvas *v, const uint32_t *list, size_t n)
+{
+	v->clean &= n == 0;
+	iog_tile_balls(&v->t, v->ball, list, n, f->isa);
+}
+
+static void tile_end(const struct frame *f, struct canvas *v)
+{
+	const uint32_t s = f->c->smooth ? 2 : 1, width = (uint32_t)f->c->width, x = (uint32_t)v->t.x / s, y = (uint32_t)v->t.y / s;
+	const uint32_t cols = IOG_MIN(IOG_TILE_W / s, width - x), rows = IOG_MIN(IOG_TILE_H / s, (uint32_t)f->c->height - y);
+	const size_t stride = (size_t)width * 3;
+	uint8_t *to = v->image + y * stride + (size_t)x * 3;
+	for (uint32_t i = 0; i < v->n_edges; i++)
+		v->clean &= !edge_draw(f, &v->t, v->edge + i, v->half);
+	if (!v->clean)
+		iog_tile_resolve(&v->t, &v->how, to, stride, cols, rows, f->isa);
+	else
+		for (uint32_t i = 0; i < rows; i++, to += stride)
+			memcpy(to, v->blank, cols * 3);
+}
+
+/* Small balls: a list for each tile. start is zeroed and has one element more than there are tiles. */
+static void draw_lists(const struct frame *f, struct canvas *v, uint64_t *start, uint32_t *list)
+{
+	struct span p;
+	for (uint32_t i = 0; i < f->n_balls; i++)
+		if (touches(f, &v->t, v->ball + i, &p))
 			for (int32_t y = p.y0; y <= p.y1; y++)
 				for (int32_t x = p.x0; x <= p.x1; x++)
 					start[(uint32_t)y * f->at.tiles_x + (uint32_t)x + 1]++;
+	for (uint32_t k = 0; k < f->at.n_tiles; k++)
+		start[k + 1] += start[k];
+	for (uint32_t i = 0; i < f->n_balls; i++)
+		if (touches(f, &v->t, v->ball + i, &p))
+			for (int32_t y = p.y0; y <= p.y1; y++)
+				for (int32_t x = p.x0; x <= p.x1; x++)
+					list[start[(uint32_t)y * f->at.tiles_x + (uint32_t)x]++] = i;
+	/* start[k] is now where the list of tile k ends. */
+	uint64_t from = 0;
+	for (uint32_t k = 0; k < f->at.n_tiles; from = start[k++]) {
+		tile_begin(f, v, k);
+		tile_balls(f, v, list + from, start[k] - from);
+		tile_end(f, v);
 	}
-	for (uint32_t i = 0; i < f->at.n_tiles; i++)
-		start[i + 1] += start[i];
-	/* Lists are made for as many tiles at a time as there is room for; for small balls that is all of them. */
-	for (uint32_t first = 0, last; first < f->at.n_tiles; first = last) {
-		const uint64_t base = start[first];
-		for (last = first + 1; last < f->at.n_tiles && start[last + 1] - base <= room; last++)
-			;
-		for (uint32_t i = 0; i < f->n_balls; i++) {
-			struct span p;
-			if (touches(f, &t, sorted + i, &p))
-				for (int32_t y = p.y0; y <= p.y1; y++)
-					for (int32_t x = p.x0; x <= p.x1; x++) {
-						const uint32_t k = (uint32_t)y * f->at.tiles_x + (uint32_t)x;
-						if (k >= first && k < last)
-							list[start[k]++ - base] = i;
-					}
+}
+
+/* Large balls, which would make lists of any length: one list for a row of tiles, read as far as it takes to cover each tile. */
+static void draw_rows(const struct frame *f, struct canvas *v, uint32_t *list)
+{
+	struct span p;
+	for (uint32_t k = 0; k < f->at.n_tiles;) {
+		const int32_t row = (int32_t)(k / f->at.tiles_x);
+		uint32_t n = 0;
+		for (uint32_t i = 0; i < f->n_balls; i++)
+			if (touches(f, &v->t, v->ball + i, &p) && p.y0 <= row && p.y1 >= row)
+				list[n++] = i;
+		for (uint32_t x = 0; x < f->at.tiles_x; x++, k++) {
+			uint32_t part[64], m = 0;
+			tile_begin(f, v, k);
+			for (uint32_t i = 0; i < n && v->t.least < v->ball[list[i]].top; i++) {
+				if (touches(f, &v->t, v->ball + list[i], &p) && p.x0 <= (int32_t)x && p.x1 >= (int32_t)x)
+					part[m++] = list[i];
+				if (m == IOG_COUNT(part)) {
+					tile_balls(f, v, part, m);
+					m = 0;
+				}
+			}
+			tile_balls(f, v, part, m);
+			tile_end(f, v);
 		}
-		/* start[k] is now where the list of tile k ends. */
-		uint64_t from = base;
-		for (uint32_t k = first; k < last; from = start[k++]) {
-			t.x = (int32_t)(k % f->at.tiles_x * IOG_TILE_W);
-			t.y = (int32_t)(k / f->at.tiles_x * IOG_TILE_H);
-			if (!clean)
-				iog_tile_clear(&t);
-			clean = start[k] == from;
-			iog_tile_balls(&t, sorted, list + (from - base), start[k] - from, f->isa);
-			for (int i = 0; i < EDGES && f->box && c->box; i++)
-				clean &= !edge_draw(f, &t, edge + i, half);
-			const uint32_t px = (uint32_t)t.x / s, py = (uint32_t)t.y / s;
-			const uint32_t cols = IOG_MIN(IOG_TILE_W / s, (uint32_t)c->width - px), rows = IOG_MIN(IOG_TILE_H / s, (uint32_t)c->height - py);
-			uint8_t *to = image + ((uint64_t)py * (uint64_t)c->width + px) * 3;
-			if (!clean)
-				iog_tile_resolve(&t, &how, to, (size_t)c->width * 3, cols, rows, f->isa);
-			else
-				for (uint32_t y = 0; y < rows; y++, to += (size_t)c->width * 3)
-					memcpy(to, blank, cols * 3);
-		}
+	}
+}
+
+static void draw(const struct frame *f, const struct iog_ball *sorted, uint8_t *image)
+{
+	const struct conf *c = f->c;
+	uint32_t *inks = (uint32_t *)(void *)(f->scratch + f->at.inks), *list = (uint32_t *)(void *)(f->scratch + f->at.work);
+	uint64_t *start = (uint64_t *)(void *)(f->scratch + f->at.tiles);
+	struct canvas v = { .ball = sorted, .image = image };
+	v.t.z = (uint16_t *)(void *)(f->scratch + f->at.z);
+	v.t.ink = v.t.z + IOG_TILE_SAMPLES;
+	v.t.shift = f->shift;
+	v.how = (struct iog_resolve){ .rgb = inks, .fade = (uint32_t)(c->fade * 256), .smooth = c->smooth };
+	v.n_edges = f->box && c->box ? EDGES : 0;
+	v.half = (c->smooth ? 1.0f : 0.5f) * IOG_MAX(1.0f, (float)c->height / 600.0f);
+	for (size_t i = 0; i < IOG_TILE_W; i++)
+		memcpy(v.blank + 3 * i, &c->palette[0], 3);
+	classes_make(f, &v.t);
+	inks_make(c, inks);
+	edges_of(f, v.edge);
+
+	uint64_t entries = 0;
+	for (uint32_t i = 0; i < f->n_balls; i++) {
+		struct span p;
+		if (touches(f, &v.t, sorted + i, &p))
+			entries += (uint64_t)(p.x1 - p.x0 + 1) * (uint64_t)(p.y1 - p.y0 + 1);
+	}
+	if (entries <= (uint64_t)c->max_n * 4) {
+		memset(start, 0, (f->at.n_tiles + 1) * sizeof *start);
+		draw_lists(f, &v, start, list);
+	} else {
+		draw_rows(f, &v, list);
 	}
 }
 

@@ -16,6 +16,7 @@
 #define LIGHT_Z 0.80f
 #define AMBIENT 0.46f
 #define RIM 0.36f
+#define V_ROOT(x) _mm_cvtss_f32(_mm_sqrt_ss(_mm_set_ss(x)))
 enum { CELLS_EVERY = 16 };
 
 /* ---- 128 bits: what every x86-64-v2 has ---- */
@@ -100,6 +101,8 @@ void iog_tile_clear(struct iog_tile *t)
 {
 	memset(t->z, 0, IOG_TILE_SAMPLES * sizeof *t->z);
 	memset(t->ink, 0, IOG_TILE_SAMPLES * sizeof *t->ink);
+	memset(t->far, 0, sizeof t->far);
+	t->least = 0;
 }
 
 void iog_tile_balls(struct iog_tile *t, const struct iog_ball *ball, const uint32_t *list, size_t n, uint32_t isa)
