@@ -182,6 +182,7 @@ static int plan(struct iog_graph *g, struct iog_gnode *n, struct iog_err *err)
 		return rc;
 	n->need = p.need;
 	n->cost = p.cost;
+	n->split = p.split[0];
 	if (p.need.window)
 		return iog_fail(err, -ENOTSUP, "holds a window of %u records, which stages cannot do", p.need.window);
 	for (uint32_t o = 0; o < n->n_out; o++)

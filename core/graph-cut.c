@@ -312,7 +312,7 @@ static void fill_node(const struct iog_graph *g, const struct iog_unit *u, struc
 {
 	const struct iog_gnode *n = &g->node[u->node[j]];
 	struct iog_stage_node d = { .conf_bytes = (uint32_t)IOG_ROUND_UP(n->conf_size, IOG_ALIGN), .n_in = (uint8_t)n->n_in, .n_out = (uint8_t)n->n_out,
-				    .out_blocks = n->need.out_blocks, .scratch_bytes = n->need.scratch, .state_bytes = n->need.state };
+				    .out_blocks = n->need.out_blocks, .scratch_bytes = n->need.scratch, .state_bytes = n->need.state, .split = n->split };
 	iog_strset(d.op, sizeof d.op, n->op->name);
 	iog_strset(d.name, sizeof d.name, n->name);
 	d.state = st->state_bytes;

@@ -65,6 +65,7 @@ struct iog_gnode {
 	struct iog_schema *out;   /* n_out, owned */
 	struct iog_need need;
 	struct iog_cost cost;
+	uint32_t split;           /* of input 0 */
 	uint64_t bound[IOG_PORTS];/* payload bytes of an output record, at most */
 	uint32_t blocks[IOG_PORTS];
 	uint64_t opaque_max[IOG_VARS]; /* of output 0's encoded variables */

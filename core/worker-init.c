@@ -91,7 +91,7 @@ static void layout_node(struct iog_worker *w, const struct iog_worker_args *a, s
 	n->out = out;
 	n->conf = (const uint8_t *)a->stage + d->conf;
 	n->call = (struct iog_call){ .state = w->state + d->state, .scratch = scratch, .lib = a->lib[j], .n_in = d->n_in,
-				     .n_out = d->n_out, .isa = a->isa, .out = out };
+				     .n_out = d->n_out, .isa = a->isa, .out = out, .split = d->split };
 }
 
 static struct iog_worker *layout(const struct iog_worker_args *a, struct bump *b)

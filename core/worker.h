@@ -38,7 +38,8 @@ struct iog_stage_node {
 	int8_t out_slot[IOG_PORTS];        /* stage output whose slot this output is written to directly; -1: to scratch */
 	struct iog_ref in[IOG_PORTS];
 	uint32_t conf_bytes, out_blocks;
-	uint8_t n_in, n_out, pad[6];
+	uint32_t split;                    /* dimension along which an operator that only knows pieces is cut */
+	uint8_t n_in, n_out, pad[2];
 };
 struct iog_stage_in {
 	uint64_t schema;
