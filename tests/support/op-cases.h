@@ -23,6 +23,7 @@ struct op_record {
 
 enum {
 	OP_ORDER = 1, /* the result depends on how the input is cut into blocks (documented by the operator) */
+	OP_GAPS = 4,  /* blocks leave places uncovered, which joining pieces fills with anything */
 	OP_NOISE = 2, /* values that are neither finite nor sane are bad input for this operator's library; nothing is compared then */
 };
 

@@ -708,6 +708,8 @@ static void relayout(struct op_record *r, const struct iog_record *from, enum la
 	}
 }
 
+static bool has_segments(const struct op_setup *s) { return s->op->segment && !(s->c->flags & OP_GAPS); }
+
 static int check_layout(const struct op_setup *s, struct iog_err *err)
 {
 	struct trial t;
@@ -721,7 +723,7 @@ static int check_layout(const struct op_setup *s, struct iog_err *err)
 			if (t.in[i].rec.schema)
 				relayout(&in[i], &t.in[i].rec, how);
 		rc = compare(&t, layout_name[how], run_all(s, in, op_isa(), 0, 0x99, t.got, err), err);
-		if (!rc && s->op->segment)
+		if (!rc && has_segments(s))
 			rc = compare(
 				&t, layout_name[how], run_cut(s, in, &(struct cut) { .bytes = PIECE }, op_isa(), t.got, true, err), err);
 		op_records_free(in, n_in);
@@ -996,15 +998,13 @@ static int check_golden(const struct op_setup *s, struct iog_err *err)
 	return rc;
 }
 
-static bool has_segments(const struct op_setup *s) { return s->op->segment != NULL; }
-
 /* Records of one input, nothing of which is encoded (encoded variables are not cut). */
 static bool can_be_cut(const struct op_setup *s)
 {
 	for (unsigned v = 0; v < s->in[0].n_vars; v++)
 		if (iog_var_opaque(&s->in[0].var[v]))
 			return false;
-	return s->plan.n_in == 1;
+	return s->plan.n_in == 1 && !(s->c->flags & OP_GAPS);
 }
 
 const struct op_check op_checks[] = {
