@@ -56,7 +56,8 @@ static int find_image(const struct iog_schema *s, const char *name, struct iog_e
 	const int kind = count[0] ? 0 : 1;
 	if (count[kind] == 1)
 		return found[kind];
-	return count[kind] ? iog_fail(err, -EINVAL, "jpeg: the stream has %d images; name one: jpeg { variable = \"%s\" }", count[kind], s->var[found[kind]].name) :
+	return count[kind] ? iog_fail(err, -EINVAL, "jpeg: the stream has %d images; name one: jpeg { variable = \"%s\" }", count[kind],
+		s->var[found[kind]].name) :
 		iog_fail(err, -EINVAL, "jpeg: the stream has no image, u8[y,x,rgb] or u8[y,x]; does a render come before?");
 }
 

@@ -61,7 +61,8 @@ static int find_image(const struct iog_schema *s, const char *name, struct iog_e
 	const int kind = count[0] ? 0 : 1;
 	if (count[kind] == 1)
 		return found[kind];
-	return count[kind] ? iog_fail(err, -EINVAL, "png: the stream has %d images; name one: png { variable = \"%s\" }", count[kind], s->var[found[kind]].name) :
+	return count[kind] ? iog_fail(err, -EINVAL, "png: the stream has %d images; name one: png { variable = \"%s\" }", count[kind],
+		s->var[found[kind]].name) :
 		iog_fail(err, -EINVAL, "png: the stream has no image, u8[y,x,rgb] or u8[y,x]; does a render come before?");
 }
 
@@ -135,7 +136,8 @@ static void sink_flush(png_structp png) { (void)png; }
 static void on_error(png_structp png, png_const_charp text) { (void)text; png_longjmp(png, 1); }
 static void on_warning(png_structp png, png_const_charp text) { (void)png, (void)text; }
 
-static enum iog_step encode(const struct png_conf *c, struct pool *pool, struct sink *sink, const uint8_t *pixel, int64_t pitch, uint32_t w, uint32_t h)
+static enum iog_step encode(const struct png_conf *c, struct pool *pool, struct sink *sink, const uint8_t *pixel, int64_t pitch, uint32_t w,
+	uint32_t h)
 {
 	png_structp png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, NULL, on_error, on_warning, pool, pool_take, pool_give);
 	if (!png)

@@ -115,7 +115,8 @@ void iog_tile_balls(struct iog_tile *t, const struct iog_ball *ball, const uint3
 		balls_base(t, ball, list, n);
 }
 
-void iog_tile_resolve(const struct iog_tile *t, const struct iog_resolve *how, uint8_t *rgb, size_t stride, uint32_t cols, uint32_t rows, uint32_t isa)
+void iog_tile_resolve(const struct iog_tile *t, const struct iog_resolve *how, uint8_t *rgb, size_t stride, uint32_t cols, uint32_t rows,
+	uint32_t isa)
 {
 	if (isa >= IOG_ISA_AVX512)
 		resolve_avx512(t, how, rgb, stride, cols, rows);

@@ -67,6 +67,7 @@ void iog_tile_clear(struct iog_tile *t);
  */
 void iog_tile_balls(struct iog_tile *t, const struct iog_ball *ball, const uint32_t *list, size_t n, uint32_t isa);
 /* The tile's first `rows` rows of `cols` pixels to rgb, `stride` bytes a row. */
-void iog_tile_resolve(const struct iog_tile *t, const struct iog_resolve *how, uint8_t *rgb, size_t stride, uint32_t cols, uint32_t rows, uint32_t isa);
+void iog_tile_resolve(const struct iog_tile *t, const struct iog_resolve *how, uint8_t *rgb, size_t stride, uint32_t cols, uint32_t rows,
+	uint32_t isa);
 
 #endif

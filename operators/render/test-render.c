@@ -118,7 +118,8 @@ static void rig_free(struct rig *g)
 static uint32_t widest(void)
 {
 	__builtin_cpu_init();
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+		__builtin_cpu_supports("avx512vl"))
 		return IOG_ISA_AVX512;
 	return __builtin_cpu_supports("avx2") ? IOG_ISA_AVX2 : IOG_ISA_BASE;
 }
@@ -179,8 +180,10 @@ static void test_golden(void **state)
 	int32_t t[64];
 	const struct { const char *name; int64_t n; struct set set[8]; } cases[] = {
 		{ "fluid", 64, { { "color", STR("vz") } } },
-		{ "types", 64, { { "view", STR("x") }, { "background", STR("black") }, { "radius", LIST(NUM(0.3), NUM(0.6), NUM(0.45)) }, { "smooth", BOOL(false) } } },
-		{ "cividis", 64, { { "color", STR("position.z") }, { "map", STR("cividis") }, { "range", LIST(NUM(1), NUM(3)) }, { "view", STR("-y") }, { "zoom", NUM(1.5) },
+		{ "types", 64, { { "view", STR("x") }, { "background", STR("black") }, { "radius", LIST(NUM(0.3), NUM(0.6), NUM(0.45)) }, { "smooth",
+			BOOL(false) } } },
+		{ "cividis", 64, { { "color", STR("position.z") }, { "map", STR("cividis") }, { "range", LIST(NUM(1), NUM(3)) }, { "view", STR("-y") },
+			{ "zoom", NUM(1.5) },
 			{ "background", STR("#203040") } } },
 		{ "large", 8, { { "radius", NUM(1.4) }, { "smooth", BOOL(false) }, { "fade", NUM(0) } } },
 		{ "empty", 0, { { NULL, { 0 } } } },
@@ -202,7 +205,8 @@ static void test_golden(void **state)
 /* ---- properties ---- */
 
 /* The picture of a scene; the caller frees it. */
-static uint8_t *picture(const char *layout, int max, const struct set *set, double side, const void *p, const float *v, const int32_t *t, int64_t n, uint32_t isa)
+static uint8_t *picture(const char *layout, int max, const struct set *set, double side, const void *p, const float *v, const int32_t *t,
+	int64_t n, uint32_t isa)
 {
 	struct rig g;
 	struct iog_err err = { 0 };
@@ -226,7 +230,8 @@ static void test_widths_agree(void **state)
 	static const double radii[] = { 0.001, 0.2, 0.5, 0.8, 3 };
 	for (size_t r = 0; r < IOG_COUNT(radii); r++)
 		for (int smooth = 0; smooth < 2; smooth++) {
-			const struct set set[] = { { "width", NUM(333) }, { "height", NUM(217) }, { "radius", NUM(radii[r]) }, { "smooth", BOOL(smooth) }, { "color", STR("vx") }, { NULL, { 0 } } };
+			const struct set set[] = { { "width", NUM(333) }, { "height", NUM(217) }, { "radius", NUM(radii[r]) }, { "smooth", BOOL(smooth) }, { "color",
+				STR("vx") }, { NULL, { 0 } } };
 			uint8_t *base = picture(layout_f32, N, set, 10, p, v, t, N, IOG_ISA_BASE);
 			for (uint32_t isa = IOG_ISA_AVX2; isa <= widest(); isa++) {
 				uint8_t *other = picture(layout_f32, N, set, 10, p, v, t, N, isa);
@@ -283,7 +288,8 @@ static void test_layouts_agree(void **state)
 	struct iog_block *b = rig_blocks(&g, POSITION, 3);
 	static const int64_t from[4] = { 0, 17, 400, N };
 	for (int i = 0; i < 3; i++)
-		b[2 - i] = (struct iog_block){ .data = (void *)(p + 3 * from[i]), .start = { from[i] }, .count = { from[i + 1] - from[i], 3 }, .stride = { 12, 4 } };
+		b[2 - i] = (struct iog_block){ .data = (void *)(p + 3 * from[i]), .start = { from[i] }, .count = { from[i + 1] - from[i], 3 }, .stride = { 12,
+			4 } };
 	assert_int_equal(rig_run(&g, widest()), IOG_OK);
 	assert_memory_equal(g.o.space, want, 200 * 150 * 3);
 
@@ -333,14 +339,16 @@ static void test_depth(void **state)
 	/* Seen along -z: type 1 (sky blue) lies behind type 4 (vermilion) in the middle; type 2 stands alone at the left. */
 	const float p[] = { 5, 5, 2, 5, 5, 8, 2, 5, 5 }, v[9] = { 0 };
 	const int32_t t[] = { 1, 4, 2 };
-	const struct set set[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("z") }, { "radius", NUM(1) }, { "fade", NUM(0) }, { NULL, { 0 } } };
+	const struct set set[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("z") }, { "radius", NUM(1) }, { "fade", NUM(0) }, { NULL,
+		{ 0 } } };
 	uint8_t *front = picture(layout_f32, 3, set, 10, p, v, t, 3, widest());
 	const uint8_t *c = pixel(front, 200, 100, 100);
 	assert_true(c[0] > 150 && c[2] < c[0] / 2); /* red before blue */
 	c = pixel(front, 200, 100 - 3 * 200 * 92 / 100 / 12, 100);
 	assert_true(c[0] > 150 && c[1] > 100 && c[2] < 90); /* orange */
 
-	const struct set from_below[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("-z") }, { "radius", NUM(1) }, { "fade", NUM(0) }, { NULL, { 0 } } };
+	const struct set from_below[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("-z") }, { "radius", NUM(1) }, { "fade", NUM(0) },
+		{ NULL, { 0 } } };
 	uint8_t *behind = picture(layout_f32, 3, from_below, 10, p, v, t, 3, widest());
 	c = pixel(behind, 200, 100, 100);
 	assert_true(c[2] > 150 && c[0] < c[2]);
@@ -372,7 +380,8 @@ static void test_box(void **state)
 	const float p[] = { 10, 5, 10 }, v[3] = { 0 };
 	const int32_t t[] = { 1 };
 	const struct set with[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("-y") }, { "radius", NUM(1) }, { NULL, { 0 } } };
-	const struct set without[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("-y") }, { "radius", NUM(1) }, { "box", BOOL(false) }, { NULL, { 0 } } };
+	const struct set without[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("-y") }, { "radius", NUM(1) }, { "box",
+		BOOL(false) }, { NULL, { 0 } } };
 	uint8_t *edges = picture(layout_f32, 1, with, 10, p, v, t, 0, widest()), *nothing = picture(layout_f32, 1, without, 10, p, v, t, 0, widest());
 	uint8_t *both = picture(layout_f32, 1, with, 10, p, v, t, 1, widest()), *ball = picture(layout_f32, 1, without, 10, p, v, t, 1, widest());
 	for (size_t i = 0; i < 200 * 200 * 3; i++)
@@ -404,7 +413,8 @@ static void test_strange_positions(void **state)
 	const float nan = __builtin_nanf(""), inf = __builtin_inff();
 	float p[] = { 3, 3, 3, 7, 6, 5, nan, 5, 5, 5, inf, 5, 5, 5, -inf, 1e30f, 5, 5, -3e38f, 3e38f, 3e38f, 12, 5, 5 }, v[24] = { 0, 0, 0, 1 };
 	const int32_t t[] = { 1, 2, 3, 4, 5, 6, 7, 2 };
-	const struct set set[] = { { "width", NUM(200) }, { "height", NUM(150) }, { "radius", NUM(0.8) }, { "range", LIST(NUM(0), NUM(1)) }, { "color", STR("vx") }, { NULL, { 0 } } };
+	const struct set set[] = { { "width", NUM(200) }, { "height", NUM(150) }, { "radius", NUM(0.8) }, { "range", LIST(NUM(0), NUM(1)) }, { "color",
+		STR("vx") }, { NULL, { 0 } } };
 	uint8_t *two = picture(layout_f32, 8, set, 10, p, v, t, 2, widest()), *seven = picture(layout_f32, 8, set, 10, p, v, t, 7, widest());
 	uint8_t *eight = picture(layout_f32, 8, set, 10, p, v, t, 8, widest());
 	assert_memory_equal(two, seven, 200 * 150 * 3);
@@ -413,7 +423,8 @@ static void test_strange_positions(void **state)
 	free(two), free(seven), free(eight);
 
 	/* Values that are no numbers, with automatic range: grey, and the others unchanged. */
-	const struct set automatic[] = { { "width", NUM(200) }, { "height", NUM(150) }, { "view", STR("z") }, { "radius", NUM(0.8) }, { "color", STR("vx") }, { "fade", NUM(0) }, { NULL, { 0 } } };
+	const struct set automatic[] = { { "width", NUM(200) }, { "height", NUM(150) }, { "view", STR("z") }, { "radius", NUM(0.8) }, { "color",
+		STR("vx") }, { "fade", NUM(0) }, { NULL, { 0 } } };
 	const float q[] = { 2, 5, 5, 8, 5, 5, 5, 5, 5 };
 	float w[] = { 0, 0, 0, 1, 0, 0, nan, 0, 0 };
 	uint8_t *grey = picture(layout_f32, 8, automatic, 10, q, w, t, 3, widest());
@@ -458,7 +469,8 @@ static void test_extremes(void **state)
 		{ { "width", NUM(16) }, { "height", NUM(16) }, { "zoom", NUM(1000) } },
 		{ { "width", NUM(64) }, { "height", NUM(16) }, { "zoom", NUM(0.01) } },
 		{ { "width", NUM(64) }, { "height", NUM(64) }, { "radius", NUM(1e30) }, { "zoom", NUM(1000) } },
-		{ { "width", NUM(64) }, { "height", NUM(64) }, { "radius", LIST(NUM(1e-300), NUM(1e20)) }, { "range", LIST(NUM(-1e300), NUM(1e300)) }, { "color", STR("vx") } },
+		{ { "width", NUM(64) }, { "height", NUM(64) }, { "radius", LIST(NUM(1e-300), NUM(1e20)) }, { "range", LIST(NUM(-1e300), NUM(1e300)) },
+			{ "color", STR("vx") } },
 	};
 	for (size_t i = 0; i < IOG_COUNT(sets); i++)
 		for (int s = 0; s < 3; s++) {
