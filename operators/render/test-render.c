@@ -15,8 +15,10 @@
 
 extern const struct iog_op iog_op_render;
 
-static const char *const layout_f32 = "box: f64[cell,xyz]; position: f32[atom<=%d,xyz]; velocity: f32[atom,xyz]; type: i32[atom]; energy: f64; steps: i64";
-static const char *const layout_f64 = "box: f64[cell,xyz]; position: f64[atom<=%d,xyz]; velocity: f32[atom,xyz]; type: i32[atom]; energy: f64; steps: i64";
+static const char *const layout_f32 =
+	"box: f64[cell,xyz]; position: f32[atom<=%d,xyz]; velocity: f32[atom,xyz]; type: i32[atom]; energy: f64; steps: i64";
+static const char *const layout_f64 =
+	"box: f64[cell,xyz]; position: f64[atom<=%d,xyz]; velocity: f32[atom,xyz]; type: i32[atom]; energy: f64; steps: i64";
 enum { BOX, POSITION, VELOCITY, TYPE, ENERGY, STEPS };
 
 /* An operator, planned, with room for one record in and one out. */
