@@ -105,7 +105,7 @@ int64_t iog_expr_elems(const struct iog_expr_run *run);
 void iog_expr_values(struct iog_expr_run *run, int64_t first, uint32_t n, double *out);
 /* Truth of elements [first, first+n): mask[i] is 0 or 1. NaN is false. */
 void iog_expr_mask(struct iog_expr_run *run, int64_t first, uint32_t n, uint8_t *mask);
-/* The same as bits: bit i of bits[i / 64], the rest of the last word 0. Conditions only. 60 cycles a block and comparison. */
+/* The same as bits: bit i of bits[i / 64], the rest of the last word 0. Conditions only. About 90 cycles a block and comparison. */
 void iog_expr_bits(struct iog_expr_run *run, int64_t first, uint32_t n, uint64_t *bits);
 /* Record scope: the value. */
 double iog_expr_value(const struct iog_expr_run *run);

@@ -89,7 +89,7 @@ static enum iog_step run_seg(const struct iog_record *r, const struct iog_seg *s
 static double get(const char *name)
 {
 	int v = iog_schema_var(&out_schema, name);
-	double d;
+	double d = 0;
 	if (v < 0 || !iog_record_scalar(&out.rec, (unsigned)v, &d))
 		fail_msg("no %s", name);
 	return d;
