@@ -116,7 +116,7 @@ IOG_LIBS    := $(PART_LIBS) -lm -ldl -lrt $(LDLIBS)
 # config.h: the guest has none of the libraries it lists.
 GUEST_CFLAGS := $(LANGUAGE) -O3 -g -nostdlib -static -fno-pic -fno-pie -fno-stack-protector \
 	-fcf-protection=none -mno-red-zone -fno-asynchronous-unwind-tables -ffunction-sections -fdata-sections -DIOG_GUEST=1 \
-	-DIOG_VERSION='"$(VERSION)"' $(WARNINGS)
+	-DIOG_VERSION='"$(VERSION)"' $(if $(is_clang),-fno-builtin-bcmp) $(WARNINGS)
 DEPFLAGS     = -MMD -MP -MF $(@:.o=.d)
 
 obj   = $(patsubst %,$(BUILD)/obj/%.o,$(basename $1))
@@ -168,7 +168,7 @@ $(eval $(call archive,$(SUP_A),$(call obj,$(SUPPORT_SRC))))
 
 $(LIB_SO): $(LIB_OBJ) $(LIB_A).list build-aux/libiograph.map $(BUILD)/link-flags
 	@echo "  LD      $@"
-	$(S)$(CC) -shared -Wl,-soname,libiograph.so.$(SOVERSION) -Wl,--version-script=build-aux/libiograph.map \
+	$(S)$(CC) -shared $(if $(SANITIZE),,-Wl,-z,defs) -Wl,-soname,libiograph.so.$(SOVERSION) -Wl,--version-script=build-aux/libiograph.map \
 		-Wl,-Bsymbolic-functions -o $@ $(filter %.o,$^) $(IOG_LDFLAGS) $(IOG_LIBS)
 	$(S)ln -sf $(@F) $(BUILD)/libiograph.so.$(SOVERSION) && ln -sf $(@F) $(BUILD)/libiograph.so
 
