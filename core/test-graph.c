@@ -1,0 +1,295 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Graphs: what is refused and how it is said, fusion, policies that move up, capacities, live parameters, size. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+/* last: it wants the ones above */
+#include <cmocka.h>
+
+#include "core/graph.h"
+
+/* ---- endpoints and operators of the tests ---- */
+
+static int describe(const void *conf, struct iog_schema *s, struct iog_err *err)
+{
+	(void)conf;
+	return iog_schema_parse(s, "position: f32[atom<=1000, xyz] A; type: i32[atom]; energy: f64", err);
+}
+static int describe_open(const void *conf, struct iog_schema *s, struct iog_err *err)
+{
+	(void)conf;
+	return iog_schema_parse(s, "position: f32[atom, xyz] A", err);
+}
+static int accept_image(const void *conf, const struct iog_schema *in, struct iog_err *err)
+{
+	(void)conf;
+	return iog_schema_var(in, "image") < 0 ? iog_fail(err, -22, "wants a variable \"image\"") : 0;
+}
+static const struct iog_gnode_end SOURCE = { .name = "md", .describe = describe }, OPEN = { .name = "md", .describe = describe_open },
+				  SINK = { .name = "file", .safe = true }, PICTURE = { .name = "picture", .accept = accept_image };
+
+struct conf { double factor; };
+static const struct iog_param scale_params[] = {
+	IOG_PARAM(struct conf, factor, IOG_P_NUMBER, .flags = IOG_PF_REQUIRED | IOG_PF_FIRST | IOG_PF_LIVE, .min = 0, .max = 10, .doc = "By how much."),
+	{ .name = NULL },
+};
+static int same_plan(void *conf, struct iog_plan *p, struct iog_err *err)
+{
+	(void)conf, (void)err;
+	*p->out[0] = *p->in[0];
+	return 0;
+}
+static enum iog_step no_run(const struct iog_call *c) { (void)c; return IOG_ELIDE; }
+static const struct iog_op scale = { .name = "scale", .params = scale_params, .flags = IOG_STATELESS | IOG_FREESTANDING | IOG_DETERMINISTIC,
+				     .conf_size = sizeof(struct conf), .in_min = 1, .in_max = 1, .outs = 1, .plan = same_plan, .run = no_run };
+static const struct iog_op chance = { .name = "chance", .flags = IOG_STATELESS, .in_min = 1, .in_max = 1, .outs = 1, .plan = same_plan, .run = no_run };
+static const struct iog_op join = { .name = "join", .flags = IOG_ZIP | IOG_DETERMINISTIC, .in_min = 2, .in_max = 4, .outs = 1, .plan = same_plan, .run = no_run };
+
+static struct iog_value num(double n) { return (struct iog_value){ .kind = IOG_V_NUMBER, .n = n }; }
+static struct iog_value str(const char *s) { return (struct iog_value){ .kind = IOG_V_STRING, .s = s }; }
+
+static int add(struct iog_graph *g, int from, const struct iog_op *op)
+{
+	int n = iog_graph_op(g, op);
+	struct iog_value one = num(1);
+	if (op == &scale)
+		iog_graph_set(g, n, "factor", &one, NULL);
+	if (from >= 0)
+		iog_graph_link(g, from, 0, n);
+	return n;
+}
+static int sink(struct iog_graph *g, int from, const struct iog_gnode_end *end, const char *option, const char *value)
+{
+	int n = iog_graph_end(g, IOG_G_SINK, end);
+	struct iog_value v = str(value);
+	if (option)
+		assert_true(iog_graph_option(g, n, option, &v));
+	if (from >= 0)
+		iog_graph_link(g, from, 0, n);
+	return n;
+}
+static void expect(struct iog_graph *g, const char *const *texts, unsigned n)
+{
+	const struct iog_diag *d;
+	uint32_t have = iog_graph_diags(g, &d);
+	for (unsigned i = 0; i < n; i++) {
+		bool found = false;
+		for (uint32_t k = 0; k < have; k++)
+			found |= strstr(d[k].text, texts[i]) != NULL;
+		if (!found)
+			fail_msg("no message says \"%s\"; the first of %u is \"%s\"", texts[i], have, have ? d[0].text : "");
+	}
+	assert_int_equal(have, n);
+	iog_graph_free(g);
+}
+#define EXPECT(g, ...) expect(g, (const char *const[]){ __VA_ARGS__ }, sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *))
+
+/* ---- mistakes ---- */
+
+static void mistakes_are_named(void **state)
+{
+	(void)state;
+	struct iog_graph *g = iog_graph_new();
+	assert_int_equal(iog_graph_check(g), -22);
+	EXPECT(g, "the graph is empty");
+
+	g = iog_graph_new();
+	int md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	int s = iog_graph_op(g, &scale); /* not given its factor */
+	iog_graph_link(g, md, 0, s);
+	sink(g, s, &PICTURE, NULL, NULL);
+	int b = add(g, md, &scale);
+	(void)b; /* not used */
+	sink(g, md, &SINK, "policy", "newest");
+	assert_int_equal(iog_graph_check(g), -22);
+	EXPECT(g, "scale needs \"factor\"", "nothing uses what scale.2 gives", "\"policy\" must be one of \"block\", \"latest\", \"drop-new\", got \"newest\"");
+
+	g = iog_graph_new();
+	md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	s = iog_graph_op(g, &scale);
+	struct iog_value v = num(11), w = num(1);
+	iog_graph_at(g, "f.lua", 12);
+	iog_graph_set(g, s, "factor", &v, NULL);
+	iog_graph_set(g, s, "facter", &w, NULL);
+	iog_graph_link(g, md, 0, s);
+	sink(g, s, &SINK, NULL, NULL);
+	iog_graph_check(g);
+	const struct iog_diag *d;
+	assert_int_equal(iog_graph_diags(g, &d), 2);
+	assert_string_equal(d[0].file, "f.lua");
+	assert_int_equal(d[0].line, 12);
+	EXPECT(g, "factor", "did you mean");
+}
+
+static void circles_and_wrong_ends(void **state)
+{
+	(void)state;
+	struct iog_graph *g = iog_graph_new();
+	int a = add(g, -1, &scale), b = add(g, a, &scale), c = add(g, b, &scale);
+	iog_graph_link(g, c, 0, a);
+	assert_int_equal(iog_graph_check(g), -22);
+	EXPECT(g, "goes round in a circle: ");
+
+	g = iog_graph_new();
+	int md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE), two = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	int j = add(g, md, &join);
+	iog_graph_link(g, md, 0, two);
+	int k = sink(g, j, &SINK, NULL, NULL);
+	iog_graph_link(g, md, 0, k);
+	iog_graph_check(g);
+	EXPECT(g, "md.2 is a source: nothing can flow into it", "file takes at most 1 input", "join has 1 of at least 2 inputs");
+
+	g = iog_graph_new();
+	md = iog_graph_end(g, IOG_G_SOURCE, &OPEN);
+	sink(g, md, &SINK, NULL, NULL);
+	iog_graph_check(g);
+	EXPECT(g, "how large dimension \"atom\" can get is not known");
+
+	g = iog_graph_new();
+	md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	sink(g, md, &PICTURE, NULL, NULL);
+	iog_graph_check(g);
+	EXPECT(g, "picture: wants a variable \"image\"");
+}
+
+static void safe_needs_what_can_repeat(void **state)
+{
+	(void)state;
+	struct iog_graph *g = iog_graph_new();
+	int md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE), c = add(g, md, &chance);
+	sink(g, c, &SINK, "release", "safe");
+	iog_graph_check(g);
+	EXPECT(g, "chance cannot repeat a record exactly");
+
+	g = iog_graph_new();
+	md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	sink(g, md, &PICTURE, "release", "safe");
+	iog_graph_check(g);
+	EXPECT(g, "needs a sink that can find its last stored record again");
+}
+
+static void too_few_bytes_are_refused_with_the_number(void **state)
+{
+	(void)state;
+	struct iog_graph *g = iog_graph_new();
+	struct iog_cut cut;
+	int md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	sink(g, md, &SINK, "bytes", "4KiB");
+	assert_int_equal(iog_graph_check(g), 0);
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_HOST, &cut), -22);
+	EXPECT(g, "bytes = 4096 holds 0 records");
+}
+
+/* ---- cutting ---- */
+
+static void chains_are_fused(void **state)
+{
+	(void)state;
+	struct iog_graph *g = iog_graph_new();
+	struct iog_cut cut;
+	int n = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	for (int i = 0; i < 3; i++)
+		n = add(g, n, &scale);
+	sink(g, n, &SINK, NULL, NULL);
+	assert_int_equal(iog_graph_check(g), 0);
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_HOST, &cut), 0);
+	assert_int_equal(cut.n_units, 3);
+	assert_int_equal(cut.n_edges, 2);
+	assert_string_equal(cut.unit[1].name, "scale+scale.2+scale.3");
+	/* One slot more than all credit. */
+	assert_int_equal(cut.unit[0].n_slots[0], cut.edge[0].capacity + 1);
+	uint64_t bytes;
+	struct iog_stage *st = iog_stage_build(g, &cut, 1, &bytes);
+	assert_non_null(st);
+	assert_int_equal(st->bytes, bytes);
+	assert_int_equal(st->n_nodes, 3);
+	assert_int_equal(st->node[1].in[0].node, 0);
+	free(st);
+	iog_cut_free(&cut);
+	assert_int_equal(iog_graph_cut(g, false, IOG_T_HOST, &cut), 0);
+	assert_int_equal(cut.n_units, 5);
+	iog_cut_free(&cut);
+	iog_graph_free(g);
+}
+
+static void lossy_policy_moves_up_to_the_fork(void **state)
+{
+	(void)state;
+	struct iog_graph *g = iog_graph_new();
+	struct iog_cut cut;
+	int md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE), f = add(g, md, &scale), a = add(g, f, &scale), b = add(g, a, &scale);
+	sink(g, b, &SINK, "policy", "latest");
+	sink(g, f, &SINK, "release", "safe");
+	assert_int_equal(iog_graph_check(g), 0);
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_HOST, &cut), 0);
+	struct iog_gnode *n;
+	iog_graph_nodes(g, &n);
+	assert_int_not_equal(n[f].unit, n[a].unit); /* nothing is computed only to be dropped */
+	assert_int_equal(n[a].unit, n[b].unit);
+	for (uint32_t k = 0; k < cut.n_edges; k++)
+		assert_int_equal(cut.edge[k].policy, cut.edge[k].to == n[a].unit ? IOG_LATEST : IOG_BLOCK);
+	assert_true(cut.unit[n[f].unit].safe);
+	assert_false(cut.unit[n[a].unit].safe);
+	iog_cut_free(&cut);
+	iog_graph_free(g);
+}
+
+static void a_thousand_nodes(void **state)
+{
+	(void)state;
+	struct iog_graph *g = iog_graph_new();
+	struct iog_cut cut;
+	int n = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	for (int i = 0; i < 1000; i++)
+		n = add(g, n, &scale);
+	sink(g, n, &SINK, NULL, NULL);
+	assert_int_equal(iog_graph_check(g), 0);
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_HOST, &cut), 0);
+	assert_int_equal(cut.n_units, 2 + 1000 / 8);
+	iog_cut_free(&cut);
+	iog_graph_free(g);
+}
+
+/* ---- live parameters ---- */
+
+static void live_values_change_or_nothing_does(void **state)
+{
+	(void)state;
+	struct iog_graph *g = iog_graph_new();
+	struct iog_err err = { "" };
+	int md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE), s = iog_graph_op(g, &scale);
+	struct iog_value v = num(2);
+	iog_graph_live(g, "gain", 2, 0, 100);
+	iog_graph_set(g, s, "factor", &v, "gain");
+	iog_graph_link(g, md, 0, s);
+	sink(g, s, &SINK, NULL, NULL);
+	assert_int_equal(iog_graph_check(g), 0);
+	struct iog_gnode *n;
+	iog_graph_nodes(g, &n);
+	assert_int_equal(iog_graph_live_set(g, "gain", 5, &err), 0);
+	assert_true(((struct conf *)n[s].conf)->factor == 5);
+	assert_int_equal(iog_graph_live_set(g, "gain", 50, &err), -22); /* the operator's own bound */
+	assert_true(((struct conf *)n[s].conf)->factor == 5);
+	assert_int_equal(iog_graph_live_set(g, "gain", 101, &err), -22);
+	assert_int_equal(iog_graph_live_set(g, "gian", 1, &err), -22);
+	assert_non_null(strstr(err.text, "did you mean \"gain\""));
+	iog_graph_free(g);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(mistakes_are_named),
+		cmocka_unit_test(circles_and_wrong_ends),
+		cmocka_unit_test(safe_needs_what_can_repeat),
+		cmocka_unit_test(too_few_bytes_are_refused_with_the_number),
+		cmocka_unit_test(chains_are_fused),
+		cmocka_unit_test(lossy_policy_moves_up_to_the_fork),
+		cmocka_unit_test(a_thousand_nodes),
+		cmocka_unit_test(live_values_change_or_nothing_does),
+	};
+	return cmocka_run_group_tests_name("graph", tests, NULL, NULL);
+}
