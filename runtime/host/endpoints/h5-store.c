@@ -374,7 +374,7 @@ int iog_h5_close(struct iog_h5_store *s, hid_t file)
 	if (H5Fclose(file) < 0 && !r)
 		r = s->error ? s->error : -EIO;
 	if (!s->frozen && !r) {
-		r = commit(s, true);
+		r = commit(s, false);
 		if (!r && s->size > s->eoa && ftruncate(s->fd, (off_t)s->eoa) < 0)
 			r = -errno;
 	}

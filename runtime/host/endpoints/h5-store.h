@@ -32,7 +32,7 @@ int iog_h5_commit(struct iog_h5_store *s, hid_t file, bool sync);
 int iog_h5_error(struct iog_h5_store *s);
 /* From now on nothing is written any more: the file stays as it is. */
 void iog_h5_freeze(struct iog_h5_store *s);
-/* Commits durably unless frozen, closes, frees. 0 or -errno. */
+/* Commits unless frozen (not durably), closes, frees. 0 or -errno. */
 int iog_h5_close(struct iog_h5_store *s, hid_t file);
 
 #endif

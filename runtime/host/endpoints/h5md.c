@@ -595,7 +595,7 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 		H5O_info_t info;
 		if (H5Oget_info2(h->set[h->n_sets - 1].id, &info, H5O_INFO_BASIC) >= 0)
 			iog_h5_last(h->store, info.addr);
-		int e = iog_h5_commit(h->store, h->file, true);
+		int e = iog_h5_commit(h->store, h->file, false);
 		if (e < 0)
 			r = iog_fail_write(err, e, "h5md", h->conf.path);
 	}
@@ -886,7 +886,8 @@ static int recover(void *self, struct iog_id *last, bool *any, struct iog_err *e
 		return iog_fail(err, -EINVAL, "h5md: going on after a crash needs on_restart = \"append\"");
 	*any = h->any;
 	*last = h->last;
-	return 0;
+	/* What was found may still be only in the page cache of a machine that did not crash. */
+	return flush(h, err) == IOG_OK ? 0 : -EIO;
 }
 
 static int finish(void *self, struct iog_err *err)
@@ -896,7 +897,7 @@ static int finish(void *self, struct iog_err *err)
 		return 0;
 	int e = 0;
 	enter();
-	if (!h->failed && (e = commit(h, true)) < 0) {
+	if (!h->failed && (e = commit(h, false)) < 0) {
 		struct iog_err unused;
 		give_up(h, e, &unused);
 	}
