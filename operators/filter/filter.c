@@ -104,7 +104,7 @@ static int64_t ones(const uint64_t *bits, int64_t from, int64_t to)
 	return n;
 }
 
-enum { CHUNK = 1 << 14 }; /* elements decided and compacted at a time: some 100 KiB, in the second-level cache */
+enum { CHUNK = 1 << 13 }; /* elements decided and compacted at a time: about 100 KiB, in the second-level cache */
 
 /* A variable that is compacted along the way: one block, rows without gaps in themselves. `to` is where it would lie if all were kept. */
 struct stream {
