@@ -13,7 +13,7 @@
 
 uint64_t iog_outlet_memory(uint32_t n_slots)
 {
-	return IOG_ROUND_UP((uint64_t)n_slots * sizeof(struct iog_slot), IOG_ALIGN) + IOG_ROUND_UP((uint64_t)n_slots * 4, IOG_ALIGN);
+	return IOG_ROUND_UP((uint64_t)n_slots * sizeof(struct iog_slot), IOG_ALIGN) + 2 * IOG_ROUND_UP((uint64_t)n_slots * 4, IOG_ALIGN);
 }
 
 void iog_outlet_init(struct iog_outlet *o, const struct iog_arena *arena, void *memory)
@@ -22,6 +22,7 @@ void iog_outlet_init(struct iog_outlet *o, const struct iog_arena *arena, void *
 	o->arena = *arena;
 	o->slot = memory;
 	o->free = (uint32_t *)((uint8_t *)memory + IOG_ROUND_UP((uint64_t)arena->n_slots * sizeof(struct iog_slot), IOG_ALIGN));
+	o->late = (uint32_t *)((uint8_t *)o->free + IOG_ROUND_UP((uint64_t)arena->n_slots * 4, IOG_ALIGN));
 	/* The lowest slots on top of the stack: few slots in use means little memory touched. */
 	for (uint32_t i = 0; i < arena->n_slots; i++)
 		o->free[o->n_free++] = arena->n_slots - 1 - i;
@@ -80,14 +81,12 @@ static void slot_done(struct iog_outlet *o, uint32_t s)
 	iog_outlet_put_back(o, s);
 }
 
-static bool slot_release(struct iog_outlet *o, uint32_t k, uint32_t s)
+/* Edge k holds slot s no more; true when nobody does. */
+static bool slot_drop(struct iog_outlet *o, uint32_t k, uint32_t s)
 {
 	o->slot[s].edges &= ~(1u << k);
 	o->edge[k].outstanding--;
-	if (o->slot[s].edges)
-		return false;
-	slot_done(o, s);
-	return true;
+	return !o->slot[s].edges;
 }
 
 static void entry_free(struct iog_out_edge *x, uint32_t s)
@@ -97,30 +96,70 @@ static void entry_free(struct iog_out_edge *x, uint32_t s)
 			x->entry_slot[i] = IOG_NO_SLOT;
 }
 
+/* Reads the releases of edge k; slots nobody holds any more go to out[*n...max). */
+static void read_releases(struct iog_outlet *o, uint32_t k, uint32_t *out, uint32_t *n, uint32_t max)
+{
+	struct iog_out_edge *x = &o->edge[k];
+	/* Acquire: the consumer's last read of a slot before the release that gives it back. */
+	uint32_t head = LOAD(&x->e.up->head);
+	if (head - x->reaped > x->e.capacity) {
+		x->forged++; /* more releases than the ring holds */
+		return;
+	}
+	for (; x->reaped != head && *n < max; x->reaped++) {
+		uint64_t rel = x->e.up->ring[x->reaped & (x->e.capacity - 1)];
+		uint32_t s = (uint32_t)rel, gen = (uint32_t)(rel >> 32);
+		if (s >= o->arena.n_slots || o->slot[s].gen != gen || !(o->slot[s].edges >> k & 1)) {
+			x->forged++;
+			continue;
+		}
+		if (x->e.policy == IOG_LATEST)
+			entry_free(x, s);
+		if (slot_drop(o, k, s))
+			out[(*n)++] = s;
+	}
+}
+
+static uint32_t unused_entry(const struct iog_out_edge *x)
+{
+	uint32_t i = 0;
+	while (i < IOG_LATEST_ENTRIES && x->entry_slot[i] != IOG_NO_SLOT)
+		i++;
+	return i;
+}
+
+/* What came back unread from the mailbox: replaced by a newer record. Its slot is free once the owner knows. */
+static void replaced(struct iog_outlet *o, uint32_t k, uint64_t word)
+{
+	struct iog_out_edge *x = &o->edge[k];
+	uint32_t i = (uint32_t)word - 1;
+	if (i >= IOG_LATEST_ENTRIES || x->entry_slot[i] == IOG_NO_SLOT)
+		return;
+	uint32_t s = x->entry_slot[i];
+	x->entry_slot[i] = IOG_NO_SLOT;
+	x->dropped++;
+	if (slot_drop(o, k, s))
+		o->late[o->n_late++] = s;
+}
+
 /*
  * A mailbox edge: the descriptor goes into an unused entry and its index into the mailbox; what was there unread comes back and its slot
  * is released. The exchange is the only read-modify-write of the data path and happens only here: release, so that the consumer who
  * takes the index sees the descriptor; acquire pairs with the consumer's exchange, so that an entry it gave up may be written.
+ * A consumer that keeps the rules holds three entries at most, counted by the releases it has published: when all four are in use and the
+ * mailbox is empty, a release is there that was not read yet. Only one that breaks the rules loses the newest record.
  */
-static bool push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc *d)
+static void push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc *d)
 {
 	struct iog_out_edge *x = &o->edge[k];
-	uint32_t i = 0;
-	while (i < IOG_LATEST_ENTRIES && x->entry_slot[i] != IOG_NO_SLOT)
-		i++;
+	uint32_t i = unused_entry(x);
 	if (i == IOG_LATEST_ENTRIES) {
-		/* All entries used: three with the consumer, at most one unread. Take that one back. */
-		uint64_t old = atomic_exchange_explicit(&x->e.box->word, (uint64_t)++x->boxed << 32, memory_order_acq_rel);
-		uint32_t j = (uint32_t)old - 1;
-		if (j >= IOG_LATEST_ENTRIES || x->entry_slot[j] == IOG_NO_SLOT) {
+		replaced(o, k, atomic_exchange_explicit(&x->e.box->word, (uint64_t)++x->boxed << 32, memory_order_acq_rel));
+		read_releases(o, k, o->late, &o->n_late, o->arena.n_slots);
+		if ((i = unused_entry(x)) == IOG_LATEST_ENTRIES) {
 			x->dropped++;
-			return false;
+			return;
 		}
-		uint32_t s = x->entry_slot[j];
-		x->entry_slot[j] = IOG_NO_SLOT;
-		x->dropped++;
-		slot_release(o, k, s);
-		i = j;
 	}
 	x->e.down->ring[i] = *d;
 	x->entry_slot[i] = d->slot;
@@ -128,15 +167,7 @@ static bool push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc 
 	x->sent++;
 	x->head++;
 	o->slot[d->slot].edges |= 1u << k;
-	uint64_t old = atomic_exchange_explicit(&x->e.box->word, (uint64_t)(i + 1) | (uint64_t)++x->boxed << 32, memory_order_acq_rel);
-	uint32_t j = (uint32_t)old - 1;
-	if (j < IOG_LATEST_ENTRIES && j != i && x->entry_slot[j] != IOG_NO_SLOT) {
-		uint32_t s = x->entry_slot[j];
-		x->entry_slot[j] = IOG_NO_SLOT;
-		x->dropped++;
-		slot_release(o, k, s);
-	}
-	return true;
+	replaced(o, k, atomic_exchange_explicit(&x->e.box->word, (uint64_t)(i + 1) | (uint64_t)++x->boxed << 32, memory_order_acq_rel));
 }
 
 static void push_ring(struct iog_outlet *o, uint32_t k, const struct iog_desc *d)
@@ -212,29 +243,13 @@ uint32_t iog_outlet_publish(struct iog_outlet *o)
 uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *freed, uint32_t max)
 {
 	uint32_t n = 0;
-	for (uint32_t k = 0; k < o->n_edges; k++) {
-		struct iog_out_edge *x = &o->edge[k];
-		if (!x->used || x->muted)
-			continue;
-		/* Acquire: the consumer's last read of a slot before the release that gives it back. */
-		uint32_t head = LOAD(&x->e.up->head);
-		if (head - x->reaped > x->e.capacity) {
-			x->forged++; /* more releases than the ring holds */
-			continue;
-		}
-		for (; x->reaped != head && n < max; x->reaped++) {
-			uint64_t rel = x->e.up->ring[x->reaped & (x->e.capacity - 1)];
-			uint32_t s = (uint32_t)rel, gen = (uint32_t)(rel >> 32);
-			if (s >= o->arena.n_slots || o->slot[s].gen != gen || !(o->slot[s].edges >> k & 1)) {
-				x->forged++;
-				continue;
-			}
-			if (x->e.policy == IOG_LATEST)
-				entry_free(x, s);
-			if (slot_release(o, k, s))
-				freed[n++] = s;
-		}
-	}
+	while (o->n_late && n < max)
+		freed[n++] = o->late[--o->n_late];
+	for (uint32_t k = 0; k < o->n_edges; k++)
+		if (o->edge[k].used && !o->edge[k].muted)
+			read_releases(o, k, freed, &n, max);
+	for (uint32_t i = 0; i < n; i++)
+		slot_done(o, freed[i]);
 	return n;
 }
 
@@ -249,8 +264,8 @@ void iog_outlet_cut(struct iog_outlet *o, uint32_t k)
 	x->muted = true;
 	o->block_mask &= ~(1u << k);
 	for (uint32_t s = 0; s < o->arena.n_slots; s++)
-		if (o->slot[s].edges >> k & 1)
-			slot_release(o, k, s);
+		if ((o->slot[s].edges >> k & 1) && slot_drop(o, k, s))
+			slot_done(o, s);
 }
 
 void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge *e)

@@ -113,6 +113,7 @@ struct iog_outlet {
 	struct iog_arena arena;
 	struct iog_slot *slot;    /* table of n_slots, private */
 	uint32_t *free, n_free;   /* stack of slots */
+	uint32_t *late, n_late;   /* freed by a push: free once reap has told the owner */
 	uint32_t n_edges, block_mask;
 	struct iog_out_edge edge[IOG_FANOUT];
 	uint32_t epoch;           /* of passed */
@@ -152,7 +153,8 @@ bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_recor
 void iog_outlet_pass(struct iog_outlet *o, uint32_t epoch, uint64_t seq);
 /* Makes pushes and passes visible. Returns a bit per edge whose consumer sleeps: the caller wakes &edge[k].e.down->head. */
 uint32_t iog_outlet_publish(struct iog_outlet *o);
-/* Reads releases. Slots that no edge holds any more go to `freed` (at most max) and are free. Returns how many. Call until 0. */
+/* Reads releases. Slots that no edge holds any more go to `freed` (at most max) and are free, those a newer record replaced in a mailbox
+ * included. Returns how many. Call until 0. */
 uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *freed, uint32_t max);
 /* Outstanding slots over all edges. */
 uint32_t iog_outlet_busy(const struct iog_outlet *o);
@@ -188,7 +190,7 @@ void iog_inlet_take(struct iog_inlet *in);
 /* A mailbox whose consumer holds all it may: one entry stays for the newest record. Nothing can be said about what is in it. */
 static inline bool iog_inlet_full(const struct iog_inlet *in)
 {
-	return in->e.policy == IOG_LATEST && in->tail - in->rel >= IOG_LATEST_ENTRIES - 1;
+	return in->e.policy == IOG_LATEST && in->tail - in->rel_published >= IOG_LATEST_ENTRIES - 1;
 }
 /* What the producer says has passed. Call before peek, so that an empty ring means it. */
 void iog_inlet_passed(const struct iog_inlet *in, uint32_t *epoch, uint64_t *passed);

@@ -59,21 +59,21 @@ static void pipe_free(struct pipe *p)
 	free(p->memory);
 }
 
+static uint32_t reap(struct iog_outlet *o)
+{
+	uint32_t freed[64];
+	return iog_outlet_reap(o, freed, 64);
+}
 static bool push(struct iog_outlet *o, uint32_t epoch, uint64_t seq)
 {
 	struct iog_record r = { .id = { .stream = 1, .seq = seq, .epoch = epoch } };
-	if (!iog_outlet_ready(o))
+	if (!iog_outlet_ready(o) && !(reap(o) && iog_outlet_ready(o)))
 		return false;
 	uint32_t s = iog_outlet_take(o);
 	assert_int_not_equal(s, IOG_NO_SLOT);
 	iog_outlet_push(o, s, &r, 200);
 	iog_outlet_publish(o);
 	return true;
-}
-static uint32_t reap(struct iog_outlet *o)
-{
-	uint32_t freed[64];
-	return iog_outlet_reap(o, freed, 64);
 }
 static struct iog_desc take(struct iog_inlet *in, enum iog_front want)
 {
@@ -188,6 +188,7 @@ static void mailbox_keeps_the_newest(void **state)
 	for (uint64_t i = 1; i <= 1000; i++)
 		assert_true(push(&p.o, 1, i)); /* never waits */
 	assert_int_equal(p.o.edge[0].dropped, 999);
+	reap(&p.o);
 	assert_int_equal(iog_outlet_busy(&p.o), 1);
 	struct iog_desc a = take(&p.in, IOG_FRONT_RECORD);
 	assert_int_equal(a.seq, 1000);
@@ -200,9 +201,9 @@ static void mailbox_keeps_the_newest(void **state)
 	for (uint64_t i = 1; i <= 50; i++)
 		assert_true(push(&p.o, 1, 2000 + i));
 	assert_int_equal(iog_inlet_peek(&p.in), IOG_FRONT_NONE);
-	release(&p.in, held[1]);
-	reap(&p.o);
-	assert_int_equal(take(&p.in, IOG_FRONT_RECORD).seq, 2050);
+	release(&p.in, held[1]); /* and even when nobody reads releases before the next push, that one gets through */
+	assert_true(push(&p.o, 1, 3000));
+	assert_int_equal(take(&p.in, IOG_FRONT_RECORD).seq, 3000);
 	release(&p.in, held[0]);
 	release(&p.in, held[2]);
 	while (reap(&p.o))

@@ -439,6 +439,8 @@ static void process(struct iog_worker *w, struct key k)
 	w->count++;
 	for (uint32_t p = 0; p < w->st->n_in; p++)
 		input_done(w, p);
+	atomic_store_explicit(&st->done_seq, k.seq, memory_order_relaxed);
+	atomic_store_explicit(&st->done_epoch, k.epoch, memory_order_relaxed);
 	STORE(&st->busy, 0);
 }
 

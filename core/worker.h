@@ -79,6 +79,8 @@ struct iog_status {
 	_Atomic uint64_t turns;       /* rises while the loop lives */
 	_Alignas(64) _Atomic uint64_t busy_seq; /* record in hand, valid while busy is 1: a death then is that record's */
 	_Atomic uint32_t busy, busy_epoch, busy_node;
+	_Atomic uint32_t done_epoch;  /* of the last record that was completed; 0: none */
+	_Atomic uint64_t done_seq;
 	uint32_t fail_node, fail_step;
 	uint64_t fail_seq;
 	_Alignas(64) uint64_t in_records[IOG_PORTS], in_bytes[IOG_PORTS], in_duplicates[IOG_PORTS], in_forged[IOG_PORTS], in_bad[IOG_PORTS];

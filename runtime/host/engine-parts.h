@@ -71,6 +71,7 @@ struct iog_rt {
 	uint64_t restart_at_ns, last_turns, turns_at_ns;
 	struct iog_poison last_death;
 	bool last_death_known;
+	struct iog_id done_id; /* the furthest record any incarnation completed; epoch 0: none */
 	void *launched; /* the launcher's own */
 	/* endpoints, and stages on threads */
 	pthread_t thread;

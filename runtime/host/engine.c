@@ -312,16 +312,24 @@ static void count_dead(struct iog_rt *rt)
 	}
 }
 
-/* What a dead stage had in hand: at the second death with the same record that record is given up. */
+/*
+ * What a dead stage had in hand: at the second death with the same record that record is given up. Never one that an incarnation completed:
+ * its outputs may have been seen, and the state of those that follow contains it.
+ */
 static void poison(struct iog_rt *rt, struct iog_poison *list, uint32_t *n)
 {
 	const struct iog_status *s = rt->status.map;
+	struct iog_id done = { .epoch = atomic_load(&s->done_epoch), .seq = atomic_load(&s->done_seq) };
+	if (done.epoch && (!rt->done_id.epoch || iog_id_order(&done, &rt->done_id) > 0))
+		rt->done_id = done;
 	if (!atomic_load(&s->busy)) {
 		rt->last_death_known = false;
 		return;
 	}
 	struct iog_poison now = { .seq = atomic_load(&s->busy_seq), .epoch = atomic_load(&s->busy_epoch) };
-	if (rt->last_death_known && rt->last_death.seq == now.seq && rt->last_death.epoch == now.epoch && *n < IOG_POISON)
+	struct iog_id id = { .epoch = now.epoch, .seq = now.seq };
+	bool completed = rt->done_id.epoch && iog_id_order(&id, &rt->done_id) <= 0;
+	if (rt->last_death_known && rt->last_death.seq == now.seq && rt->last_death.epoch == now.epoch && !completed && *n < IOG_POISON)
 		list[(*n)++] = now;
 	rt->last_death = now;
 	rt->last_death_known = true;
