@@ -61,7 +61,7 @@ static const struct iog_cli_opt bench_options[] = {
 	{ .name = NULL },
 };
 
-static int bench_run(int argc, char **argv)
+static int bench_command(int argc, char **argv)
 {
 	/* Looked at here for help and misspelt options, then handed on as they are. */
 	struct iog_cli_args a = { .cmd = &iog_cmd_bench, .argc = argc, .argv = argv };
@@ -74,5 +74,5 @@ const struct iog_cli_cmd iog_cmd_bench = {
 	.name = "bench", .args = "[PATTERN...]", .summary = "measures this program on this machine",
 	.about = "Measures. Every figure is a ratio against a baseline that runs beside it in the same run, with the spread and whether the target was met. A pattern "
 		 "is a name or the beginning of one.",
-	.examples = "iog bench edge --json\niog bench op.filter\niog bench --markdown RESULTS.md\n", .opt = bench_options, .run = bench_run,
+	.examples = "iog bench edge --json\niog bench op.filter\niog bench --markdown RESULTS.md\n", .opt = bench_options, .run = bench_command,
 };

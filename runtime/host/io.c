@@ -149,11 +149,13 @@ static bool source_send(struct source *s, uint32_t slot)
 {
 	struct iog_record *r = &s->out.rec;
 	struct iog_rt *rt = s->rt;
-	if (r->step == INT64_MAX || r->schema != s->schema) {
+	/* An endpoint may have a copy of its own. */
+	if (r->step == INT64_MAX || r->schema->id != s->schema->id) {
 		COUNT(rt->bad, 1);
 		iog_outlet_put_back(&s->o, slot);
 		return true;
 	}
+	r->schema = s->schema;
 	identify(s, r);
 	while (s->statics && iog_outlet_static(&s->o, r) == -EAGAIN) {
 		outlet_wake(&s->o, iog_outlet_publish(&s->o));
