@@ -268,14 +268,28 @@ static const struct iog_record *input_of(const struct iog_worker *w, struct iog_
 	return w->in[r.port].now != NONE && w->in[r.port].rec.schema ? &w->in[r.port].rec : NULL;
 }
 
+/* Bytes a record's variables take as they are: encoded ones by their encoding. */
+static uint64_t record_bytes(const struct iog_record *r)
+{
+	uint64_t n = 0;
+	for (uint32_t v = 0; v < r->schema->n_vars; v++) {
+		if (!iog_var_opaque(&r->schema->var[v])) {
+			n += iog_record_var_bytes(r, v);
+			continue;
+		}
+		for (uint32_t b = 0; b < r->var[v].n_blocks; b++)
+			n += r->var[v].block[b].bytes;
+	}
+	return n;
+}
+
 static void count_bytes(struct iog_node_count *c, const struct node *n, bool ok)
 {
 	for (uint32_t i = 0; i < n->d->n_in; i++)
-		for (uint32_t v = 0; n->call.in[i] && v < n->call.in[i]->schema->n_vars; v++)
-			c->bytes_in += iog_record_var_bytes(n->call.in[i], v);
+		if (n->call.in[i])
+			c->bytes_in += record_bytes(n->call.in[i]);
 	for (uint32_t o = 0; ok && o < n->d->n_out; o++)
-		for (uint32_t v = 0; v < n->out[o].rec.schema->n_vars; v++)
-			c->bytes_out += iog_record_var_bytes(&n->out[o].rec, v);
+		c->bytes_out += record_bytes(&n->out[o].rec);
 }
 
 static void node_run(struct iog_worker *w, uint32_t j, bool sample)
