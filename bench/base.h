@@ -27,4 +27,11 @@ struct base_stats {
 };
 void base_stats(struct base_stats *s, const float *restrict v, size_t n);
 
+/* edge.hop1, edge.hop32: n messages of 64 bytes from one thread to another, and their buffers' numbers back. */
+enum { BASE_RING = 64 }; /* messages on their way, at most */
+struct base_rings;
+size_t base_rings_size(void);
+void base_rings_send(struct base_rings *r, uint64_t n, uint32_t batch); /* in one thread; returns when all are back */
+void base_rings_receive(struct base_rings *r, uint64_t n, uint32_t batch); /* in the other */
+
 #endif

@@ -63,10 +63,13 @@ void *bench_alloc(uint64_t bytes);
 /* A picture that is neither flat nor noise: gradients and tiles. */
 void bench_picture(uint8_t *rgb, int width, int height, int shift);
 
+/* Weak, because a file whose library is missing is left out of the build. */
 typedef void bench_run(struct bench_figure *f);
-bench_run bench_edge_hop1, bench_edge_hop32, bench_call_fused, bench_path_quiet, bench_view_crop, bench_op_filter, bench_op_stats, bench_op_render,
-	bench_pipe_cropjpeg, bench_vm_filter, bench_proc_filter, bench_idle_cpu, bench_mem_bound;
-/* Missing when the library is. */
-bench_run bench_op_jpeg __attribute__((weak)), bench_op_png __attribute__((weak)), bench_sink_h5md __attribute__((weak));
+extern bench_run bench_edge_hop1 __attribute__((weak)), bench_edge_hop32 __attribute__((weak)), bench_call_fused __attribute__((weak)),
+	bench_path_quiet __attribute__((weak)), bench_view_crop __attribute__((weak)), bench_op_filter __attribute__((weak)),
+	bench_op_stats __attribute__((weak)), bench_op_jpeg __attribute__((weak)), bench_op_png __attribute__((weak)),
+	bench_op_render __attribute__((weak)), bench_pipe_cropjpeg __attribute__((weak)), bench_sink_h5md __attribute__((weak)),
+	bench_vm_filter __attribute__((weak)), bench_proc_filter __attribute__((weak)), bench_idle_cpu __attribute__((weak)),
+	bench_mem_bound __attribute__((weak));
 
 #endif
