@@ -60,6 +60,7 @@ struct iog_rt {
 	const struct iog_unit *u;
 	const struct iog_launcher *launch; /* stages */
 	uint8_t target;                    /* where it really runs */
+	int core;                          /* stages: the CPU to run on, -1: any */
 	char note[160], death[256];
 	struct iog_arena_mem arena[IOG_PORTS];
 	struct iog_commands cmd;

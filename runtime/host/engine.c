@@ -13,6 +13,7 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include "cores.h"
 #include "engine-parts.h"
 #include "wait.h"
 
@@ -239,6 +240,19 @@ int iog_engine_new(struct iog_engine **out, struct iog_graph *g, const struct io
 
 /* ---- start ---- */
 
+/* One core per stage while there are enough; otherwise the scheduler knows better. */
+static void assign_cores(struct iog_engine *e)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		n += e->rt[i].u->kind == IOG_G_OP;
+	int *cpu = malloc((n + 1) * sizeof *cpu);
+	uint32_t have = cpu ? iog_cores_pick(cpu, n) : 0, at = 0;
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		e->rt[i].core = have && e->rt[i].u->kind == IOG_G_OP ? cpu[at++] : -1;
+	free(cpu);
+}
+
 static int thread_start(struct iog_rt *rt, void *(*body)(void *), struct iog_err *err)
 {
 	int rc = pthread_create(&rt->thread, NULL, body, rt);
@@ -256,6 +270,7 @@ int iog_engine_start(struct iog_engine *e, struct iog_err *err)
 	e->started_ns = iog_now_ns();
 	e->stop_ns = e->o.seconds > 0 ? e->started_ns + (uint64_t)(e->o.seconds * 1e9) : 0;
 	e->running = true;
+	assign_cores(e);
 	int rc = 0;
 	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
 		if (e->rt[i].u->kind == IOG_G_SINK)

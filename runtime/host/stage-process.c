@@ -7,7 +7,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <sched.h>
 #include <signal.h>
 #include <spawn.h>
 #include <stdio.h>
@@ -17,6 +16,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "cores.h"
 #include "engine-parts.h"
 #include "sandbox.h"
 #include "wait.h"
@@ -90,7 +90,7 @@ static int send_all(struct iog_rt *rt, struct process *p, struct iog_err *err)
 		if (!rc)
 			rc = send_part(p, &m, P_IN_ARENA, &a->map, err);
 	}
-	m = (struct msg){ .isa = rt->args.isa, .spin_ns = rt->args.env.spin_ns, .n_poison = rt->args.n_poison, .core = -1, .parent = getpid() };
+	m = (struct msg){ .isa = rt->args.isa, .spin_ns = rt->args.env.spin_ns, .n_poison = rt->args.n_poison, .core = rt->core, .parent = getpid() };
 	memcpy(m.poison, rt->args.poison, sizeof m.poison);
 	if (rt->deaths == 0) /* a successor is not killed again, or no test would end */
 		m.kill_point = e->o.kill_point, m.kill_count = e->o.kill_count;
@@ -340,6 +340,8 @@ static struct iog_worker *prepare(int sock, struct iog_err *err)
 		return NULL;
 	}
 	memset(memory, 0, bytes);
+	if (child.go.core >= 0)
+		iog_cores_bind(child.go.core);
 	if (iog_libs_open(a->stage, a->lib, err))
 		return NULL;
 	return iog_worker_init(a, memory, err);

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A stage on a thread of this process: target `host`. */
 #include <errno.h>
-#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "cores.h"
 #include "engine-parts.h"
 #include "wait.h"
 
@@ -56,32 +56,12 @@ static void *body(void *arg)
 {
 	struct iog_rt *rt = arg;
 	struct thread *t = rt->launched;
+	if (rt->core >= 0)
+		iog_cores_bind(rt->core);
 	iog_worker_run(t->w);
 	atomic_store(&rt->cpu_ns, iog_cpu_ns());
 	atomic_store(&t->ended, true);
 	return NULL;
-}
-
-/* One core per worker while there are enough; otherwise the scheduler knows better. */
-static void pin(struct iog_rt *rt, pthread_attr_t *attr)
-{
-	cpu_set_t all, one;
-	struct iog_engine *e = rt->engine;
-	uint32_t stages = 0, index = 0;
-	for (uint32_t i = 0; i < e->cut->n_units; i++) {
-		if (&e->rt[i] == rt)
-			index = stages;
-		stages += e->rt[i].u->kind == IOG_G_OP;
-	}
-	if (sched_getaffinity(0, sizeof all, &all) || (uint32_t)CPU_COUNT(&all) < stages)
-		return;
-	for (size_t c = 0; c < CPU_SETSIZE; c++)
-		if (CPU_ISSET(c, &all) && !index--) {
-			CPU_ZERO(&one);
-			CPU_SET(c, &one);
-			pthread_attr_setaffinity_np(attr, sizeof one, &one);
-			return;
-		}
 }
 
 static int start(struct iog_rt *rt, struct iog_err *err)
@@ -103,11 +83,7 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 	rt->args.env.ctx = rt;
 	rt->args.env.control = control;
 	t->w = iog_worker_init(&rt->args, t->memory, err);
-	pthread_attr_t attr;
-	pthread_attr_init(&attr);
-	pin(rt, &attr);
-	int rc = t->w ? pthread_create(&rt->thread, &attr, body, rt) : EINVAL;
-	pthread_attr_destroy(&attr);
+	int rc = t->w ? pthread_create(&rt->thread, NULL, body, rt) : EINVAL;
 	if (rc) {
 		iog_libs_close(rt->args.stage, t->lib);
 		free(t->memory);

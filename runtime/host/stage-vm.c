@@ -200,7 +200,7 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 		rc = give_all(rt, g, err);
 	if (!rc) {
 		args_to_guest(rt, g);
-		rc = iog_vm_start(g->vm, -1, (uint64_t)(uintptr_t)to_guest(g, g->arg), err);
+		rc = iog_vm_start(g->vm, rt->core, (uint64_t)(uintptr_t)to_guest(g, g->arg), err);
 	}
 	if (rc)
 		release(g);

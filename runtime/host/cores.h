@@ -1,0 +1,13 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Which cores workers run on: those this process may use, spread over the machine so that workers share as little as possible. Any thread. */
+#ifndef IOG_RUNTIME_HOST_CORES_H
+#define IOG_RUNTIME_HOST_CORES_H
+
+#include "core/base.h"
+
+/* CPU numbers for n workers. Returns n, or 0 when there are fewer CPUs than workers: then the scheduler knows better than we do. */
+uint32_t iog_cores_pick(int *cpu, uint32_t n);
+/* Binds the calling thread; 0 or -errno. */
+int iog_cores_bind(int cpu);
+
+#endif
