@@ -7,7 +7,7 @@
 
 #include <stdio.h>
 
-#include "core/graph.h"
+#include "core/show.h"
 
 /* Exit codes. */
 enum { IOG_EXIT_OK, IOG_EXIT_FAILED, IOG_EXIT_USAGE };
@@ -56,8 +56,7 @@ bool iog_cli_colour(FILE *f);
 void iog_cli_head(const char *text);
 
 /* A text of a figure with its unit; buffers of IOG_FIGURE bytes. */
-enum { IOG_FIGURE = 48 };
-char *iog_cli_bytes(char *dst, double bytes);
+enum { IOG_FIGURE = IOG_SHORT };
 char *iog_cli_count(char *dst, double n);
 char *iog_cli_seconds(char *dst, double s);
 /* "1234 records/s"; "-" when the time is too short to say. */

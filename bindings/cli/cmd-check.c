@@ -50,7 +50,7 @@ static void node_text(const struct iog_graph *g, const struct iog_cut *cut, int 
 				if (*line)
 					printf("    %s\n", line);
 		}
-		printf("    at most %s a record\n", iog_cli_bytes(figure, (double)n->bound[o]));
+		printf("    at most %s a record\n", iog_show_bytes(figure, (double)n->bound[o]));
 	}
 }
 
@@ -67,7 +67,7 @@ static void memory(const struct iog_cut *cut)
 		snprintf(name, sizeof name, "%s -> %s", cut->unit[e->from].name, cut->unit[e->to].name);
 		iog_cli_table_cell(t, name);
 		iog_cli_table_cell(t, iog_cli_count(f, e->capacity));
-		iog_cli_table_cell(t, iog_cli_bytes(f, (double)cut->unit[e->from].slot_bytes[e->from_port]));
+		iog_cli_table_cell(t, iog_show_bytes(f, (double)cut->unit[e->from].slot_bytes[e->from_port]));
 		iog_cli_table_cell(t, iog_policy_name(e->policy));
 		iog_cli_table_cell(t, e->safe ? "safe" : "fast");
 	}
@@ -80,13 +80,13 @@ static void memory(const struct iog_cut *cut)
 			snprintf(name, sizeof name, u->n_out > 1 ? "%s, output %u" : "%s", u->name, q + 1);
 			iog_cli_table_cell(t, name);
 			iog_cli_table_cell(t, iog_cli_count(f, u->n_slots[q]));
-			iog_cli_table_cell(t, iog_cli_bytes(f, (double)u->slot_bytes[q]));
-			iog_cli_table_cell(t, u->static_bytes[q] ? iog_cli_bytes(f, (double)u->static_bytes[q]) : "-");
-			iog_cli_table_cell(t, iog_cli_bytes(f, (double)u->static_bytes[q] + (double)u->slot_bytes[q] * u->n_slots[q]));
+			iog_cli_table_cell(t, iog_show_bytes(f, (double)u->slot_bytes[q]));
+			iog_cli_table_cell(t, u->static_bytes[q] ? iog_show_bytes(f, (double)u->static_bytes[q]) : "-");
+			iog_cli_table_cell(t, iog_show_bytes(f, (double)u->static_bytes[q] + (double)u->slot_bytes[q] * u->n_slots[q]));
 		}
 	printf("\n");
 	iog_cli_table_print(t, stdout, "");
-	printf("\ntotal memory %s\n", iog_cli_bytes(f, (double)iog_cut_bytes(cut)));
+	printf("\ntotal memory %s\n", iog_show_bytes(f, (double)iog_cut_bytes(cut)));
 }
 
 static int check_run(int argc, char **argv)

@@ -2,7 +2,6 @@
 /* Text for people: figures with units, tables, wrapped paragraphs; and JSON for programs. One thread. */
 #include <errno.h>
 #include <jansson.h>
-#include <math.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -65,20 +64,6 @@ json_t *iog_cli_text(const char *text)
 static int digits(double v)
 {
 	return v >= 99.95 || v == 0 ? 0 : v >= 9.995 ? 1 : 2;
-}
-
-char *iog_cli_bytes(char *dst, double bytes)
-{
-	static const char *const unit[] = { "KiB", "MiB", "GiB", "TiB", "PiB", "EiB" };
-	if (bytes < 1024) {
-		snprintf(dst, IOG_FIGURE, "%.0f B", bytes);
-		return dst;
-	}
-	unsigned u = 0;
-	for (bytes /= 1024; bytes >= 1023.5 && u + 1 < IOG_COUNT(unit); u++)
-		bytes /= 1024;
-	snprintf(dst, IOG_FIGURE, "%.*f %s", bytes == floor(bytes) ? 0 : digits(bytes), bytes, unit[u]);
-	return dst;
 }
 
 /* Digits in groups of three: 1 234 567. */

@@ -49,7 +49,7 @@ static void flow(struct iog_cli_table *t, bool has, uint64_t records, uint64_t b
 {
 	char f[IOG_FIGURE];
 	iog_cli_table_cell(t, has ? iog_cli_count(f, (double)records) : "");
-	iog_cli_table_cell(t, has ? iog_cli_bytes(f, (double)bytes) : "");
+	iog_cli_table_cell(t, has ? iog_show_bytes(f, (double)bytes) : "");
 }
 
 static void unit_table(const struct iog_run_report *r, const struct stats *s)
@@ -99,8 +99,8 @@ static void node_table(const struct stats *s)
 		const struct iog_node_stats *n = &s->node[i];
 		iog_cli_table_cell(t, n->name);
 		iog_cli_table_cell(t, iog_cli_count(f, (double)n->records));
-		iog_cli_table_cell(t, iog_cli_bytes(f, n->bytes_in));
-		iog_cli_table_cell(t, iog_cli_bytes(f, n->bytes_out));
+		iog_cli_table_cell(t, iog_show_bytes(f, n->bytes_in));
+		iog_cli_table_cell(t, iog_show_bytes(f, n->bytes_out));
 		count(t, n->elided);
 		count(t, n->bad);
 		count(t, n->failed);
@@ -128,7 +128,7 @@ bool iog_run_summary(const struct iog_run_report *r)
 	bool known = strcmp(rate, "-");
 	printf("\n%s: %s records delivered in %s%s%s%s, %s of memory reserved\n",
 	       r->failed ? "failed" : r->signal ? "interrupted" : "done", iog_cli_count(n, delivered), iog_cli_seconds(el, r->elapsed_s), known ? " (" : "",
-	       known ? rate : "", known ? ")" : "", iog_cli_bytes(mem, (double)iog_cut_bytes(r->cut)));
+	       known ? rate : "", known ? ")" : "", iog_show_bytes(mem, (double)iog_cut_bytes(r->cut)));
 	stats_free(&s);
 	return iog_cli_flush();
 }
