@@ -89,7 +89,7 @@ static int conf_make(struct iog_graph *g, struct iog_gnode *n, struct iog_err *e
 
 static void live_table(const struct iog_graph *g, struct iog_live *out, uint32_t *n)
 {
-	*n = IOG_MIN(g->n_lives, 64u);
+	*n = g->n_lives;
 	for (uint32_t i = 0; i < *n; i++)
 		out[i] = g->live[i].live;
 }
@@ -167,7 +167,7 @@ static void check_source(struct iog_graph *g, struct iog_gnode *n)
 /* Plans an operator with the graph's current live values. 0 or a message. */
 static int plan(struct iog_graph *g, struct iog_gnode *n, struct iog_err *err)
 {
-	struct iog_live live[64];
+	struct iog_live live[IOG_LIVES];
 	struct iog_plan p = { .n_in = n->n_in, .n_out = n->n_out, .live = live };
 	live_table(g, live, &p.n_live);
 	memset(n->out, 0, n->n_out * sizeof *n->out);
@@ -240,7 +240,7 @@ static void check_safe(struct iog_graph *g)
 
 int iog_graph_check(struct iog_graph *g)
 {
-	if (!g->n_nodes)
+	if (!g->n_nodes && !g->n_errors)
 		iog_graph_diag(g, g->file, g->line, false, "the graph is empty; start with iog.source...");
 	if (sort(g)) {
 		for (uint32_t i = 0; i < g->n_nodes; i++)
@@ -295,11 +295,10 @@ static int replan(struct iog_graph *g, const uint64_t *ids, struct iog_err *err)
 int iog_graph_live_set(struct iog_graph *g, const char *name, double value, struct iog_err *err)
 {
 	struct iog_glive *l = NULL;
-	const char *names[64];
+	const char *names[IOG_LIVES];
 	uint32_t n = 0, outs = 0;
 	for (uint32_t i = 0; i < g->n_lives; i++) {
-		if (n < 64)
-			names[n++] = g->live[i].live.name;
+		names[n++] = g->live[i].live.name;
 		if (iog_streq(g->live[i].live.name, name))
 			l = &g->live[i];
 	}

@@ -5,6 +5,8 @@
 
 #include "graph.h"
 
+enum { IOG_LIVES = 64 }; /* live parameters of a graph, at most */
+
 /* A parameter as it was given. */
 struct iog_gbind {
 	char name[IOG_NAME];

@@ -117,6 +117,26 @@ static bool name_taken(const struct iog_graph *g, const char *name, int but)
 	return false;
 }
 
+/* Names the node base, base.2, base.3 ...: the number after the largest there is. */
+static void name_new(struct iog_graph *g, int id, const char *base)
+{
+	char stem[IOG_NAME];
+	unsigned last = 0;
+	size_t len = (size_t)iog_format(stem, sizeof stem, "%.20s", base);
+	for (int i = 0; i < id; i++) {
+		const char *s = g->node[i].name;
+		double k;
+		if (iog_streq(s, base))
+			last = IOG_MAX(last, 1u);
+		else if (!strncmp(s, stem, len) && s[len] == '.' && iog_parse_number(s + len + 1, iog_strlen(s + len + 1), &k) && k < 1e9)
+			last = IOG_MAX(last, (unsigned)k);
+	}
+	if (last)
+		iog_format(g->node[id].name, IOG_NAME, "%s.%u", stem, last + 1);
+	else
+		iog_strset(g->node[id].name, IOG_NAME, base);
+}
+
 static int node_new(struct iog_graph *g, enum iog_gkind kind, const char *base, const struct iog_param *params, uint32_t conf_size)
 {
 	if (g->n_nodes == g->cap_nodes) {
@@ -135,9 +155,7 @@ static int node_new(struct iog_graph *g, enum iog_gkind kind, const char *base, 
 	n->line = g->line;
 	n->unit = -1;
 	iog_strset(n->file, sizeof n->file, g->file);
-	iog_strset(n->name, sizeof n->name, base);
-	for (unsigned k = 2; name_taken(g, n->name, id); k++)
-		iog_format(n->name, sizeof n->name, "%.20s.%u", base, k);
+	name_new(g, id, base);
 	n->conf_size = conf_size;
 	n->conf = calloc(1, conf_size ? conf_size : 1);
 	struct iog_err err = { "" };
@@ -171,6 +189,15 @@ int iog_graph_end(struct iog_graph *g, enum iog_gkind kind, const struct iog_gno
 static const struct iog_param *params_of(const struct iog_gnode *n)
 {
 	return n->kind == IOG_G_OP ? n->op->params : n->end.params;
+}
+
+static const char *nearest_param(const struct iog_gnode *n, const char *name)
+{
+	const char *names[64];
+	size_t count = 0;
+	for (const struct iog_param *p = params_of(n); p && p->name && count < IOG_COUNT(names); p++)
+		names[count++] = p->name;
+	return iog_nearest(name, names, count);
 }
 
 static bool value_fill(struct iog_value *to, const struct iog_value *v)
@@ -214,6 +241,18 @@ void iog_graph_set(struct iog_graph *g, int node, const char *name, const struct
 	if (p && live && !(p->flags & IOG_PF_LIVE)) {
 		n->bad = true;
 		iog_graph_error(g, "%s: \"%s\" cannot change while records flow; give a constant instead of the live parameter \"%s\"", n->name, name, live);
+		return;
+	}
+	for (uint32_t i = 0; i < n->n_bind; i++)
+		if (iog_streq(n->bind[i].name, name)) {
+			n->bad = true;
+			iog_graph_error(g, "%s: \"%s\" is given twice", n->name, name);
+			return;
+		}
+	const char *near = p ? NULL : iog_nearest(name, OPTION, IOG_COUNT(OPTION) - 1);
+	if (near && !nearest_param(n, name)) {
+		n->bad = true;
+		iog_graph_error(g, "%s: unknown option \"%s\"; did you mean \"%s\"?", n->name, name, near);
 		return;
 	}
 	static const struct iog_param none[1];
@@ -342,8 +381,11 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 
 void iog_graph_link(struct iog_graph *g, int from, int port, int to)
 {
-	if (to < 0)
+	if (to < 0) {
+		if (from >= 0)
+			g->node[from].n_users++; /* what stands here was already reported; that its input is not used is no second mistake */
 		return;
+	}
 	struct iog_gnode *t = &g->node[to];
 	if (from < 0) {
 		t->bad = true;
@@ -379,6 +421,10 @@ void iog_graph_live(struct iog_graph *g, const char *name, double value, double 
 			iog_graph_error(g, "parameter \"%s\" is declared twice", name);
 			return;
 		}
+	if (g->n_lives == IOG_LIVES) {
+		iog_graph_error(g, "parameter \"%s\": a graph has at most %d live parameters", name, IOG_LIVES);
+		return;
+	}
 	struct iog_glive *l = realloc(g->live, (g->n_lives + 1) * sizeof *l);
 	if (!l) {
 		iog_graph_error(g, "parameter \"%s\": out of memory", name);
@@ -389,7 +435,7 @@ void iog_graph_live(struct iog_graph *g, const char *name, double value, double 
 	memset(l, 0, sizeof *l);
 	iog_strset(l->live.name, sizeof l->live.name, name);
 	l->live.value = value, l->min = min, l->max = max, l->bounded = max > min;
-	if (l->bounded && (value < min || value > max))
+	if (value != value || (l->bounded && (value < min || value > max)))
 		iog_graph_error(g, "parameter \"%s\": %g is outside %g..%g", name, value, min, max);
 }
 

@@ -11,25 +11,34 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "lua-value.h"
 #include "runtime/host/endpoint.h"
 
 #define STREAM "iog.stream"
 #define SINK "iog.sink"
+#define NOTHING "iog.nothing" /* what a mistake that was reported gives: takes every call and index, so that one mistake stays one */
+#define CHUNK "graph"         /* how Lua calls the file: its own messages shorten long paths */
 
-enum { MEMORY_MAX = 64 << 20, STEPS_MAX = 20000000, STEPS_AT_ONCE = 10000 };
+/* One call into C can take as long as memory allows, so steps alone do not bound the time. */
+enum { MEMORY_MAX = 64 << 20, STEPS_MAX = 10000000, STEPS_AT_ONCE = 1000, SECONDS_MAX = 2, NODES_MAX = 4096, MISTAKES_MAX = 100 };
 
 /* Behind every call: the graph under construction and the limits. */
 struct load {
 	struct iog_graph *g;
 	struct iog_lua_set *set;
 	uint32_t n_set;
+	const char *file;
 	size_t memory;
 	long steps;
+	double start;
+	int line;                      /* being run; 0: none yet */
+	char string[16][IOG_NAME];     /* iog.param.string, to suggest them */
+	uint32_t n_strings;
 };
 struct stream { int node, port; };
-struct sink { int node; bool used; char file[IOG_TEXT]; int line; };
+struct sink { int node; };
 
 static struct load *load_of(lua_State *L)
 {
@@ -41,14 +50,31 @@ static struct iog_graph *here(lua_State *L)
 {
 	struct load *l = load_of(L);
 	lua_Debug d;
-	for (int level = 1; lua_getstack(L, level, &d); level++) {
-		lua_getinfo(L, "Sl", &d);
+	for (int level = 0; lua_getstack(L, level, &d); level++) {
+		lua_getinfo(L, "l", &d);
 		if (d.currentline > 0) {
-			iog_graph_at(l->g, d.source[0] == '@' || d.source[0] == '=' ? d.source + 1 : d.source, d.currentline);
+			iog_graph_at(l->g, l->file, d.currentline);
 			break;
 		}
 	}
+	const struct iog_diag *diag;
+	struct iog_gnode *n;
+	if (iog_graph_diags(l->g, &diag) >= MISTAKES_MAX)
+		luaL_error(L, "too many mistakes; the rest is not looked at");
+	if (iog_graph_nodes(l->g, &n) >= NODES_MAX)
+		luaL_error(L, "the graph has more than %d nodes", (int)NODES_MAX);
 	return l->g;
+}
+
+/* The same in a method of a stream: Lua counts a chain of calls over several lines as the first of them, so the line comes from where the
+ * method was looked up (upvalue 2). */
+static struct iog_graph *here_in_chain(lua_State *L)
+{
+	struct iog_graph *g = here(L);
+	int line = (int)lua_tointeger(L, lua_upvalueindex(2));
+	if (line > 0)
+		iog_graph_at(g, load_of(L)->file, line);
+	return g;
 }
 
 static void no_such(lua_State *L, const char *what, const char *name, const char *const *names, size_t n, const char *hint)
@@ -67,6 +93,48 @@ static struct stream *push_stream(lua_State *L, int node, int port)
 	return s;
 }
 
+static int push_nothing(lua_State *L)
+{
+	lua_newuserdatauv(L, 0, 0);
+	luaL_setmetatable(L, NOTHING);
+	return 1;
+}
+
+/* The stream at idx; one without a node for what a reported mistake gave; NULL when there is something else. */
+static const struct stream *get_stream(lua_State *L, int idx)
+{
+	static const struct stream dead = { IOG_NO_NODE, 0 };
+	const struct stream *s = luaL_testudata(L, idx, STREAM);
+	return s ? s : luaL_testudata(L, idx, NOTHING) ? &dead : NULL;
+}
+
+/* Arguments from index `from` on of a call that a mistake already made void: streams and sinks among them are in use all the same. */
+static void swallow(lua_State *L, struct iog_graph *g, int from)
+{
+	for (int i = from; i <= lua_gettop(L); i++) {
+		const struct stream *s = luaL_testudata(L, i, STREAM);
+		const struct sink *k = luaL_testudata(L, i, SINK);
+		if (s)
+			iog_graph_link(g, s->node, s->port, IOG_NO_NODE);
+		else if (k)
+			iog_graph_link(g, IOG_NO_NODE, 0, k->node);
+	}
+}
+
+static int nothing_call(lua_State *L)
+{
+	swallow(L, here(L), 2);
+	return push_nothing(L);
+}
+
+/* In place of an operator or source there is not: gives a stream without a node, so that what is written after it is still looked at. */
+static int no_call(lua_State *L)
+{
+	swallow(L, here(L), 1);
+	push_stream(L, IOG_NO_NODE, 0);
+	return 1;
+}
+
 /* ---- parameters of a call ---- */
 
 static const struct iog_param *const *tables(int node, struct iog_graph *g, const struct iog_param *out[1])
@@ -83,6 +151,10 @@ static void give(lua_State *L, struct iog_graph *g, int node, const char *name, 
 	struct iog_value v;
 	const char *live;
 	struct iog_err err = { "" };
+	if (luaL_testudata(L, idx, NOTHING)) {
+		iog_graph_link(g, IOG_NO_NODE, 0, node);
+		return;
+	}
 	if (!iog_lua_value(L, idx, &v, &live, &err)) {
 		struct iog_gnode *n;
 		iog_graph_nodes(g, &n);
@@ -98,22 +170,26 @@ static void give(lua_State *L, struct iog_graph *g, int node, const char *name, 
 static void give_table(lua_State *L, struct iog_graph *g, int node, int idx)
 {
 	const struct iog_param *t[1], *first = tables(node, g, t)[0] ? iog_param_first(t[0]) : NULL;
-	lua_Integer n = luaL_len(L, idx);
+	lua_Integer n = (lua_Integer)lua_rawlen(L, idx);
 	bool lists = first && (first->type == IOG_P_INTERVALS || first->type == IOG_P_NUMBERS || first->type == IOG_P_NAMES);
 	struct iog_gnode *nodes;
 	iog_graph_nodes(g, &nodes);
+	if (n > IOG_LUA_ITEMS) {
+		iog_graph_error(g, "%s: more than %d values without a name", nodes[node].name, IOG_LUA_ITEMS);
+		return;
+	}
 	if (n && !first) {
 		iog_graph_error(g, "%s takes no value without a name", nodes[node].name);
 	} else if (n) {
-		lua_geti(L, idx, 1);
-		bool whole = !lists || luaL_testudata(L, -1, IOG_LUA_LIVE); /* crop { roi } */
+		lua_rawgeti(L, idx, 1);
+		bool whole = !lists || lua_type(L, -1) == LUA_TUSERDATA; /* crop { roi } */
 		if (whole && n > 1)
 			iog_graph_error(g, "%s takes one value without a name (\"%s\"), got %d", nodes[node].name, first->name, (int)n);
 		if (!whole) {
 			lua_createtable(L, (int)n, 0);
 			for (lua_Integer i = 1; i <= n; i++) {
-				lua_geti(L, idx, i);
-				lua_seti(L, -2, i);
+				lua_rawgeti(L, idx, i);
+				lua_rawseti(L, -2, i);
 			}
 		}
 		give(L, g, node, first->name, lua_gettop(L));
@@ -124,8 +200,14 @@ static void give_table(lua_State *L, struct iog_graph *g, int node, int idx)
 	lua_pushnil(L);
 	while (lua_next(L, idx)) {
 		lua_pop(L, 1);
-		if (lua_type(L, -1) != LUA_TSTRING || count == IOG_COUNT(names))
+		if (lua_type(L, -1) != LUA_TSTRING || count == IOG_COUNT(names)) {
+			if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1 || lua_tointeger(L, -1) > n) {
+				iog_graph_error(g, "%s: %s", nodes[node].name, count == IOG_COUNT(names) ? "more than 64 parameters" :
+						"a value that has neither a name nor a place in the list");
+				return;
+			}
 			continue;
+		}
 		const char *k = lua_tostring(L, -1);
 		uint32_t i = count++;
 		for (; i && strcmp(names[i - 1], k) > 0; i--)
@@ -137,7 +219,8 @@ static void give_table(lua_State *L, struct iog_graph *g, int node, int idx)
 	int intervals = 0;
 	for (uint32_t i = 0; i < count; i++) {
 		int top = lua_gettop(L);
-		lua_getfield(L, idx, names[i]);
+		lua_pushstring(L, names[i]);
+		lua_rawget(L, idx);
 		if (by_dimension && lua_istable(L, -1) && !iog_param_find(t[0], names[i]) && !iog_graph_is_option(names[i])) {
 			if (!intervals) {
 				lua_newtable(L);
@@ -159,7 +242,7 @@ static void give_args(lua_State *L, struct iog_graph *g, int node, int from)
 {
 	int top = lua_gettop(L);
 	for (int i = from; i <= top; i++) {
-		const struct stream *s = luaL_testudata(L, i, STREAM);
+		const struct stream *s = get_stream(L, i);
 		const struct iog_param *t[1], *first = tables(node, g, t)[0] ? iog_param_first(t[0]) : NULL;
 		struct iog_gnode *nodes;
 		iog_graph_nodes(g, &nodes);
@@ -179,36 +262,35 @@ static void give_args(lua_State *L, struct iog_graph *g, int node, int from)
 
 static void apply_queue(lua_State *L, int stream, struct iog_graph *g, int node)
 {
-	if (lua_getiuservalue(L, stream, 1) == LUA_TTABLE) {
-		int t = lua_gettop(L);
-		lua_pushnil(L);
-		while (lua_next(L, t)) {
+	static const char *const options[] = { "policy", "bytes", "timeout", "qos" };
+	int top = lua_gettop(L);
+	if (luaL_testudata(L, stream, STREAM) && lua_getiuservalue(L, stream, 1) == LUA_TTABLE) {
+		for (unsigned i = 0; i < IOG_COUNT(options); i++) {
 			struct iog_value v;
 			const char *live;
 			struct iog_err err = { "" };
-			if (lua_type(L, -2) == LUA_TSTRING && iog_lua_value(L, -1, &v, &live, &err) && !iog_graph_option(g, node, lua_tostring(L, -2), &v))
-				iog_graph_error(g, "queue: unknown option \"%s\"; use policy, bytes, timeout or qos", lua_tostring(L, -2));
-			lua_settop(L, t + 1);
+			lua_pushstring(L, options[i]);
+			if (lua_rawget(L, top + 1) == LUA_TNIL)
+				continue;
+			if (!iog_lua_value(L, lua_gettop(L), &v, &live, &err))
+				iog_graph_error(g, "queue: \"%s\" is %s", options[i], err.text);
+			else
+				iog_graph_option(g, node, options[i], &v);
 		}
-		lua_settop(L, t);
 	}
-	lua_pop(L, 1);
+	lua_settop(L, top);
 }
 
-/* stream:NAME(...): upvalue 1 is the operator, or nil when there is none of that name. */
+/* stream:NAME(...): upvalue 1 is the operator, upvalue 2 the line. */
 static int stream_op(lua_State *L)
 {
 	const struct iog_op *op = lua_touserdata(L, lua_upvalueindex(1));
-	const struct stream *s = luaL_testudata(L, 1, STREAM);
-	struct iog_graph *g = here(L);
+	const struct stream *s = get_stream(L, 1);
+	struct iog_graph *g = here_in_chain(L);
 	if (!s) {
-		iog_graph_error(g, "call operators with a colon: stream:%s(...)", op ? op->name : "name");
-		push_stream(L, IOG_NO_NODE, 0);
-		return 1;
-	}
-	if (!op || s->node < 0) {
-		push_stream(L, IOG_NO_NODE, 0);
-		return 1;
+		iog_graph_error(g, "call operators with a colon: stream:%s(...)", op->name);
+		swallow(L, g, 1);
+		return push_nothing(L);
 	}
 	int node = iog_graph_op(g, op);
 	if (node >= 0) {
@@ -224,21 +306,25 @@ static int stream_op(lua_State *L)
 
 static int stream_to(lua_State *L)
 {
-	const struct stream *s = luaL_testudata(L, 1, STREAM);
-	struct iog_graph *g = here(L);
+	const struct stream *s = get_stream(L, 1);
+	struct iog_graph *g = here_in_chain(L);
+	if (!s) {
+		iog_graph_error(g, "call to with a colon: stream:to(iog.sink.null {})");
+		swallow(L, g, 1);
+		return push_nothing(L);
+	}
 	for (int i = 2; i <= lua_gettop(L) || i == 2; i++) {
-		struct sink *k = luaL_testudata(L, i, SINK);
-		if (!s || !k) {
-			iog_graph_error(g, "to: wants a sink, as in stream:to(iog.sink.null {})");
+		const struct sink *k = luaL_testudata(L, i, SINK);
+		if (!k)
+			iog_graph_link(g, s->node, s->port, IOG_NO_NODE);
+		if (!k && !luaL_testudata(L, i, NOTHING))
+			iog_graph_error(g, "to: wants a sink, as in stream:to(iog.sink.null {}), got %s",
+					luaL_testudata(L, i, STREAM) ? "a stream" : lua_isnoneornil(L, i) ? "nothing" : luaL_typename(L, i));
+		if (!k)
 			continue;
-		}
-		k->used = true;
-		if (k->node >= 0 && s->node >= 0) {
-			iog_graph_link(g, s->node, s->port, k->node);
+		iog_graph_link(g, s->node, s->port, k->node);
+		if (k->node >= 0)
 			apply_queue(L, 1, g, k->node);
-		} else if (k->node >= 0) {
-			iog_graph_link(g, IOG_NO_NODE, 0, k->node);
-		}
 	}
 	lua_settop(L, 1);
 	return 1;
@@ -247,28 +333,51 @@ static int stream_to(lua_State *L)
 /* on and never: upvalue 1 is the option's name. */
 static int stream_place(lua_State *L)
 {
-	const struct stream *s = luaL_testudata(L, 1, STREAM);
-	struct iog_graph *g = here(L);
+	const struct stream *s = get_stream(L, 1);
+	struct iog_graph *g = here_in_chain(L);
 	const char *option = lua_tostring(L, lua_upvalueindex(1));
-	if (s && lua_gettop(L) == 2) {
+	struct iog_gnode *n;
+	iog_graph_nodes(g, &n);
+	if (!s || lua_gettop(L) != 2) {
+		iog_graph_error(g, "%s: wants one target, as in stream:%s \"vm\"", option, option);
+		if (!s)
+			return push_nothing(L);
+	} else if (s->node >= 0 && n[s->node].kind != IOG_G_OP) {
+		iog_graph_error(g, "%s: %s is a source, which always runs on this host; write it after an operator", option, n[s->node].name);
+	} else {
 		struct iog_value v = { .kind = IOG_V_STRING, .s = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "" };
 		iog_graph_option(g, s->node, option, &v);
-	} else {
-		iog_graph_error(g, "%s: wants one target, as in stream:%s \"vm\"", option, option);
 	}
 	lua_settop(L, 1);
 	return 1;
 }
 
+/* The options belong to the edge that follows, so the stream without them stays as it is for other branches. */
 static int stream_queue(lua_State *L)
 {
-	if (luaL_testudata(L, 1, STREAM) && lua_istable(L, 2)) {
-		lua_settop(L, 2);
-		lua_setiuservalue(L, 1, 1);
-	} else {
-		iog_graph_error(here(L), "queue: wants a table, as in stream:queue { policy = \"latest\" }");
+	static const char *const options[] = { "policy", "bytes", "timeout", "qos" };
+	const struct stream *s = get_stream(L, 1);
+	struct iog_graph *g = here_in_chain(L);
+	if (!s || !lua_istable(L, 2) || lua_gettop(L) != 2) {
+		iog_graph_error(g, "queue: wants a table, as in stream:queue { policy = \"latest\" }");
+		if (!s)
+			return push_nothing(L);
+		lua_settop(L, 1);
+		return 1;
 	}
-	lua_settop(L, 1);
+	lua_pushnil(L);
+	while (lua_next(L, 2)) {
+		lua_pop(L, 1);
+		const char *name = lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "?";
+		bool known = false;
+		for (unsigned i = 0; i < IOG_COUNT(options); i++)
+			known |= !strcmp(options[i], name);
+		if (!known)
+			no_such(L, "option of queue", name, options, IOG_COUNT(options), "; there are policy, bytes, timeout, qos");
+	}
+	push_stream(L, s->node, s->port);
+	lua_pushvalue(L, 2);
+	lua_setiuservalue(L, -2, 1);
 	return 1;
 }
 
@@ -280,11 +389,15 @@ static int stream_index(lua_State *L)
 	const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
 	const char *names[128];
 	size_t n = 0;
+	lua_Debug d = { .currentline = 0 };
+	if (lua_getstack(L, 1, &d))
+		lua_getinfo(L, "l", &d);
 	for (size_t i = 0; i < IOG_COUNT(own); i++) {
 		names[n++] = own[i].name;
 		if (!strcmp(own[i].name, name)) {
 			lua_pushstring(L, name);
-			lua_pushcclosure(L, own[i].f, 1);
+			lua_pushinteger(L, d.currentline);
+			lua_pushcclosure(L, own[i].f, 2);
 			return 1;
 		}
 	}
@@ -295,10 +408,14 @@ static int stream_index(lua_State *L)
 		if (!strcmp((*o)->name, name))
 			op = *o;
 	}
-	if (!op)
+	if (!op) {
 		no_such(L, "operator", name, names, n, "; `iog ops` lists them");
+		lua_pushcfunction(L, no_call);
+		return 1;
+	}
 	lua_pushlightuserdata(L, (void *)(uintptr_t)op);
-	lua_pushcclosure(L, stream_op, 1);
+	lua_pushinteger(L, d.currentline);
+	lua_pushcclosure(L, stream_op, 2);
 	return 1;
 }
 
@@ -308,13 +425,10 @@ static int make_source(lua_State *L)
 {
 	const struct iog_source *s = lua_touserdata(L, lua_upvalueindex(1));
 	struct iog_graph *g = here(L);
-	int node = IOG_NO_NODE;
-	if (s) {
-		struct iog_gnode_end end = { .what = s, .name = s->name, .params = s->params, .conf_size = s->conf_size, .describe = s->describe };
-		node = iog_graph_end(g, IOG_G_SOURCE, &end);
-		if (node >= 0)
-			give_args(L, g, node, 1);
-	}
+	struct iog_gnode_end end = { .what = s, .name = s->name, .params = s->params, .conf_size = s->conf_size, .describe = s->describe };
+	int node = iog_graph_end(g, IOG_G_SOURCE, &end);
+	if (node >= 0)
+		give_args(L, g, node, 1);
 	push_stream(L, node, 0);
 	return 1;
 }
@@ -323,21 +437,14 @@ static int make_sink(lua_State *L)
 {
 	const struct iog_sink *s = lua_touserdata(L, lua_upvalueindex(1));
 	struct iog_graph *g = here(L);
+	struct iog_gnode_end end = { .what = s, .name = s->name, .params = s->params, .conf_size = s->conf_size,
+				     .safe = s->flags & IOG_SINK_SAFE, .accept = s->accept };
+	int node = iog_graph_end(g, IOG_G_SINK, &end);
+	if (node >= 0)
+		give_args(L, g, node, 1);
 	struct sink *k = lua_newuserdatauv(L, sizeof *k, 0);
-	memset(k, 0, sizeof *k);
-	k->node = IOG_NO_NODE;
+	k->node = node;
 	luaL_setmetatable(L, SINK);
-	if (s) {
-		struct iog_gnode_end end = { .what = s, .name = s->name, .params = s->params, .conf_size = s->conf_size,
-					     .safe = s->flags & IOG_SINK_SAFE, .accept = s->accept };
-		k->node = iog_graph_end(g, IOG_G_SINK, &end);
-		int at = lua_gettop(L);
-		lua_insert(L, 1); /* under the arguments */
-		if (k->node >= 0)
-			give_args(L, g, k->node, 2);
-		lua_settop(L, at);
-		lua_settop(L, 1);
-	}
 	return 1;
 }
 
@@ -359,8 +466,13 @@ static int end_index(lua_State *L)
 		if (!strcmp((*s)->name, name))
 			found = *s;
 	}
-	if (!found)
+	if (!found) {
 		no_such(L, sinks ? "sink" : "source", name, names, n, "; `iog ops` lists them");
+		if (sinks)
+			return push_nothing(L);
+		lua_pushcfunction(L, no_call);
+		return 1;
+	}
 	lua_pushlightuserdata(L, (void *)(uintptr_t)found);
 	lua_pushcclosure(L, sinks ? make_sink : make_source, 1);
 	return 1;
@@ -379,11 +491,33 @@ static const char *override(lua_State *L, const char *name)
 	return NULL;
 }
 
-static double number_field(lua_State *L, const char *name, double otherwise)
+/* The number called `key` of the table at 1, otherwise 0. */
+static double number_field(lua_State *L, struct iog_graph *g, const char *name, const char *key)
 {
-	double v = lua_getfield(L, 1, name) == LUA_TNUMBER ? lua_tonumber(L, -1) : otherwise;
+	lua_pushstring(L, key);
+	int type = lua_rawget(L, 1);
+	double v = type == LUA_TNUMBER ? lua_tonumber(L, -1) : 0;
+	if (type != LUA_TNUMBER && type != LUA_TNIL)
+		iog_graph_error(g, "param \"%s\": \"%s\" must be a number", name, key);
 	lua_pop(L, 1);
 	return v;
+}
+
+/* Names of the table at 1 that `words` does not list are mistakes. */
+static void only_words(lua_State *L, const char *name, const char *const *words, size_t n)
+{
+	lua_pushnil(L);
+	while (lua_next(L, 1)) {
+		lua_pop(L, 1);
+		bool known = lua_type(L, -1) != LUA_TSTRING;
+		for (size_t i = 0; i < n && !known; i++)
+			known = !strcmp(words[i], lua_tostring(L, -1));
+		if (!known) {
+			char what[IOG_NAME + 32];
+			snprintf(what, sizeof what, "setting of param \"%s\"", name);
+			no_such(L, what, lua_tostring(L, -1), words, n, "");
+		}
+	}
 }
 
 static struct iog_lua_live *push_live(lua_State *L, const char *name)
@@ -398,12 +532,24 @@ static struct iog_lua_live *push_live(lua_State *L, const char *name)
 /* The name at [1] of the table; NULL after saying what is wrong. */
 static const char *param_name(lua_State *L, const char *kind)
 {
-	const char *name = lua_istable(L, 1) && lua_geti(L, 1, 1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
+	const char *name = lua_istable(L, 1) && lua_rawgeti(L, 1, 1) == LUA_TSTRING ? lua_tostring(L, -1) : NULL;
 	if (!name || !iog_name_valid(name, false)) {
 		iog_graph_error(here(L), "param.%s: wants a name and a value, as in iog.param.%s { \"limit\", ... }", kind, kind);
 		return NULL;
 	}
 	return name;
+}
+
+static void number_override(lua_State *L, struct iog_graph *g, const char *name, double *value)
+{
+	const char *o = override(L, name);
+	double v;
+	if (!o)
+		return;
+	if (o[0] && iog_parse_number(o, strlen(o), &v) == strlen(o))
+		*value = v;
+	else
+		iog_graph_error(g, "--set %s=%s: not a number", name, o);
 }
 
 /* iog.param.number { "name", 0.4, min = 0, max = 1 } */
@@ -415,14 +561,17 @@ static int param_number(lua_State *L)
 	l->value.kind = IOG_V_NUMBER;
 	if (!name)
 		return 1;
-	if (lua_geti(L, 1, 2) != LUA_TNUMBER)
+	static const char *const words[] = { "min", "max" };
+	double min = number_field(L, g, name, "min"), max = number_field(L, g, name, "max");
+	l->value.n = min;
+	if (lua_rawgeti(L, 1, 2) == LUA_TNUMBER)
+		l->value.n = lua_tonumber(L, -1);
+	else
 		iog_graph_error(g, "param \"%s\": its value must be a number", name);
-	l->value.n = lua_tonumber(L, -1);
 	lua_pop(L, 1);
-	const char *o = override(L, name);
-	if (o && (!iog_parse_number(o, strlen(o), &l->value.n) || iog_parse_number(o, strlen(o), &l->value.n) != strlen(o)))
-		iog_graph_error(g, "--set %s=%s: not a number", name, o);
-	iog_graph_live(g, name, l->value.n, number_field(L, "min", 0), number_field(L, "max", 0));
+	only_words(L, name, words, IOG_COUNT(words));
+	number_override(L, g, name, &l->value.n);
+	iog_graph_live(g, name, l->value.n, min, max);
 	return 1;
 }
 
@@ -437,8 +586,12 @@ static int param_region(lua_State *L)
 	if (name)
 		lua_pushnil(L);
 	while (name && lua_next(L, 1)) {
-		if (lua_type(L, -2) == LUA_TSTRING && lua_istable(L, -1) && n < IOG_RANK) {
-			const char *k = lua_tostring(L, -2);
+		const char *k = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
+		if (k && strcmp(k, "per") && (!lua_istable(L, -1) || !iog_name_valid(k, true))) {
+			iog_graph_error(g, "param \"%s\": %s must be two numbers, {lo, hi}", name, k);
+		} else if (k && strcmp(k, "per") && n == IOG_RANK) {
+			iog_graph_error(g, "param \"%s\": more than %d intervals", name, IOG_RANK);
+		} else if (k && strcmp(k, "per")) {
 			uint32_t i = n++;
 			for (; i && strcmp(l->keys[i - 1], k) > 0; i--) {
 				memcpy(l->keys[i], l->keys[i - 1], IOG_NAME);
@@ -446,11 +599,13 @@ static int param_region(lua_State *L)
 			}
 			iog_strset(l->keys[i], IOG_NAME, k);
 			for (int e = 0; e < 2; e++) {
-				if (lua_geti(L, -1, e + 1) != LUA_TNUMBER)
+				if (lua_rawgeti(L, -1, e + 1) != LUA_TNUMBER)
 					iog_graph_error(g, "param \"%s\": %s must be two numbers, {lo, hi}", name, k);
 				l->end[i][e] = (struct iog_value){ .kind = IOG_V_NUMBER, .n = lua_tonumber(L, -1) };
 				lua_pop(L, 1);
 			}
+		} else if (!k && (!lua_isinteger(L, -2) || lua_tointeger(L, -2) != 1)) {
+			iog_graph_error(g, "param \"%s\": intervals are given by the name of their dimension, as in x = {0, 640}", name);
 		}
 		lua_pop(L, 1);
 	}
@@ -463,9 +618,7 @@ static int param_region(lua_State *L)
 		for (int e = 0; e < 2; e++) {
 			char part[IOG_NAME + 16];
 			snprintf(part, sizeof part, "%s.%u.%s", name, i + 1, e ? "hi" : "lo");
-			const char *o = override(L, part);
-			if (o && iog_parse_number(o, strlen(o), &l->end[i][e].n) != strlen(o))
-				iog_graph_error(g, "--set %s=%s: not a number", part, o);
+			number_override(L, g, part, &l->end[i][e].n);
 			iog_graph_live(g, part, l->end[i][e].n, 0, 0);
 		}
 	}
@@ -476,13 +629,19 @@ static int param_region(lua_State *L)
 static int param_string(lua_State *L)
 {
 	const char *name = param_name(L, "string"), *o = name ? override(L, name) : NULL;
+	struct load *l = load_of(L);
+	if (!name)
+		return push_nothing(L);
+	if (l->n_strings < IOG_COUNT(l->string))
+		iog_strset(l->string[l->n_strings++], IOG_NAME, name);
+	only_words(L, name, NULL, 0);
+	int type = lua_rawgeti(L, 1, 2);
+	if (type != LUA_TSTRING)
+		iog_graph_error(here(L), "param \"%s\": its value must be a string", name);
 	if (o)
 		lua_pushstring(L, o);
-	else if (!name || lua_geti(L, 1, 2) != LUA_TSTRING) {
-		if (name)
-			iog_graph_error(here(L), "param \"%s\": its value must be a string", name);
-		lua_pushliteral(L, "");
-	}
+	else if (type != LUA_TSTRING)
+		return push_nothing(L);
 	return 1;
 }
 
@@ -499,9 +658,7 @@ static int word_index(lua_State *L)
 			names[n++] = lua_tostring(L, -1);
 	}
 	no_such(L, lua_tostring(L, lua_upvalueindex(1)), name, names, n, "");
-	lua_pushlightuserdata(L, NULL);
-	lua_pushcclosure(L, stream_op, 1); /* callable, and gives a dead stream */
-	return 1;
+	return push_nothing(L);
 }
 
 /* ---- the sandbox ---- */
@@ -524,13 +681,48 @@ static void *sandbox_alloc(void *ud, void *p, size_t old, size_t n)
 	return q;
 }
 
-static void count_steps(lua_State *L, lua_Debug *d)
+static double cpu_seconds(void)
 {
-	(void)d;
+	struct timespec t;
+	clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
+}
+
+static void watch(lua_State *L, lua_Debug *d)
+{
 	struct load *l = load_of(L);
+	if (d->event == LUA_HOOKLINE) {
+		l->line = d->currentline;
+		return;
+	}
 	l->steps += STEPS_AT_ONCE;
-	if (l->steps > STEPS_MAX)
-		luaL_error(L, "the graph file does not come to an end (more than %d steps)", (int)STEPS_MAX);
+	if (l->steps > STEPS_MAX || cpu_seconds() - l->start > SECONDS_MAX) {
+		lua_pushfstring(L, "the graph file does not come to an end (more than %d steps or %d s)", (int)STEPS_MAX, (int)SECONDS_MAX);
+		lua_error(L); /* luaL_error would name the line of the caller */
+	}
+}
+
+/* string.rep: Lua's own repeats nothing at all as often as it is told. */
+static int string_rep(lua_State *L)
+{
+	size_t len, len_sep;
+	const char *s = luaL_checklstring(L, 1, &len), *sep = luaL_optlstring(L, 3, "", &len_sep);
+	lua_Integer n = luaL_checkinteger(L, 2);
+	if (n <= 0 || len + len_sep == 0) {
+		lua_pushliteral(L, "");
+		return 1;
+	}
+	if ((uint64_t)n > MEMORY_MAX / (len + len_sep))
+		return luaL_error(L, "string.rep: the result would be longer than %d bytes", (int)MEMORY_MAX);
+	luaL_Buffer b;
+	luaL_buffinit(L, &b);
+	for (lua_Integer i = 0; i < n; i++) {
+		if (i)
+			luaL_addlstring(&b, sep, len_sep);
+		luaL_addlstring(&b, s, len);
+	}
+	luaL_pushresult(&b);
+	return 1;
 }
 
 static int quiet_print(lua_State *L)
@@ -595,11 +787,16 @@ static void types(lua_State *L)
 	lua_setfield(L, -2, "__index");
 	luaL_newmetatable(L, SINK);
 	luaL_newmetatable(L, IOG_LUA_LIVE);
-	for (int i = 1; i <= 3; i++) {
+	luaL_newmetatable(L, NOTHING);
+	lua_pushcfunction(L, push_nothing);
+	lua_setfield(L, -2, "__index");
+	lua_pushcfunction(L, nothing_call);
+	lua_setfield(L, -2, "__call");
+	for (int i = 1; i <= 4; i++) {
 		lua_pushboolean(L, 0);
 		lua_setfield(L, -1 - i, "__metatable");
 	}
-	lua_pop(L, 3);
+	lua_pop(L, 4);
 }
 
 static void open_all(lua_State *L)
@@ -616,8 +813,15 @@ static void open_all(lua_State *L)
 		lua_pushnil(L);
 		lua_setglobal(L, *n);
 	}
-	static const char *const strings[] = { "byte", "char", "format", "len", "lower", "rep", "reverse", "sub", "upper", NULL };
+	static const char *const strings[] = { "byte", "char", "format", "len", "lower", "reverse", "sub", "upper", NULL };
 	keep(L, "string", strings);
+	lua_getglobal(L, "string");
+	lua_pushcfunction(L, string_rep);
+	lua_setfield(L, -2, "rep");
+	lua_pop(L, 1);
+	/* Not move, insert, remove: with a forged length or range they go round in C for ever. t[#t + 1] = x does it. */
+	static const char *const tables_of[] = { "concat", "sort", "unpack", NULL };
+	keep(L, "table", tables_of);
 	/* "x":rep(3) goes through the metatable of strings: the same few functions. */
 	lua_pushliteral(L, "");
 	lua_getmetatable(L, -1);
@@ -644,43 +848,74 @@ static void open_all(lua_State *L)
 
 /* ---- loading ---- */
 
-/* "file:12: text" as Lua says it becomes a mistake at that place. */
-static void lua_mistake(struct iog_graph *g, const char *file, const char *msg)
+/* "graph:12: text" as Lua says it becomes a mistake at that place; without a line in it, at the line that ran last. */
+static void lua_mistake(struct load *l, const char *msg)
 {
-	size_t n = strlen(file);
-	int line = 0;
-	if (!strncmp(msg, file, n) && msg[n] == ':') {
+	static const char start[] = CHUNK ":";
+	int line = l->line;
+	if (!strncmp(msg, start, sizeof start - 1)) {
 		char *end;
-		line = (int)strtol(msg + n + 1, &end, 10);
-		if (*end == ':')
+		long n = strtol(msg + sizeof start - 1, &end, 10);
+		if (*end == ':') {
+			line = (int)n;
 			msg = end + 1 + (end[1] == ' ');
+		}
 	}
-	iog_graph_at(g, file, line);
-	iog_graph_error(g, "%s", msg);
+	iog_graph_at(l->g, l->file, line);
+	iog_graph_error(l->g, "%s", msg);
 }
 
-struct body { struct load *l; const char *file, *text; size_t len; };
+struct body { const char *text; size_t len; };
 
 static int protected(lua_State *L)
 {
 	struct body *b = lua_touserdata(L, 1);
 	open_all(L);
-	char chunk[IOG_TEXT + 2];
-	snprintf(chunk, sizeof chunk, "@%s", b->file);
-	lua_sethook(L, count_steps, LUA_MASKCOUNT, STEPS_AT_ONCE);
-	if (luaL_loadbufferx(L, b->text, b->len, chunk, "t"))
+	lua_sethook(L, watch, LUA_MASKCOUNT | LUA_MASKLINE, STEPS_AT_ONCE);
+	if (luaL_loadbufferx(L, b->text, b->len, "=" CHUNK, "t"))
 		return lua_error(L);
 	lua_call(L, 0, 0);
 	return 0;
 }
 
+/* After a file that stopped early: what it would have gone on with is not reported as unused. */
+static void loose_ends(struct iog_graph *g)
+{
+	struct iog_gnode *node;
+	uint32_t n = iog_graph_nodes(g, &node);
+	for (uint32_t i = 0; i < n; i++)
+		node[i].bad |= node[i].kind == IOG_G_SINK ? !node[i].n_in : !node[i].n_users;
+}
+
+/* --set of what the graph does not declare. */
+static void unused_sets(struct load *l)
+{
+	const struct iog_glive *lives;
+	uint32_t n = iog_graph_lives(l->g, &lives);
+	for (uint32_t i = 0; i < l->n_set; i++) {
+		if (l->set[i].used)
+			continue;
+		const char *names[128];
+		uint32_t k = 0;
+		for (uint32_t j = 0; j < n && k < IOG_COUNT(names); j++)
+			names[k++] = lives[j].live.name;
+		for (uint32_t j = 0; j < l->n_strings && k < IOG_COUNT(names); j++)
+			names[k++] = l->string[j];
+		const char *near = iog_nearest(l->set[i].name, names, k);
+		iog_graph_at(l->g, l->file, 0);
+		iog_graph_error(l->g, "--set %s: the graph declares no such parameter%s%s%s", l->set[i].name, near ? "; did you mean \"" : "",
+				near ? near : "", near ? "\"?" : "");
+	}
+}
+
 struct iog_graph *iog_lua_load_text(const char *name, const char *text, size_t len, struct iog_lua_set *set, uint32_t n_set)
 {
-	struct load l = { .g = iog_graph_new(), .set = set, .n_set = n_set };
+	struct load l = { .g = iog_graph_new(), .set = set, .n_set = n_set, .start = cpu_seconds() };
 	if (!l.g)
 		return NULL;
 	char file[IOG_TEXT];
 	iog_strset(file, sizeof file, name);
+	l.file = file;
 	iog_graph_at(l.g, file, 0);
 	lua_State *L = lua_newstate(sandbox_alloc, &l);
 	if (!L) {
@@ -688,27 +923,23 @@ struct iog_graph *iog_lua_load_text(const char *name, const char *text, size_t l
 		return l.g;
 	}
 	*(struct load **)lua_getextraspace(L) = &l;
-	struct body b = { &l, file, text, len };
-	/* Not through sethook alone: a text that only defines a huge constant is bounded by memory. */
+	struct body b = { text, len };
 	lua_pushcfunction(L, protected);
 	lua_pushlightuserdata(L, &b);
-	if (lua_pcall(L, 1, 0, 0))
-		lua_mistake(l.g, file, lua_type(L, -1) == LUA_TSTRING ? lua_tostring(L, -1) : "error without a text");
-	lua_close(L);
-	const struct iog_glive *lives;
-	uint32_t n = iog_graph_lives(l.g, &lives);
-	for (uint32_t i = 0; i < n_set; i++) {
-		if (set[i].used)
-			continue;
-		const char *names[64];
-		uint32_t k = 0;
-		for (; k < n && k < IOG_COUNT(names); k++)
-			names[k] = lives[k].live.name;
-		const char *near = iog_nearest(set[i].name, names, k);
-		iog_graph_at(l.g, file, 0);
-		iog_graph_error(l.g, "--set %s: the graph declares no such parameter%s%s%s", set[i].name, near ? "; did you mean \"" : "", near ? near : "",
-				near ? "\"?" : "");
+	int rc = lua_pcall(L, 1, 0, 0);
+	bool text_error = rc && lua_type(L, -1) == LUA_TSTRING;
+	if (rc == LUA_ERRMEM) {
+		char msg[80];
+		snprintf(msg, sizeof msg, "the graph file needs more than %d MiB of memory", MEMORY_MAX >> 20);
+		lua_mistake(&l, msg);
+	} else if (rc) {
+		lua_mistake(&l, text_error ? lua_tostring(L, -1) : "error(...) was called with something that is not a text");
 	}
+	lua_close(L);
+	if (rc)
+		loose_ends(l.g);
+	else
+		unused_sets(&l);
 	return l.g;
 }
 

@@ -5,7 +5,7 @@
 #include <lauxlib.h>
 #include <errno.h>
 
-enum { DEPTH = 4, ITEMS = 256 };
+enum { DEPTH = 4 };
 
 static bool convert(lua_State *L, int idx, struct iog_value *v, const char **live, int depth, struct iog_err *err);
 
@@ -15,15 +15,18 @@ static bool list(lua_State *L, int idx, struct iog_value *v, int depth, struct i
 		iog_fail(err, -EINVAL, "lists inside lists inside lists: too deep");
 		return false;
 	}
-	lua_Integer n = luaL_len(L, idx);
+	lua_Integer n = (lua_Integer)lua_rawlen(L, idx);
 	uint32_t keys = 0;
+	bool strange = false;
 	lua_pushnil(L);
 	while (lua_next(L, idx)) {
 		lua_pop(L, 1);
 		keys += lua_type(L, -1) == LUA_TSTRING;
+		strange |= lua_type(L, -1) != LUA_TSTRING && (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1 || lua_tointeger(L, -1) > n);
 	}
-	if (n > ITEMS || keys > ITEMS) {
-		iog_fail(err, -EINVAL, "a list of more than %d items", ITEMS);
+	if (n > IOG_LUA_ITEMS || keys > IOG_LUA_ITEMS || strange) {
+		iog_fail(err, -EINVAL, strange ? "a list with a value that has neither a name nor a place in it" : "a list of more than %d items",
+			 IOG_LUA_ITEMS);
 		return false;
 	}
 	uint32_t total = (uint32_t)n + keys;
@@ -36,7 +39,7 @@ static bool list(lua_State *L, int idx, struct iog_value *v, int depth, struct i
 	*v = (struct iog_value){ .kind = IOG_V_LIST, .item = item, .key = key, .n_items = total };
 	const char *inner = NULL;
 	for (lua_Integer i = 1; i <= n; i++) {
-		lua_geti(L, idx, i); /* left on the stack: keeps strings */
+		lua_rawgeti(L, idx, i); /* left on the stack: keeps strings */
 		if (!convert(L, lua_gettop(L), &item[i - 1], &inner, depth + 1, err))
 			return false;
 	}
@@ -56,7 +59,8 @@ static bool list(lua_State *L, int idx, struct iog_value *v, int depth, struct i
 		}
 	}
 	for (uint32_t i = (uint32_t)n; i < total; i++) {
-		lua_getfield(L, idx, key[i]);
+		lua_pushstring(L, key[i]);
+		lua_rawget(L, idx);
 		if (!convert(L, lua_gettop(L), &item[i], &inner, depth + 1, err))
 			return false;
 	}
@@ -82,6 +86,10 @@ static bool convert(lua_State *L, int idx, struct iog_value *v, const char **liv
 	case LUA_TSTRING:
 		v->kind = IOG_V_STRING;
 		v->s = lua_tostring(L, idx);
+		if (strlen(v->s) != lua_rawlen(L, idx)) {
+			iog_fail(err, -EINVAL, "a text with a zero byte in it");
+			return false;
+		}
 		return true;
 	case LUA_TTABLE:
 		return list(L, idx, v, depth, err);
@@ -92,7 +100,7 @@ static bool convert(lua_State *L, int idx, struct iog_value *v, const char **liv
 			*live = l->name;
 			return true;
 		}
-		iog_fail(err, -EINVAL, l ? "a live parameter inside a list; give the whole list as iog.param.region" : "a stream where a value is wanted");
+		iog_fail(err, -EINVAL, l ? "a live parameter inside a list; give the whole list as iog.param.region" : "a stream or sink where a value is wanted");
 		return false;
 	default:
 		iog_fail(err, -EINVAL, "a %s where a value is wanted", lua_typename(L, lua_type(L, idx)));

@@ -8,6 +8,7 @@
 #include "core/param.h"
 
 #define IOG_LUA_LIVE "iog.live"
+enum { IOG_LUA_ITEMS = 256 }; /* of a list, at most */
 
 /* A live parameter as graph files hold it. */
 struct iog_lua_live {

@@ -1,0 +1,389 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Graph files: every kind of mistake with its line, what was expected and the nearest right name; the sandbox; what correct files build. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+/* last: it wants the ones above */
+#include <cmocka.h>
+
+#include "bindings/lua/lua-graph.h"
+
+#define MD "local md = iog.source.synthetic { atoms = 100, steps = 10 }\n" /* line 1 of most texts */
+#define END "md:to(iog.sink.null {})\n"
+
+static struct iog_graph *load(const char *text, struct iog_lua_set *set, uint32_t n_set)
+{
+	struct iog_graph *g = iog_lua_load_text("g.lua", text, strlen(text), set, n_set);
+	assert_non_null(g);
+	iog_graph_check(g);
+	return g;
+}
+
+/* Exactly these mistakes: "LINE: part of the text", or "LINE: part|another part". */
+static void expect(const char *text, struct iog_lua_set *set, uint32_t n_set, const char *const *want, size_t n)
+{
+	struct iog_graph *g = load(text, set, n_set);
+	const struct iog_diag *d;
+	uint32_t have = iog_graph_diags(g, &d);
+	for (size_t i = 0; i < n; i++) {
+		char *rest;
+		long line = strtol(want[i], &rest, 10);
+		bool found = false;
+		for (uint32_t k = 0; k < have && !found; k++) {
+			char parts[300], *save, *part;
+			snprintf(parts, sizeof parts, "%s", rest + 2);
+			found = d[k].line == line && !strcmp(d[k].file, "g.lua");
+			for (part = strtok_r(parts, "|", &save); part; part = strtok_r(NULL, "|", &save))
+				found = found && strstr(d[k].text, part);
+		}
+		if (!found) {
+			for (uint32_t k = 0; k < have; k++)
+				print_message("# %s:%d: %s\n", d[k].file, d[k].line, d[k].text);
+			fail_msg("no mistake \"%s\" in:\n%s", want[i], text);
+		}
+	}
+	for (uint32_t k = 0; have != n && k < have; k++)
+		print_message("# %s:%d: %s\n", d[k].file, d[k].line, d[k].text);
+	if (have != n)
+		fail_msg("%u mistakes instead of %zu in:\n%s", have, n, text);
+	iog_graph_free(g);
+}
+#define EXPECT(text, ...) \
+	expect(text, NULL, 0, (const char *const[]){ __VA_ARGS__ }, sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *))
+#define EXPECT_SET(text, name, value, ...) \
+	expect(text, &(struct iog_lua_set){ name, value, false }, 1, (const char *const[]){ __VA_ARGS__ }, \
+	       sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *))
+
+static struct iog_graph *correct(const char *text, struct iog_lua_set *set, uint32_t n_set)
+{
+	struct iog_graph *g = load(text, set, n_set);
+	const struct iog_diag *d;
+	if (iog_graph_diags(g, &d))
+		fail_msg("line %d: %s", d[0].line, d[0].text);
+	return g;
+}
+static struct iog_gnode *node(struct iog_graph *g, const char *name)
+{
+	struct iog_gnode *n;
+	int i = iog_graph_find(g, name);
+	if (i < 0)
+		fail_msg("no node %s", name);
+	iog_graph_nodes(g, &n);
+	return &n[i];
+}
+/* A parameter of a node as text. */
+static const char *value(struct iog_graph *g, const char *name, const char *param)
+{
+	static char text[400];
+	struct iog_gnode *n = node(g, name);
+	const struct iog_param *p = iog_param_find(n->kind == IOG_G_OP ? n->op->params : n->end.params, param);
+	assert_non_null(p);
+	iog_param_text(p, n->conf, text, sizeof text);
+	return text;
+}
+
+/* ---- mistakes ---- */
+
+static void misspelt_names(void **state)
+{
+	(void)state;
+	EXPECT(MD "md:fliter('x > 1'):to(iog.sink.null {})\n", "2: no operator \"fliter\"|did you mean \"filter\"?");
+	EXPECT(MD "md:zzzzzzzz('x > 1'):to(iog.sink.null {})\n", "2: no operator \"zzzzzzzz\"|`iog ops` lists them");
+	EXPECT("local md = iog.source.sinthetic {}\nmd:filter('x > 1'):to(iog.sink.null {})\n", "1: no source \"sinthetic\"|did you mean \"synthetic\"?");
+	EXPECT(MD "md:to(iog.sink.nul {})\n", "2: no sink \"nul\"|did you mean \"null\"?");
+	EXPECT("local md = iog.sorce.synthetic {}\nmd:filter('x > 1'):to(iog.sink.null {})\n", "1: no word of iog \"sorce\"|did you mean \"source\"?");
+	EXPECT("local q = iog.param.nubmer { 'q', 50 }\n" MD "md:render { width = 64, height = 64 }:jpeg { quality = q }:to(iog.sink.null {})\n",
+	       "1: no kind of parameter \"nubmer\"|did you mean \"number\"?");
+	EXPECT(MD "md:filter { wher = 'x > 1' }:to(iog.sink.null {})\n", "2: filter: unknown parameter \"wher\"; did you mean \"where\"?");
+	EXPECT(MD "md:to(iog.sink.null { polcy = 'latest' })\n", "2: null: unknown option \"polcy\"; did you mean \"policy\"?");
+	EXPECT(MD "md:to(iog.sink.null { policy = 'latets' })\n", "2: \"policy\" must be one of|\"block\"|got \"latets\"; did you mean latest");
+	EXPECT(MD "md:queue { polcy = 'latest' }:to(iog.sink.null {})\n", "2: no option of queue \"polcy\"; did you mean \"policy\"?");
+	EXPECT(MD "md:filter('x > 1'):on('sidecor'):to(iog.sink.null {})\n", "2: \"on\" must be one of|did you mean sidecore");
+	EXPECT("local q = iog.param.number { 'q', 50, mni = 1 }\n" MD END, "1: no setting of param \"q\" \"mni\"; did you mean \"min\"?");
+}
+
+static void wrong_values(void **state)
+{
+	(void)state;
+	EXPECT("local md = iog.source.synthetic { atoms = 'many' }\n" END, "1: synthetic: \"atoms\" must be a whole number, got \"many\"");
+	EXPECT("local md = iog.source.synthetic { atoms = 1.5 }\n" END, "1: \"atoms\" must be a whole number, got 1.5");
+	EXPECT("local md = iog.source.synthetic { atoms = {} }\n" END, "1: \"atoms\" must be a whole number, got a list of 0");
+	EXPECT("local md = iog.source.synthetic { atoms = print }\n" END, "1: synthetic: \"atoms\" is a function where a value is wanted");
+	EXPECT(MD "md:crop { position = md }:to(iog.sink.null {})\n", "2: crop: \"position\" is a stream or sink where a value is wanted");
+	EXPECT(MD "md:filter(nope):to(iog.sink.null {})\n", "2: filter: \"where\" must be an expression in quotes, got nothing");
+	EXPECT(MD "md:filter('x > \\0 1'):to(iog.sink.null {})\n", "2: a text with a zero byte");
+	EXPECT(MD "md:render { width = 8 }:jpeg {}:to(iog.sink.null {})\n", "2: render: \"width\" must be between 16 and 8192 pixel, got 8");
+	EXPECT(MD "md:render { map = 'rainbow' }:jpeg {}:to(iog.sink.null {})\n", "2: render: \"map\" must be one of|viridis|got \"rainbow\"");
+	EXPECT(MD "md:to(iog.sink.null { bytes = 'lots' })\n", "2: null: \"bytes\" must be a size like \"64MiB\"");
+	EXPECT(MD "md:stats { 'position', [7] = 'type' }:to(iog.sink.null {})\n", "2: stats: a value that has neither a name nor a place in the list");
+	EXPECT(MD "md:to(iog.sink.null { release = 'safe' })\n", "2: release = \"safe\" needs a sink that can find its last stored record again");
+	EXPECT("local q = iog.param.number { 'q', 200, min = 1, max = 100 }\n" MD END, "1: parameter \"q\": 200 is outside 1..100");
+	EXPECT("local q = iog.param.number { 'q', 0/0 }\n" MD END, "1: parameter \"q\"");
+	EXPECT("local q = iog.param.number { 'q', 'x', min = 1, max = 3 }\n" MD END, "1: param \"q\": its value must be a number");
+	EXPECT("local q = iog.param.number 'q'\n" MD END, "1: param.number: wants a name and a value");
+	EXPECT("local q = iog.param.region { 'roi', x = { 1 } }\n" MD END, "1: param \"roi\": x must be two numbers");
+	EXPECT("local q = iog.param.region { 'roi', { 1, 2 } }\n" MD END, "1: intervals are given by the name", "1: param \"roi\": wants intervals by dimension");
+	EXPECT("local q = iog.param.string { 'who', 3 }\n" MD END, "1: param \"who\": its value must be a string");
+}
+
+static void missing_things(void **state)
+{
+	(void)state;
+	EXPECT(MD "md:filter {}:to(iog.sink.null {})\n", "2: filter needs \"where\" (expression)");
+	EXPECT(MD "md:to(iog.sink.h5md {})\n", "2: h5md needs \"path\"");
+	EXPECT(MD END "iog.sink.null {}\n", "3: null.2 has 0 of at least 1 input");
+	EXPECT(MD END "local f = md:filter 'x > 1'\n", "3: nothing uses what filter gives; end it with :to(iog.sink...) or remove it");
+	EXPECT(MD END "local two = iog.source.synthetic {}\n", "3: nothing uses what synthetic.2 gives");
+	EXPECT("", "0: the graph is empty; start with iog.source");
+	EXPECT(MD "md:to()\n", "2: to: wants a sink, as in stream:to(iog.sink.null {}), got nothing");
+	EXPECT(MD "md:to(md:filter 'x > 1')\n", "2: to: wants a sink|got a stream", "2: nothing uses what filter gives");
+	EXPECT(MD END "md:filter('x > 1'):to(iog.sink.null {}):to(nil)\n", "3: to: wants a sink|got nothing");
+}
+
+static void schema_does_not_fit(void **state)
+{
+	(void)state;
+	EXPECT(MD "md:filter 'charge > 1':to(iog.sink.null {})\n", "2: filter: |charge");
+	EXPECT(MD "md:filter 'vxx > 1':to(iog.sink.null {})\n", "2: filter: |vxx");
+	EXPECT(MD "md:crop { row = { 0, 4 } }:to(iog.sink.null {})\n", "2: crop: |row");
+	EXPECT(MD "md:jpeg {}:to(iog.sink.null {})\n", "2: jpeg: ");
+	EXPECT(MD "md:to(iog.sink.image 'a-%d.jpg')\n", "2: image: ");
+	EXPECT(MD "md:undelta {}:to(iog.sink.null {})\n", "2: undelta: ");
+	EXPECT("local a = iog.source.synthetic { 'field' }\n" MD "md:merge(a):to(iog.sink.null {})\n", "3: merge: ");
+	/* What hangs below a mistake is not reported again; what stands beside it is. */
+	EXPECT(MD "local f = md:filter 'charge > 1'\nf:render {}:jpeg {}:to(iog.sink.image 'a-%d.jpg')\nmd:filter 'mass > ':to(iog.sink.null {})\n",
+	       "2: charge", "4: filter.2: ");
+}
+
+static void syntax_and_calls(void **state)
+{
+	(void)state;
+	EXPECT(MD "md:filter('x > 1'\n:to(iog.sink.null {})\n" END, "3: ')' expected (to close '(' at line 2)");
+	EXPECT(MD "local = 3\n", "2: <name> expected near '='");
+	EXPECT(MD "slba:to(iog.sink.null {})\n", "2: attempt to index a nil value (global 'slba')");
+	EXPECT(MD "md.filter('x > 1'):to(iog.sink.null {})\n" END, "2: call operators with a colon: stream:filter(...)");
+	iog_graph_free(correct(MD "md.filter(md, 'x > 1'):to(iog.sink.null {})\n", NULL, 0));
+}
+
+static void two_values_for_one_parameter(void **state)
+{
+	(void)state;
+	EXPECT(MD "md:filter('x > 1', 'y > 1'):to(iog.sink.null {})\n", "2: filter: \"where\" is given twice");
+	EXPECT(MD "md:filter { 'x > 1', 'y > 1' }:to(iog.sink.null {})\n", "2: filter takes one value without a name (\"where\"), got 2");
+	EXPECT(MD "md:filter('x > 1', { where = 'y > 1' }):to(iog.sink.null {})\n", "2: filter: \"where\" is given twice");
+	EXPECT(MD "md:to(iog.sink.null(3))\n", "2: null takes no value without a name; write null { name = value }");
+	EXPECT(MD "local k = iog.sink.null {}\nmd:to(k)\nmd:to(k)\n", "4: null takes at most 1 input");
+	EXPECT("local q = iog.param.number { 'q', 1 }\nlocal r = iog.param.number { 'q', 2 }\n" MD END, "2: parameter \"q\" is declared twice");
+	EXPECT(MD "md:filter { 'x > 1', name = 'f' }:to(iog.sink.null { name = 'f' })\n", "2: the name \"f\" is already used");
+}
+
+static void several_at_once_with_their_lines(void **state)
+{
+	(void)state;
+	EXPECT("local iog = require 'iog'\n"
+	       "local md = iog.source.synthetic { atmos = 7 }\n"
+	       "md:fliter('x > 1')\n"
+	       "  :render { width = 1 }\n"
+	       "  :jpeg { quality = 'best' }\n"
+	       "  :to(iog.sink.image {})\n"
+	       "local q = iog.param.number { 'q', 7, max = {} }\n"
+	       "md:crop { { 0, 1 } }:to(iog.sink.nul {})\n",
+	       "2: synthetic: unknown parameter \"atmos\"; did you mean \"atoms\"?", "3: no operator \"fliter\"", "4: render: \"width\" must be between",
+	       "5: jpeg: \"quality\" must be a whole number", "7: param \"q\": \"max\" must be a number",
+	       "6: image needs \"path\"", "8: no sink \"nul\"");
+	/* An operator below an unknown source still gets its own parameters checked. */
+	EXPECT("local md = iog.source.nope {}\nmd:render { width = 1 }\n  :jpeg { qality = 9 }:to(iog.sink.null {})\n", "1: no source \"nope\"",
+	       "2: render: \"width\" must be between", "3: jpeg: unknown parameter \"qality\"; did you mean \"quality\"?");
+}
+
+static void parameters_from_outside(void **state)
+{
+	(void)state;
+	const char *text = "local q = iog.param.number { 'quality', 50, min = 1, max = 100 }\n"
+			   "local out = iog.param.string { 'out', 'a-%d.jpg' }\n" MD
+			   "md:render { width = 64, height = 64 }:jpeg { quality = q }:to(iog.sink.image(out))\n";
+	EXPECT_SET(text, "qualty", "4", "0: --set qualty: the graph declares no such parameter; did you mean \"quality\"?");
+	EXPECT_SET(text, "oot", "4", "0: --set oot: |did you mean \"out\"?");
+	EXPECT_SET(text, "quality", "high", "1: --set quality=high: not a number");
+	EXPECT_SET(text, "quality", "", "1: --set quality=: not a number");
+	EXPECT_SET(text, "quality", "101", "1: parameter \"quality\": 101 is outside 1..100", "4: between 1 and 100, got 101");
+	EXPECT("local a = iog.param.number { 'a', 64 }\n" MD "md:render { width = a }:jpeg {}:to(iog.sink.null {})\n",
+	       "3: render: \"width\" cannot change while records flow|\"a\"");
+	EXPECT("local a = iog.param.number { 'a', 64 }\n" MD "md:crop { { 0, a } }:to(iog.sink.null {})\n", "3: a live parameter inside a list");
+	struct iog_lua_set set[2] = { { "quality", "77", false }, { "out", "b-%d.jpg", false } };
+	struct iog_graph *g = correct(text, set, 2);
+	assert_string_equal(value(g, "jpeg", "quality"), "77");
+	assert_string_equal(value(g, "image", "path"), "b-%d.jpg");
+	assert_true(set[0].used && set[1].used);
+	struct iog_err err;
+	assert_int_equal(iog_graph_live_set(g, "quality", 30, &err), 0);
+	assert_string_equal(value(g, "jpeg", "quality"), "30");
+	assert_int_equal(iog_graph_live_set(g, "quality", 101, &err), -22);
+	iog_graph_free(g);
+	g = correct(text, NULL, 0);
+	assert_string_equal(value(g, "jpeg", "quality"), "50");
+	iog_graph_free(g);
+	const char *region = "local roi = iog.param.region { 'roi', y = { 2, 20 }, x = { 4, 40 }, per = 'viewer' }\n" MD
+			     "md:render { width = 64, height = 64 }:crop { roi }:png {}:to(iog.sink.null {})\n";
+	g = correct(region, &(struct iog_lua_set){ "roi.1.hi", "44", false }, 1); /* x: parts are counted in the order of their names */
+	const char *box = value(g, "crop", "box");
+	assert_non_null(strstr(box, "44"));
+	assert_int_equal(iog_graph_live_set(g, "roi.2.lo", 3, &err), 0);
+	iog_graph_free(g);
+}
+
+/* ---- the sandbox ---- */
+
+static void nothing_of_the_machine_is_reachable(void **state)
+{
+	(void)state;
+	static const char *const gone[] = { "io", "os", "debug", "package", "coroutine", "load", "loadfile", "dofile", "loadstring", "collectgarbage", "rawset",
+					    "setmetatable", "getmetatable", "pcall", "xpcall", "string.dump", "string.gsub", "string.find", "string.pack",
+					    "('').gsub", "('').dump", "table.move", "utf8" };
+	for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
+		char text[300];
+		snprintf(text, sizeof text, MD END "if %s ~= nil then error('reachable') end\n", gone[i]);
+		iog_graph_free(correct(text, NULL, 0));
+	}
+	EXPECT(MD END "require 'os'\n", "3: require: graph files can only require \"iog\"");
+	EXPECT("\x1bLua binary\n", "0: attempt to load a binary chunk");
+	/* What a graph file needs is there, and does what it should. */
+	iog_graph_free(correct(MD "for i, w in ipairs { 64, 128 } do\n md:render { width = w, height = math.floor(w / 2) }\n"
+				  " :png {}:to(iog.sink.image(string.format('%d-%%d.png', i)))\nend\n"
+				  "local t = {}\nfor k, v in pairs { a = 1 } do t[#t + 1] = k:upper() .. ('-'):rep(3, '+') end\n"
+				  "assert(table.concat(t) == 'A-+-+-' and (''):rep(5) == '' and ('ab'):rep(2) == 'abab' and ('x'):rep(-1) == '')\n",
+			       NULL, 0));
+}
+
+static void every_file_comes_to_an_end(void **state)
+{
+	(void)state;
+	EXPECT(MD END "while true do end\n", "3: does not come to an end");
+	EXPECT(MD END "local function f()\n return f()\nend\nf()\n", "4: does not come to an end");
+	EXPECT(MD END "local function f()\n return 1 + f()\nend\nf()\n", "4: ");
+	EXPECT(MD END "local t = {}\nwhile true do\n t[#t + 1] = ('x'):rep(1000) .. #t\nend\n", "5: needs more than 64 MiB of memory");
+	EXPECT(MD END "local s = 'x'\nwhile true do s = s .. s end\n", "4: needs more than 64 MiB of memory");
+	EXPECT(MD END "local s = ('x'):rep(1e10)\n", "3: string.rep: the result would be longer");
+	EXPECT(MD END "local s = ('x'):rep(2^62)\n", "3: string.rep: the result would be longer");
+	EXPECT(MD END "local s = ('x'):rep(3, ('y'):rep(3e7))\n", "3: string.rep: the result would be longer");
+	iog_graph_free(correct(MD END "local s = (''):rep(math.maxinteger)\n", NULL, 0));
+	/* Much work for few steps: the clock ends it. */
+	EXPECT(MD END "while true do table.unpack({}, 1, 900000) end\n", "3: does not come to an end");
+	EXPECT(MD "local t = {}\nfor i = 1, 300 do t[i] = 'position' end\nmd:stats(t):to(iog.sink.null {})\n", "4: stats: more than 256 values");
+	EXPECT(MD END "for i = 1, 1e6 do iog.source.synthetic {} end\n", "3: the graph has more than 4096 nodes");
+	struct iog_graph *g = load("for i = 1, 1e6 do local x = iog.sorce end\n", NULL, 0);
+	const struct iog_diag *d;
+	uint32_t n = iog_graph_diags(g, &d);
+	assert_int_equal(n, 101);
+	assert_string_equal(d[100].text, "too many mistakes; the rest is not looked at");
+	iog_graph_free(g);
+}
+
+static void error_objects_of_all_kinds(void **state)
+{
+	(void)state;
+	EXPECT(MD END "error {}\n", "3: error(...) was called with something that is not a text");
+	EXPECT(MD END "error()\n", "3: error(...) was called with something that is not a text");
+	EXPECT(MD END "error('mine')\n", "3: mine");
+	EXPECT(MD END "error('mine', 0)\n", "3: mine");
+	EXPECT(MD END "local function must(x)\n if not x then error('x is missing', 2) end\nend\nmust(false)\n", "6: x is missing");
+	EXPECT(MD END "assert(false, {})\n", "3: error(...) was called");
+	EXPECT(MD END "error('%s%n%d')\n", "3: %s%n%d");
+}
+
+/* ---- correct graphs ---- */
+
+static void forks_merges_and_queues(void **state)
+{
+	(void)state;
+	struct iog_graph *g = correct("local iog = require 'iog'\n" MD
+				      "local a = md:filter { 'type == 1', name = 'ones' }\n"
+				      "local b = md:filter 'type == 2'\n"
+				      "a:merge(b, { along = 'atom' }):to(iog.sink.null {}, iog.sink.null { bytes = '1MiB' })\n"
+				      "md:queue { policy = 'drop-new', bytes = 1048576, timeout = '2s' }\n"
+				      "  :stats { 'position', 'mass' }:on 'sidecore':to(iog.sink.table 'a.csv')\n"
+				      "md:stats():never 'vm':to(iog.sink.null { policy = 'latest' })\n",
+				      NULL, 0);
+	struct iog_gnode *m = node(g, "merge"), *n;
+	iog_graph_nodes(g, &n);
+	assert_int_equal(m->n_in, 2);
+	assert_string_equal(n[m->in[0].node].name, "ones");
+	assert_string_equal(n[m->in[1].node].name, "filter");
+	assert_string_equal(value(g, "merge", "along"), "atom");
+	assert_int_equal(m->n_users, 2);
+	assert_int_equal(node(g, "null.2")->opt.bytes, 1 << 20);
+	assert_int_equal(node(g, "stats")->opt.policy, IOG_DROP_NEW);
+	assert_int_equal(node(g, "stats")->opt.bytes, 1 << 20);
+	assert_true(node(g, "stats")->opt.timeout_s == 2);
+	assert_int_equal(node(g, "stats")->target, IOG_T_SIDECORE);
+	assert_int_equal(node(g, "stats.2")->never, 1 << IOG_T_VM);
+	/* Options of one branch are not those of the others. */
+	assert_false(node(g, "stats.2")->opt.policy_set);
+	assert_false(node(g, "ones")->opt.policy_set);
+	assert_int_equal(node(g, "null.3")->opt.policy, IOG_LATEST);
+	assert_int_equal(node(g, "stats.2")->line, 8);
+	struct iog_cut cut;
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_HOST, &cut), 0);
+	iog_cut_free(&cut);
+	iog_graph_free(g);
+}
+
+static void a_queue_does_not_leak_into_other_branches(void **state)
+{
+	(void)state;
+	struct iog_graph *g = correct(MD "local s = md:filter 'x > 1'\ns:queue { policy = 'latest' }:to(iog.sink.null {})\ns:to(iog.sink.null {})\n", NULL, 0);
+	assert_int_equal(node(g, "null")->opt.policy, IOG_LATEST);
+	assert_false(node(g, "null.2")->opt.policy_set);
+	iog_graph_free(g);
+}
+
+static void files_and_long_paths(void **state)
+{
+	(void)state;
+	char path[200] = "/tmp/";
+	struct iog_graph *g = iog_lua_load("/nonexistent/g.lua", NULL, 0);
+	const struct iog_diag *d;
+	assert_int_equal(iog_graph_diags(g, &d), 1);
+	assert_non_null(strstr(d->text, "cannot read the graph: No such file"));
+	iog_graph_free(g);
+	/* Lua shortens paths of 60 bytes and more in its own messages. */
+	memset(path + 5, 'p', 100);
+	snprintf(path + 105, sizeof path - 105, "-%d.lua", (int)getpid());
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fputs(MD END "local = 1\n", f);
+	fclose(f);
+	g = iog_lua_load(path, NULL, 0);
+	unlink(path);
+	assert_int_equal(iog_graph_diags(g, &d), 1);
+	assert_string_equal(d->file, path);
+	assert_int_equal(d->line, 3);
+	assert_string_equal(d->text, "<name> expected near '='");
+	iog_graph_free(g);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(misspelt_names),
+		cmocka_unit_test(wrong_values),
+		cmocka_unit_test(missing_things),
+		cmocka_unit_test(schema_does_not_fit),
+		cmocka_unit_test(syntax_and_calls),
+		cmocka_unit_test(two_values_for_one_parameter),
+		cmocka_unit_test(several_at_once_with_their_lines),
+		cmocka_unit_test(parameters_from_outside),
+		cmocka_unit_test(nothing_of_the_machine_is_reachable),
+		cmocka_unit_test(every_file_comes_to_an_end),
+		cmocka_unit_test(error_objects_of_all_kinds),
+		cmocka_unit_test(forks_merges_and_queues),
+		cmocka_unit_test(a_queue_does_not_leak_into_other_branches),
+		cmocka_unit_test(files_and_long_paths),
+	};
+	return cmocka_run_group_tests_name("graph files", tests, NULL, NULL);
+}
