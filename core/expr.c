@@ -607,7 +607,13 @@ static int name_value(struct parser *p, const char *name, uint32_t column)
 		if (iog_streq(functions[i].name, name))
 			return FAIL(p, column, "\"%s\" is a function; write %s(...)", name, name);
 	const char *near = nearest(p, name, false);
-	return near ? FAIL(p, column, "unknown name \"%s\"; did you mean \"%s\"?", name, near) : FAIL(p, column, "unknown name \"%s\"", name);
+	if (near)
+		return FAIL(p, column, "unknown name \"%s\"; did you mean \"%s\"?", name, near);
+	char have[240] = "";
+	int at = 0;
+	for (uint32_t v = 0; v < p->s->n_vars && at < (int)sizeof have - IOG_NAME - 8; v++)
+		at += iog_format(have + at, sizeof have - (size_t)at, "%s%s", v ? ", " : "", p->s->var[v].name);
+	return FAIL(p, column, "unknown name \"%s\"; the stream has %s", name, at ? have : "no variables");
 }
 
 static int expression(struct parser *p, int limit);
