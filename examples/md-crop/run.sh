@@ -1,0 +1,69 @@
+#!/usr/bin/env bash
+# SPDX-License-Identifier: BSD-3-Clause
+# The demonstration: LAMMPS melts a crystal on two ranks, IOgraphs watches its middle slab while it runs. Leaves frame-*.jpg, slab.h5,
+# stats.csv, graph.svg and lammps.log in out/ of the directory it is started in.
+# STEPS=4000 and CELLS=16 (atoms = 4*CELLS^3) may be set, and IOG, the program.
+set -eu
+here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
+steps=${STEPS:-4000} cells=${CELLS:-16} out=out
+say() { echo "md-crop: $*" >&2; }
+whole() { case $2 in '' | *[!0-9]* | ???????*) say "$1 must be a whole number, got \"$2\""; exit 2 ;; esac; }
+whole STEPS "$steps"
+whole CELLS "$cells"
+
+iog=${IOG:-$here/../../build/iog}
+[ -n "${IOG:-}" ] || [ -x "$iog" ] || iog=$(command -v iog) || { say "no iog: build it with 'make', or set IOG to its path"; exit 1; }
+for program in lmp mpirun; do
+	command -v $program >/dev/null || { say "$program is not installed; 'make demo' installs what it needs (Debian packages lammps, openmpi-bin)"; exit 1; }
+done
+
+mkdir -p $out
+rm -f $out/frame-*.jpg $out/slab.h5 $out/stats.csv $out/graph.svg $out/melt.data* $out/lammps.*
+
+# Asks the kernel's table: a connection would be taken for the viewer.
+listens() { grep -qE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$1") [0-9A-F]+:0000 0A" /proc/net/tcp /proc/net/tcp6 2>/dev/null; }
+# Below the ports the kernel gives away, and another one in each run.
+port=$((20000 + RANDOM % 12000))
+while listens $port; do port=$((20000 + RANDOM % 12000)); done
+
+# As root in a container, more ranks than cores, ranks that leave the cores to others while they wait: Open MPI must be told.
+export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
+export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none
+mpirun -np 2 lmp -in "$here/in.melt" -var cells "$cells" -var steps "$steps" -var port $port -var out $out -log $out/lammps.log -screen none \
+	</dev/null >$out/lammps.out 2>&1 &
+lammps=$!
+trap 'kill $lammps 2>/dev/null || :; wait $lammps 2>/dev/null || :' EXIT
+trap 'exit 143' TERM HUP
+failed() {
+	say "LAMMPS failed; the end of $out/lammps.log and $out/lammps.out:"
+	tail -q -n 5 $out/lammps.log $out/lammps.out >&2 || :
+	exit 1
+}
+
+echo "LAMMPS on 2 ranks: $((4 * cells * cells * cells)) atoms, $steps steps; IOgraphs watches it through this graph:"
+ready=
+for ((i = 0; i < 600; i++)); do
+	if [ -e $out/melt.data ] && listens $port; then ready=1; break; fi
+	kill -0 $lammps 2>/dev/null || failed
+	sleep 0.1
+done
+[ $ready ] || { say "LAMMPS did not begin within a minute; see $out/lammps.log"; exit 1; }
+
+graph=("$here/md-crop.lua" --set "address=127.0.0.1:$port" --set "data=$out/melt.data")
+echo
+"$iog" graph "${graph[@]}"
+"$iog" graph "${graph[@]}" -o $out/graph.svg
+echo
+"$iog" run "${graph[@]}"
+wait $lammps || failed
+trap - EXIT
+rm -f $out/melt.data $out/lammps.out
+
+size() { du -h "$out/$1" | cut -f 1; }
+echo
+echo "in $PWD/$out:"
+echo "  frame-0000.jpg ...  $(find $out -name 'frame-*.jpg' | wc -l) pictures of the slab"
+echo "  slab.h5             its atoms as an H5MD trajectory, $(size slab.h5); h5dump, h5py and MDAnalysis read it"
+echo "  stats.csv           count, minimum, maximum and mean of their positions, one row a frame"
+echo "  graph.svg           the graph as a picture"
+echo "  lammps.log          what the simulation said"
