@@ -164,27 +164,35 @@ static void check_source(struct iog_graph *g, struct iog_gnode *n)
 	n->blocks[0] = s->n_vars + 1;
 }
 
-/* Plans an operator with the graph's current live values. 0 or a message. */
-static int plan(struct iog_graph *g, struct iog_gnode *n, struct iog_err *err)
+/* Asks the operator, with the graph's current live values; schemas go to out, nothing else changes. 0 or a message. */
+static int ask(struct iog_graph *g, struct iog_gnode *n, struct iog_schema *out, struct iog_plan *p, struct iog_err *err)
 {
 	struct iog_live live[IOG_LIVES];
-	struct iog_plan p = { .n_in = n->n_in, .n_out = n->n_out, .live = live };
-	live_table(g, live, &p.n_live);
-	memset(n->out, 0, n->n_out * sizeof *n->out);
+	*p = (struct iog_plan){ .n_in = n->n_in, .n_out = n->n_out, .live = live };
+	live_table(g, live, &p->n_live);
+	memset(out, 0, n->n_out * sizeof *out);
 	for (uint32_t k = 0; k < n->n_in; k++)
-		p.in[k] = &g->node[n->in[k].node].out[n->in[k].port];
+		p->in[k] = &g->node[n->in[k].node].out[n->in[k].port];
 	for (uint32_t o = 0; o < n->n_out; o++)
-		p.out[o] = &n->out[o];
-	int rc = n->op->plan(n->conf, &p, err);
+		p->out[o] = &out[o];
+	int rc = n->op->plan(n->conf, p, err);
+	p->live = NULL;
 	for (uint32_t o = 0; !rc && o < n->n_out; o++)
-		rc = iog_schema_seal(&n->out[o], err);
+		rc = iog_schema_seal(&out[o], err);
+	if (!rc && p->need.window)
+		rc = iog_fail(err, -ENOTSUP, "holds a window of %u records, which stages cannot do", p->need.window);
+	return rc;
+}
+
+static int plan(struct iog_graph *g, struct iog_gnode *n, struct iog_err *err)
+{
+	struct iog_plan p;
+	int rc = ask(g, n, n->out, &p, err);
 	if (rc)
 		return rc;
 	n->need = p.need;
 	n->cost = p.cost;
 	n->split = p.split[0];
-	if (p.need.window)
-		return iog_fail(err, -ENOTSUP, "holds a window of %u records, which stages cannot do", p.need.window);
 	for (uint32_t o = 0; o < n->n_out; o++)
 		bound(g, n, o);
 	return 0;
@@ -272,21 +280,24 @@ static void live_into_lists(struct iog_graph *g, const char *name, double value)
 		}
 }
 
-static int replan(struct iog_graph *g, const uint64_t *ids, struct iog_err *err)
+/* Makes every operator's configuration anew. What is running reads schemas and sizes meanwhile: they are compared, never written. */
+static int replan(struct iog_graph *g, struct iog_schema *out, struct iog_err *err)
 {
-	uint32_t k = 0;
 	for (uint32_t i = 0; i < g->n_nodes; i++) {
 		struct iog_gnode *n = &g->node[g->order[i]];
+		struct iog_err e = { "" };
+		struct iog_plan p;
 		if (n->kind != IOG_G_OP)
 			continue;
-		struct iog_err e = { "" };
-		struct iog_need old = n->need;
-		if (conf_make(g, n, &e) || plan(g, n, &e))
+		if (conf_make(g, n, &e) || ask(g, n, out, &p, &e))
 			return iog_fail(err, -EINVAL, "%s: %s", n->name, e.text);
-		for (uint32_t o = 0; o < n->n_out; o++, k++)
-			if (ids && (n->out[o].id != ids[k] || n->need.out_max[o] > old.out_max[o]))
+		bool same = p.need.state == n->need.state && p.need.scratch <= n->need.scratch && p.need.out_blocks <= n->need.out_blocks;
+		for (uint32_t o = 0; o < n->n_out; o++) {
+			same = same && p.need.out_max[o] <= n->need.out_max[o];
+			if (memcmp(&out[o], &n->out[o], sizeof out[o]))
 				return iog_fail(err, -EINVAL, "%s: the new value would change what its records look like", n->name);
-		if (n->need.state != old.state || n->need.scratch > old.scratch || n->need.out_blocks > old.out_blocks)
+		}
+		if (!same)
 			return iog_fail(err, -EINVAL, "%s: the new value needs more memory than was reserved", n->name);
 	}
 	return 0;
@@ -296,7 +307,7 @@ int iog_graph_live_set(struct iog_graph *g, const char *name, double value, stru
 {
 	struct iog_glive *l = NULL;
 	const char *names[IOG_LIVES];
-	uint32_t n = 0, outs = 0;
+	uint32_t n = 0;
 	for (uint32_t i = 0; i < g->n_lives; i++) {
 		names[n++] = g->live[i].live.name;
 		if (iog_streq(g->live[i].live.name, name))
@@ -308,26 +319,18 @@ int iog_graph_live_set(struct iog_graph *g, const char *name, double value, stru
 	}
 	if (value != value || (l->bounded && (value < l->min || value > l->max)))
 		return iog_fail(err, -EINVAL, "parameter \"%s\": %g is outside %g..%g", name, value, l->min, l->max);
-	for (uint32_t i = 0; i < g->n_nodes; i++)
-		outs += g->node[i].kind == IOG_G_OP ? g->node[i].n_out : 0;
-	uint64_t *ids = malloc((outs + 1) * sizeof *ids);
-	if (!ids)
+	struct iog_schema *out = malloc(IOG_PORTS * sizeof *out);
+	if (!out)
 		return iog_fail(err, -ENOMEM, "out of memory");
-	uint32_t k = 0;
-	for (uint32_t i = 0; i < g->n_nodes; i++) {
-		const struct iog_gnode *x = &g->node[g->order[i]];
-		for (uint32_t o = 0; x->kind == IOG_G_OP && o < x->n_out; o++)
-			ids[k++] = x->out[o].id;
-	}
 	double old = l->live.value;
 	l->live.value = value;
 	live_into_lists(g, name, value);
-	int rc = replan(g, ids, err);
+	int rc = replan(g, out, err);
 	if (rc) {
 		l->live.value = old;
 		live_into_lists(g, name, old);
-		replan(g, NULL, NULL);
+		replan(g, out, NULL);
 	}
-	free(ids);
+	free(out);
 	return rc;
 }

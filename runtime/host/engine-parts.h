@@ -82,6 +82,7 @@ struct iog_rt {
 	struct iog_err err;     /* valid when phase is IOG_PHASE_FAILED, or for a warning */
 	_Atomic uint64_t records, bytes, elided, bad, failed, duplicates, dropped, sleeps;
 	_Atomic uint64_t cpu_ns;
+	_Atomic uint64_t stamping; /* sources: 1 + the version being stamped on a record that is not in a ring yet; 0: none */
 	bool done, reported;
 };
 enum iog_phase { IOG_PHASE_NEW, IOG_PHASE_OPEN, IOG_PHASE_DONE, IOG_PHASE_FAILED };
@@ -97,6 +98,7 @@ struct iog_engine {
 	struct iog_arena_mem *old_arena;
 	uint32_t n_old_arenas;
 	_Atomic uint32_t param_version;
+	bool params_wait;          /* configurations changed and not in the stages yet */
 	uint64_t started_ns, stop_ns;
 	bool running, draining, stopping;
 	int rc;
@@ -115,6 +117,8 @@ void *iog_source_thread(void *rt);
 void *iog_sink_thread(void *rt);
 /* What a consumer maps of what `edge` brings. */
 void iog_engine_input(struct iog_engine *e, uint32_t edge, struct iog_worker_in *in);
+/* Puts changed configurations into the stages when no record in flight needs the place they take. */
+void iog_engine_params(struct iog_engine *e);
 /* CPU time of the calling thread. */
 uint64_t iog_cpu_ns(void);
 /* Widest vector level of this CPU. */

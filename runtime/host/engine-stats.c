@@ -7,18 +7,53 @@
 #include "engine-parts.h"
 #include "wait.h"
 
+/*
+ * Is a record in flight that was stamped with `version` or an earlier one? In flight is what a stage has not given back: it may be computed
+ * again. Ring positions between the consumer's releases and the producer's head hold their descriptors still.
+ */
+static bool in_flight(struct iog_engine *e, uint32_t version)
+{
+	for (uint32_t i = 0; i < e->cut->n_units; i++) {
+		uint64_t s = atomic_load(&e->rt[i].stamping);
+		if (s && (int32_t)((uint32_t)(s - 1) - version) <= 0)
+			return true;
+	}
+	for (uint32_t k = 0; k < e->cut->n_edges; k++) {
+		const struct iog_edge *x = &e->edge[k].e;
+		if (e->rt[e->cut->edge[k].to].u->kind != IOG_G_OP)
+			continue;
+		uint32_t head = atomic_load_explicit(&x->down->head, memory_order_acquire), done = atomic_load_explicit(&x->up->head, memory_order_acquire);
+		if (x->policy == IOG_LATEST) /* entries are not in order: all that were ever used count */
+			done = head - IOG_MIN(head, x->capacity);
+		for (uint32_t n = 0; done != head && n < x->capacity; done++, n++) {
+			const struct iog_desc *d = &x->down->ring[x->policy == IOG_LATEST ? n : done & (x->capacity - 1)];
+			if ((int32_t)(d->param_version - version) <= 0)
+				return true;
+		}
+	}
+	return false;
+}
+
+void iog_engine_params(struct iog_engine *e)
+{
+	uint32_t v = atomic_load_explicit(&e->param_version, memory_order_relaxed) + 1;
+	if (!e->params_wait || (v >= IOG_CONF_VERSIONS && in_flight(e, v - IOG_CONF_VERSIONS)))
+		return;
+	/* The new configuration is in place in every stage before the first record is stamped with its version. */
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		if (e->rt[i].u->kind == IOG_G_OP && e->rt[i].image.map)
+			iog_stage_conf(e->g, e->rt[i].u, e->rt[i].image.map, v);
+	atomic_store(&e->param_version, v);
+	e->params_wait = false;
+}
+
 int iog_engine_param(struct iog_engine *e, const char *name, double value, struct iog_err *err)
 {
 	int rc = iog_graph_live_set(e->g, name, value, err);
 	if (rc)
 		return rc;
-	/* The new configuration is in place in every stage before the first record is stamped with its version. The slot it takes was that of
-	 * IOG_CONF_VERSIONS changes ago, whose records have long left. */
-	uint32_t v = atomic_load_explicit(&e->param_version, memory_order_relaxed) + 1;
-	for (uint32_t i = 0; i < e->cut->n_units; i++)
-		if (e->rt[i].u->kind == IOG_G_OP && e->rt[i].image.map)
-			iog_stage_conf(e->g, e->rt[i].u, e->rt[i].image.map, v);
-	atomic_store_explicit(&e->param_version, v, memory_order_release);
+	e->params_wait = true;
+	iog_engine_params(e);
 	return 0;
 }
 

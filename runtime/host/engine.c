@@ -522,6 +522,7 @@ bool iog_engine_poll(struct iog_engine *e, double timeout_s)
 			all &= rt->done;
 			sinks |= rt->u->kind == IOG_G_SINK && !rt->done;
 		}
+		iog_engine_params(e);
 		uint64_t now = iog_now_ns();
 		if (all || !e->running)
 			return true;

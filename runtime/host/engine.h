@@ -44,7 +44,8 @@ bool iog_engine_poll(struct iog_engine *e, double timeout_s);
 void iog_engine_drain(struct iog_engine *e);
 /* Ends everything now; sinks are flushed and closed, what was not stored is counted. */
 void iog_engine_stop(struct iog_engine *e);
-/* Sets a live parameter from the next record on. */
+/* Sets a live parameter from the next record on; when changes come faster than records leave, from the first poll on that finds room, the
+ * last values together. */
 int iog_engine_param(struct iog_engine *e, const char *name, double value, struct iog_err *err);
 /* 0, or the first failure with its message. */
 int iog_engine_result(const struct iog_engine *e, struct iog_err *err);

@@ -140,8 +140,17 @@ static void identify(struct source *s, struct iog_record *r)
 	s->last_step = r->step;
 	r->id = (struct iog_id){ .stream = s->schema->id, .seq = iog_seq_of_step(r->step), .epoch = s->epoch };
 	r->writers = 1;
-	r->param_version = atomic_load_explicit(&s->rt->engine->param_version, memory_order_acquire);
 	r->born_ns = iog_now_ns();
+}
+
+/* The version of the live parameters this record is computed with. Announced first, then read again: who replaces an old version either
+ * sees the announcement or has already made the new version visible to the second look (both sequentially consistent). */
+static void stamp(struct iog_rt *rt, struct iog_record *r)
+{
+	do {
+		r->param_version = atomic_load(&rt->engine->param_version);
+		atomic_store(&rt->stamping, 1 + (uint64_t)r->param_version);
+	} while (atomic_load(&rt->engine->param_version) != r->param_version);
 }
 
 /* Puts the record the endpoint made into its slot and sends it. False: the thread was told to end while it waited. */
@@ -166,15 +175,19 @@ static bool source_send(struct source *s, uint32_t slot)
 			return false;
 		}
 	}
+	stamp(rt, r);
 	uint32_t viewed;
 	int64_t len = iog_wire_put(iog_arena_slot(&s->o.arena, slot), s->o.arena.slot_bytes, s->head_max, s->out.used, r, &s->view, 1, &viewed);
 	if (len < 0) {
 		COUNT(rt->bad, 1);
 		iog_outlet_put_back(&s->o, slot);
-		return true;
+	} else {
+		iog_outlet_push(&s->o, slot, r, (uint64_t)len);
+		outlet_wake(&s->o, iog_outlet_publish(&s->o));
 	}
-	iog_outlet_push(&s->o, slot, r, (uint64_t)len);
-	outlet_wake(&s->o, iog_outlet_publish(&s->o));
+	atomic_store_explicit(&rt->stamping, 0, memory_order_release); /* in a ring now, where it is seen */
+	if (len < 0)
+		return true;
 	COUNT(rt->records, 1);
 	COUNT(rt->bytes, (uint64_t)len);
 	s->sent++;

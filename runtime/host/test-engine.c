@@ -19,7 +19,7 @@
 
 /* ---- two sinks: one that keeps what it sees, one that is slow ---- */
 
-struct seen { uint32_t n, flushes; int64_t step[4096], atoms[4096]; uint32_t delay_us, fail_at; bool open_fails; };
+struct seen { _Atomic uint32_t n; uint32_t flushes; int64_t step[4096], atoms[4096]; uint32_t delay_us, fail_at; bool open_fails; };
 static struct seen quick, slow;
 
 static int open_seen(struct seen *s, void **self, struct iog_err *err)
@@ -201,7 +201,7 @@ static void limits_and_stop(void **state)
 
 	begin(&r, 0);
 	sink_of(&r, filter_of(&r, "zs < 0.5"), &quick_sink, NULL, NULL);
-	start(&r, &(struct iog_engine_opts){ .seconds = 0.3 });
+	start(&r, &(struct iog_engine_opts){ .seconds = 2 });
 	wait_end(&r);
 	assert_true(quick.n > 0);
 	struct iog_unit_stats u[4];
