@@ -79,6 +79,7 @@ struct iog_rt {
 	bool threaded;
 	_Atomic uint32_t phase; /* enum iog_phase */
 	void *self;
+	pthread_mutex_t self_lock; /* a source's: it may be woken from the controlling thread while it closes */
 	struct iog_err err;     /* valid when phase is IOG_PHASE_FAILED, or for a warning */
 	_Atomic uint64_t records, bytes, elided, bad, failed, duplicates, dropped, sleeps;
 	_Atomic uint64_t cpu_ns;

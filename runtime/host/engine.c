@@ -197,6 +197,7 @@ int iog_engine_new(struct iog_engine **out, struct iog_graph *g, const struct io
 		struct iog_rt *rt = &e->rt[i];
 		memset(rt, 0, sizeof *rt);
 		rt->engine = e;
+		pthread_mutex_init(&rt->self_lock, NULL);
 		rt->u = &cut->unit[i];
 		rt->image = rt->status = rt->snapshots = IOG_REGION_NONE;
 		rt->target = IOG_T_HOST;
@@ -546,8 +547,10 @@ void iog_engine_drain(struct iog_engine *e)
 			atomic_store(&e->rt[i].cmd.drain, true);
 			struct iog_gnode *n = node_at(e, e->rt[i].u->node[0]);
 			const struct iog_source *s = n->end.what;
-			if (s->wake && atomic_load(&e->rt[i].phase) == IOG_PHASE_OPEN)
+			pthread_mutex_lock(&e->rt[i].self_lock);
+			if (s->wake && e->rt[i].self)
 				s->wake(e->rt[i].self);
+			pthread_mutex_unlock(&e->rt[i].self_lock);
 		}
 }
 
@@ -580,6 +583,7 @@ void iog_engine_free(struct iog_engine *e)
 	}
 	for (uint32_t i = 0; e->rt && i < e->cut->n_units; i++) {
 		struct iog_rt *rt = &e->rt[i];
+		pthread_mutex_destroy(&rt->self_lock);
 		iog_region_close(&rt->image);
 		iog_region_close(&rt->status);
 		iog_region_close(&rt->snapshots);

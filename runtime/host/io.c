@@ -231,6 +231,25 @@ static void source_loop(struct source *s)
 	}
 }
 
+static int source_open(struct source *s, const struct iog_gnode *n)
+{
+	void *self = NULL;
+	int rc = s->end->open(n->conf, s->schema, &self, &s->rt->err);
+	pthread_mutex_lock(&s->rt->self_lock);
+	s->rt->self = rc ? NULL : self;
+	pthread_mutex_unlock(&s->rt->self_lock);
+	return rc;
+}
+
+static void source_close(struct source *s)
+{
+	void *self = s->rt->self;
+	pthread_mutex_lock(&s->rt->self_lock);
+	s->rt->self = NULL;
+	pthread_mutex_unlock(&s->rt->self_lock);
+	s->end->close(self);
+}
+
 void *iog_source_thread(void *arg)
 {
 	struct iog_rt *rt = arg;
@@ -247,7 +266,7 @@ void *iog_source_thread(void *arg)
 	struct iog_block *blocks = calloc(max_blocks, sizeof *blocks);
 	if (!memory || !blocks) {
 		iog_fail(&rt->err, -ENOMEM, "%s: out of memory", n->name);
-	} else if (!s.end->open(n->conf, s.schema, &rt->self, &rt->err)) {
+	} else if (!source_open(&s, n)) {
 		iog_outlet_init(&s.o, a, memory);
 		for (uint32_t k = 0; k < rt->engine->cut->n_edges; k++)
 			if (&rt->engine->rt[rt->engine->cut->edge[k].from] == rt)
@@ -260,7 +279,7 @@ void *iog_source_thread(void *arg)
 		phase(rt, IOG_PHASE_OPEN);
 		source_loop(&s);
 		outlet_wake(&s.o, iog_outlet_close(&s.o, rt->err.text[0] ? IOG_EDGE_FAILED : IOG_EDGE_CLOSED));
-		s.end->close(rt->self);
+		source_close(&s);
 		/* What is on its way needs this outlet: a successor stage may ask for it again. */
 		while (iog_outlet_busy(&s.o) && iog_commands_run(rt, &s, no_in, source_out, source_cut)) {
 			uint32_t before = iog_outlet_busy(&s.o);
