@@ -69,7 +69,7 @@ struct iog_rt {
 	struct iog_worker_args args;
 	struct iog_status total; /* of earlier incarnations */
 	uint32_t restarts, deaths;
-	uint64_t restart_at_ns, last_turns, turns_at_ns;
+	uint64_t restart_at_ns, died_ns, last_turns, turns_at_ns;
 	struct iog_poison last_death;
 	bool last_death_known;
 	struct iog_id done_id; /* the furthest record any incarnation completed; epoch 0: none */

@@ -18,6 +18,7 @@
 #include "wait.h"
 
 enum { RESTARTS_DEFAULT = 5, STUCK_S = 10 };
+static const uint64_t LIVELY_NS = 1000000000;
 
 uint32_t iog_host_isa(void)
 {
@@ -493,6 +494,7 @@ static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
 	}
 	rt->deaths++;
 	rt->restarts++;
+	rt->died_ns = now;
 	rt->turns_at_ns = 0;
 	/* At once the first time, then with a growing pause. */
 	rt->restart_at_ns = now + (rt->deaths > 1 ? (1000000ull << IOG_MIN(rt->deaths, 10u)) : 0);
@@ -513,7 +515,7 @@ bool iog_engine_poll(struct iog_engine *e, double timeout_s)
 {
 	uint64_t until = iog_now_ns() + (uint64_t)(timeout_s * 1e9);
 	for (;;) {
-		bool all = true, sinks = false;
+		bool all = true, sinks = false, pending = false;
 		for (uint32_t i = 0; i < e->cut->n_units; i++) {
 			struct iog_rt *rt = &e->rt[i];
 			if (!rt->done && rt->u->kind == IOG_G_OP)
@@ -521,6 +523,7 @@ bool iog_engine_poll(struct iog_engine *e, double timeout_s)
 			else if (!rt->done)
 				endpoint_watch(e, rt);
 			all &= rt->done;
+			pending |= rt->restart_at_ns || (rt->restarts && iog_now_ns() - rt->died_ns < LIVELY_NS);
 			sinks |= rt->u->kind == IOG_G_SINK && !rt->done;
 		}
 		iog_engine_params(e);
@@ -533,7 +536,9 @@ bool iog_engine_poll(struct iog_engine *e, double timeout_s)
 			iog_engine_stop(e); /* every sink has ended: nobody needs the rest */
 		if (now >= until)
 			return false;
-		usleep((useconds_t)IOG_MIN((until - now) / 1000 + 1, (uint64_t)1000));
+		/* Lively at the start and around a restart; else a look every 10 ms is enough and costs nothing. */
+		uint64_t nap = now - e->started_ns < LIVELY_NS || pending ? 1000 : 10000;
+		usleep((useconds_t)IOG_MIN((until - now) / 1000 + 1, nap));
 	}
 }
 
