@@ -174,6 +174,7 @@ struct iog_inlet {
 	uint32_t n_slots;      /* of the producer's arena: bounds for descriptors */
 	uint64_t slot_bytes;
 	uint32_t tail, rel;    /* records read; releases written */
+	uint32_t seen;         /* the producer's head when it was last looked at: not IOG_LATEST */
 	uint32_t rel_published;
 	uint32_t epoch;        /* of the last record taken */
 	uint64_t next_seq;     /* smaller ones of that epoch were seen */
