@@ -248,7 +248,7 @@ static void stages(struct tree *t)
 
 char *iog_graph_text(const struct iog_graph *g, const struct iog_cut *cut)
 {
-	struct iog_textbuf out = { NULL };
+	struct iog_textbuf out = { 0 };
 	struct tree t = { .g = g, .cut = cut, .out = &out };
 	if (users(&t)) {
 		for (int pass = 0; pass < 2; pass++) {

@@ -9,7 +9,9 @@
  * It asks for: latest format, so that indices are extensible arrays; all objects and attributes made before the first commit that
  * counts; afterwards datasets only grow along one unlimited dimension. Blocks are aligned so that small ones do not cross a page: a
  * write of one page is not torn by a kill. The superblock is never marked "open for writing", so readers need no h5clear. With sync,
- * steps are separated by fdatasync. One thread per object.
+ * steps are separated by fdatasync. Every single moment is whole; a reader beside a running writer reads at several moments and the
+ * library may then refuse ("truncated file": it asks for the length once, before it reads the superblock): it opens the file again.
+ * One thread per object.
  */
 #ifndef IOG_RUNTIME_HOST_ENDPOINTS_H5_STORE_H
 #define IOG_RUNTIME_HOST_ENDPOINTS_H5_STORE_H

@@ -32,7 +32,8 @@ static const struct iog_param params[] = {
 	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED,
 		.doc = "The file. MDAnalysis knows the format by the ending .h5md."),
 	IOG_PARAM(struct conf, flush, IOG_P_INT, .def = "10", .min = 1, .max = 1e6, .unit = "records",
-		.doc = "Readers see new records, and a crash loses none before them, at least this often."),
+		.doc = "Who opens the file sees new records, and a crash loses none before them, at least this often. Beside a running writer opening "
+		       "may fail for a moment: open again."),
 	IOG_PARAM(struct conf, on_restart, IOG_P_CHOICE, .def = "append", .choices = "append|truncate|new",
 		.doc = "When the file exists: go on after its last record (release = \"safe\" needs that), start it anew, or refuse."),
 	IOG_PARAM(struct conf, compression, IOG_P_CHOICE, .def = "none", .choices = "none|gzip", .doc = "Of the big arrays."),
