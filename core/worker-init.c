@@ -5,37 +5,71 @@
  */
 #include "worker-parts.h"
 
+/* Of one part, so that sums of all parts cannot overflow. */
+static const uint64_t LARGEST = 1ull << 48;
+
+/* A schema at this offset whose indices can be followed; its id says that it is as it was sealed. */
+static bool schema_valid(const struct iog_stage *st, uint64_t off)
+{
+	struct iog_schema s;
+	if (off % IOG_ALIGN || off < sizeof *st || off > st->bytes - sizeof s)
+		return false;
+	s = *iog_stage_schema(st, off);
+	return !iog_schema_seal(&s, NULL) && s.id == iog_stage_schema(st, off)->id;
+}
+
+static bool ref_valid(const struct iog_stage *st, struct iog_ref r, uint32_t before)
+{
+	return r.node == IOG_FROM_INPUT ? r.port < st->n_in : r.node < before && r.port < st->node[r.node].n_out;
+}
+
 /* Checks what will be followed without further looks. The image comes from our own graph compiler, but through shared memory. */
 static bool stage_valid(const struct iog_stage *st, uint64_t bytes)
 {
 	if (bytes < sizeof *st || st->magic != IOG_STAGE_MAGIC || st->bytes > bytes || st->n_nodes > IOG_STAGE_NODES || st->n_in > IOG_PORTS ||
 	    st->n_out > IOG_PORTS || !st->n_in || st->bytes < sizeof(struct iog_schema))
 		return false;
-	uint64_t last = st->bytes - sizeof(struct iog_schema);
+	if (st->state_bytes > LARGEST)
+		return false;
 	for (uint32_t i = 0; i < st->n_in; i++)
-		if (st->in[i].schema > last || st->in[i].max_blocks > IOG_BLOCKS_MAX || !st->in[i].max_blocks)
+		if (!schema_valid(st, st->in[i].schema) || st->in[i].max_blocks > IOG_BLOCKS_MAX || !st->in[i].max_blocks)
 			return false;
 	for (uint32_t j = 0; j < st->n_nodes; j++) {
 		const struct iog_stage_node *n = &st->node[j];
 		uint64_t conf = (uint64_t)n->conf_bytes * IOG_CONF_VERSIONS;
-		if (n->n_in > IOG_PORTS || !n->n_in || n->n_out > IOG_PORTS || conf > st->bytes || n->conf > st->bytes - conf ||
-		    n->state_bytes > st->state_bytes || n->state > st->state_bytes - n->state_bytes)
+		if (n->n_in > IOG_PORTS || !n->n_in || n->n_out > IOG_PORTS || conf > st->bytes || n->conf > st->bytes - conf || n->conf % IOG_ALIGN ||
+		    n->conf_bytes % IOG_ALIGN || n->state % IOG_ALIGN || n->state_bytes > st->state_bytes || n->state > st->state_bytes - n->state_bytes ||
+		    n->scratch_bytes > LARGEST || n->out_blocks > IOG_BLOCKS_MAX)
 			return false;
 		for (uint32_t i = 0; i < n->n_in; i++)
-			if (n->in[i].node == IOG_FROM_INPUT ? n->in[i].port >= st->n_in :
-							      n->in[i].node >= j || n->in[i].port >= st->node[n->in[i].node].n_out)
+			if (!ref_valid(st, n->in[i], j))
 				return false;
 		for (uint32_t o = 0; o < n->n_out; o++)
-			if (n->out_schema[o] > last || n->out_slot[o] >= (int)st->n_out)
+			if (!schema_valid(st, n->out_schema[o]) || n->out_slot[o] >= (int)st->n_out || n->out_max[o] > LARGEST)
 				return false;
 	}
 	for (uint32_t q = 0; q < st->n_out; q++) {
 		const struct iog_stage_out *o = &st->out[q];
-		if (o->schema > last || o->head_max % IOG_ALIGN ||
-		    (o->from.node == IOG_FROM_INPUT ? o->from.port >= st->n_in :
-						      o->from.node >= st->n_nodes || o->from.port >= st->node[o->from.node].n_out))
+		if (o->head_max % IOG_ALIGN || !ref_valid(st, o->from, st->n_nodes) ||
+		    o->schema != (o->from.node == IOG_FROM_INPUT ? st->in[o->from.port].schema : st->node[o->from.node].out_schema[o->from.port]))
 			return false;
 	}
+	return true;
+}
+
+/* What is written straight into a slot must fit there. */
+static bool slots_valid(const struct iog_worker_args *a)
+{
+	const struct iog_stage *st = a->stage;
+	for (uint32_t q = 0; q < st->n_out; q++)
+		if (st->out[q].head_max > a->out[q].arena.slot_bytes || a->out[q].n_edges > IOG_FANOUT)
+			return false;
+	for (uint32_t j = 0; j < st->n_nodes; j++)
+		for (uint32_t o = 0; o < st->node[j].n_out; o++) {
+			int q = st->node[j].out_slot[o];
+			if (q >= 0 && st->node[j].out_max[o] > a->out[q].arena.slot_bytes - st->out[q].head_max)
+				return false;
+		}
 	return true;
 }
 
@@ -120,7 +154,7 @@ static struct iog_worker *layout(const struct iog_worker_args *a, struct bump *b
 
 uint64_t iog_worker_memory(const struct iog_worker_args *a)
 {
-	if (!stage_valid(a->stage, a->stage_bytes))
+	if (!stage_valid(a->stage, a->stage_bytes) || !slots_valid(a))
 		return 0;
 	struct bump b = { NULL, 0 };
 	layout(a, &b);
@@ -168,7 +202,12 @@ static bool find_ops(struct iog_worker *w, const struct iog_op *const *ops, stru
 			if (iog_streq((*o)->name, n->d->op))
 				n->op = *o;
 		if (!n->op) {
-			iog_fail(err, -1, "stage %s: operator \"%s\" is not built into this target", w->st->name, n->d->op);
+			iog_fail(err, -1, "stage %.*s: operator \"%.*s\" is not built into this target", IOG_NAME, w->st->name, IOG_NAME, n->d->op);
+			return false;
+		}
+		if (n->d->n_in < n->op->in_min || n->d->n_in > n->op->in_max || n->d->n_out != n->op->outs || n->d->conf_bytes < n->op->conf_size) {
+			iog_fail(err, -1, "stage %.*s: the image is damaged (inputs, outputs or configuration of operator \"%s\")", IOG_NAME,
+				 w->st->name, n->op->name);
 			return false;
 		}
 	}
@@ -177,7 +216,7 @@ static bool find_ops(struct iog_worker *w, const struct iog_op *const *ops, stru
 
 struct iog_worker *iog_worker_init(const struct iog_worker_args *a, void *memory, struct iog_err *err)
 {
-	if (!stage_valid(a->stage, a->stage_bytes)) {
+	if (!stage_valid(a->stage, a->stage_bytes) || !slots_valid(a)) {
 		iog_fail(err, -1, "stage: the image is damaged (%llu bytes)", (unsigned long long)a->stage_bytes);
 		return NULL;
 	}
