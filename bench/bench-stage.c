@@ -157,6 +157,7 @@ bool bench_stage_pump(struct bench_stage *s, uint64_t n, uint32_t batch)
 			iog_inlet_release(&s->in, d.slot, d.gen);
 			s->received++;
 			s->bytes += d.length;
+			s->last_slot = d.slot;
 			done++;
 		}
 		iog_inlet_publish(&s->in);
