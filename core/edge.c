@@ -51,13 +51,14 @@ static inline void desc_store(struct iog_desc *to, const struct desc_words *d)
 
 uint64_t iog_outlet_memory(uint32_t n_slots)
 {
-	return IOG_ROUND_UP((uint64_t)n_slots * sizeof(struct iog_slot), IOG_ALIGN) + 2 * IOG_ROUND_UP((uint64_t)n_slots * 4, IOG_ALIGN);
+	return IOG_ROUND_UP((uint64_t)n_slots * sizeof(struct iog_slot), IOG_ALIGN) + 3 * IOG_ROUND_UP((uint64_t)n_slots * 4, IOG_ALIGN);
 }
 
 void iog_outlet_init(struct iog_outlet *o, const struct iog_arena *arena, void *memory)
 {
 	memset(o, 0, sizeof *o);
 	o->arena = *arena;
+	o->hold_mask = UINT32_MAX;
 	o->slot = memory;
 	o->free = (uint32_t *)((uint8_t *)memory + IOG_ROUND_UP((uint64_t)arena->n_slots * sizeof(struct iog_slot), IOG_ALIGN));
 	o->late = (uint32_t *)((uint8_t *)o->free + IOG_ROUND_UP((uint64_t)arena->n_slots * 4, IOG_ALIGN));
@@ -119,12 +120,23 @@ static void slot_done(struct iog_outlet *o, uint32_t s)
 	iog_outlet_put_back(o, s);
 }
 
-/* Edge k holds slot s no more; true when nobody does. */
-static bool slot_drop(struct iog_outlet *o, uint32_t k, uint32_t s)
+enum { LET_GO = 1, FREE = 2, LATE_SHIFT = 30 };
+
+/* Edge k holds slot s no more. LET_GO: it was the last one the owner waits for; FREE: nobody holds it. */
+static unsigned slot_drop(struct iog_outlet *o, uint32_t k, uint32_t s)
 {
-	o->slot[s].edges &= ~(1u << k);
+	uint32_t before = o->slot[s].edges, after = before & ~(1u << k);
+	o->slot[s].edges = after;
 	o->edge[k].outstanding--;
-	return !o->slot[s].edges;
+	return ((before & o->hold_mask) && !(after & o->hold_mask) ? LET_GO : 0u) | (after ? 0u : (unsigned)FREE);
+}
+
+/* Dropped where the owner cannot be told: remembered for the next reap, and not free before. */
+static void drop_late(struct iog_outlet *o, uint32_t k, uint32_t s)
+{
+	uint32_t bits = slot_drop(o, k, s);
+	if (bits)
+		o->late[o->n_late++] = s | bits << LATE_SHIFT;
 }
 
 static void entry_free(struct iog_out_edge *x, uint32_t s)
@@ -134,27 +146,34 @@ static void entry_free(struct iog_out_edge *x, uint32_t s)
 			x->entry_slot[i] = IOG_NO_SLOT;
 }
 
-/* Reads the releases of edge k; slots nobody holds any more go to out[*n...max). */
+/* Reads the releases of edge k. Slots that are let go go to out[*n...max); out NULL: they are remembered for the next reap. */
 static void read_releases(struct iog_outlet *o, uint32_t k, uint32_t *out, uint32_t *n, uint32_t max)
 {
 	struct iog_out_edge *x = &o->edge[k];
 	/* Acquire: the consumer's last read of a slot before the release that gives it back. */
 	uint32_t head = LOAD(&x->e.up->head);
-	if (head - x->reaped > x->e.capacity) {
+	if (iog_unlikely(head - x->reaped > x->e.capacity)) {
 		x->forged++; /* more releases than the ring holds */
 		return;
 	}
-	for (; x->reaped != head && *n < max; x->reaped++) {
+	for (; x->reaped != head && (!out || *n < max); x->reaped++) {
 		uint64_t rel = x->e.up->ring[x->reaped & (x->e.capacity - 1)];
 		uint32_t s = (uint32_t)rel, gen = (uint32_t)(rel >> 32);
-		if (s >= o->arena.n_slots || o->slot[s].gen != gen || !(o->slot[s].edges >> k & 1)) {
+		if (iog_unlikely(s >= o->arena.n_slots || o->slot[s].gen != gen || !(o->slot[s].edges >> k & 1))) {
 			x->forged++;
 			continue;
 		}
 		if (x->e.policy == IOG_LATEST)
 			entry_free(x, s);
-		if (slot_drop(o, k, s))
+		if (!out) {
+			drop_late(o, k, s);
+			continue;
+		}
+		unsigned bits = slot_drop(o, k, s);
+		if (bits & LET_GO)
 			out[(*n)++] = s;
+		if (bits & FREE)
+			slot_done(o, s);
 	}
 }
 
@@ -176,8 +195,7 @@ static void replaced(struct iog_outlet *o, uint32_t k, uint64_t word)
 	uint32_t s = x->entry_slot[i];
 	x->entry_slot[i] = IOG_NO_SLOT;
 	x->dropped++;
-	if (slot_drop(o, k, s))
-		o->late[o->n_late++] = s;
+	drop_late(o, k, s);
 }
 
 /*
@@ -193,7 +211,7 @@ static void push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc 
 	uint32_t i = unused_entry(x);
 	if (i == IOG_LATEST_ENTRIES) {
 		replaced(o, k, atomic_exchange_explicit(&x->e.box->word, (uint64_t)++x->boxed << 32, memory_order_acq_rel));
-		read_releases(o, k, o->late, &o->n_late, o->arena.n_slots);
+		read_releases(o, k, NULL, NULL, 0);
 		if ((i = unused_entry(x)) == IOG_LATEST_ENTRIES) {
 			x->dropped++;
 			return;
@@ -279,16 +297,27 @@ uint32_t iog_outlet_publish(struct iog_outlet *o)
 	return sleepers;
 }
 
-uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *freed, uint32_t max)
+uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max)
 {
 	uint32_t n = 0;
-	while (o->n_late && n < max)
-		freed[n++] = o->late[--o->n_late];
+	while (o->n_late && n < max) {
+		uint32_t l = o->late[--o->n_late], s = l & ((1u << LATE_SHIFT) - 1);
+		if (l >> LATE_SHIFT & LET_GO)
+			let_go[n++] = s;
+		if (l >> LATE_SHIFT & FREE)
+			slot_done(o, s);
+	}
 	for (uint32_t k = 0; k < o->n_edges; k++)
 		if (o->edge[k].used && !o->edge[k].muted)
-			read_releases(o, k, freed, &n, max);
-	for (uint32_t i = 0; i < n; i++)
-		slot_done(o, freed[i]);
+			read_releases(o, k, let_go, &n, max);
+	return n;
+}
+
+uint64_t iog_outlet_forged(const struct iog_outlet *o)
+{
+	uint64_t n = 0;
+	for (uint32_t k = 0; k < o->n_edges; k++)
+		n += o->edge[k].forged;
 	return n;
 }
 
@@ -303,7 +332,7 @@ void iog_outlet_cut(struct iog_outlet *o, uint32_t k)
 	x->muted = true;
 	o->block_mask &= ~(1u << k);
 	for (uint32_t s = 0; s < o->arena.n_slots; s++)
-		if ((o->slot[s].edges >> k & 1) && slot_drop(o, k, s))
+		if ((o->slot[s].edges >> k & 1) && (slot_drop(o, k, s) & FREE))
 			slot_done(o, s);
 }
 

@@ -79,7 +79,8 @@ struct iog_edge {
 	struct iog_mailbox *box; /* NULL unless policy is IOG_LATEST */
 	uint32_t capacity;
 	uint8_t policy;          /* enum iog_policy */
-	uint8_t pad[3];
+	uint8_t safe;            /* a safe sink is below: the producer's inputs wait for its releases */
+	uint8_t pad[2];
 };
 /* An arena as one side has it mapped. The first slot starts at static_bytes; two areas of static_bytes/2 take turns by epoch. */
 struct iog_arena {
@@ -113,7 +114,8 @@ struct iog_outlet {
 	struct iog_arena arena;
 	struct iog_slot *slot;    /* table of n_slots, private */
 	uint32_t *free, n_free;   /* stack of slots */
-	uint32_t *late, n_late;   /* freed by a push: free once reap has told the owner */
+	uint32_t *late, n_late;   /* let go by a push; LATE_FREE: the slot is free once reap has told the owner */
+	uint32_t hold_mask;       /* edges whose releases the owner waits for; the others only keep the slot */
 	uint32_t n_edges, block_mask;
 	struct iog_out_edge edge[IOG_FANOUT];
 	uint32_t epoch;           /* of passed */
@@ -153,9 +155,11 @@ bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_recor
 void iog_outlet_pass(struct iog_outlet *o, uint32_t epoch, uint64_t seq);
 /* Makes pushes and passes visible. Returns a bit per edge whose consumer sleeps: the caller wakes &edge[k].e.down->head. */
 uint32_t iog_outlet_publish(struct iog_outlet *o);
-/* Reads releases. Slots that no edge holds any more go to `freed` (at most max) and are free, those a newer record replaced in a mailbox
- * included. Returns how many. Call until 0. */
-uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *freed, uint32_t max);
+/* Reads releases. Slots that no edge of hold_mask holds any more go to `let_go` (at most max), once each; they are free when no other edge
+ * holds them either. Those a newer record replaced in a mailbox are among them. Returns how many. Call until 0. */
+uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max);
+/* Releases that could not be, over all edges: a consumer that is wrong or hostile. */
+uint64_t iog_outlet_forged(const struct iog_outlet *o);
 /* Outstanding slots over all edges. */
 uint32_t iog_outlet_busy(const struct iog_outlet *o);
 /* Ends the stream for all consumers. Returns the sleepers like publish. */

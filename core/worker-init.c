@@ -243,6 +243,11 @@ struct iog_worker *iog_worker_init(const struct iog_worker_args *a, void *memory
 			w->out[q].n_statics += s->var[v].flags & IOG_VAR_STATIC;
 		for (uint32_t k = 0; k < a->out[q].n_edges; k++)
 			iog_outlet_add(&w->out[q].o, &a->out[q].edge[k]);
+		/* What goes to a safe sink lets inputs go, whoever else looks at the same record; what views an input needs it to the end. */
+		for (uint32_t k = 0, safe = 0; st->safe && !st->out[q].views && k < a->out[q].n_edges; k++) {
+			safe |= (uint32_t)(a->out[q].edge[k].safe != 0) << k;
+			w->out[q].o.hold_mask = safe;
+		}
 	}
 	iog_worker_views(w);
 	if (st->safe && st->state_bytes && a->snapshots) {

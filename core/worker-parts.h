@@ -5,7 +5,7 @@
 
 #include "worker.h"
 
-enum { IOG_PEND_NONE = 0xffff };
+enum { IOG_PEND_NONE = 0xffff, IOG_SUCCESSORS = 4 };
 
 /* An input that was taken and not given back. */
 struct pend {
@@ -28,8 +28,9 @@ struct port_in {
 	uint32_t n_pend, n_free, fifo_head, fifo_tail;
 	uint32_t life, seen_head;
 	uint16_t now;          /* the one in hand, IOG_PEND_NONE: elided at this step */
-	bool ended, has_next;
-	struct iog_worker_in at, next;
+	bool ended;
+	uint32_t n_next;
+	struct iog_worker_in at, next[IOG_SUCCESSORS]; /* whose ring is read; those that follow when it is drained */
 };
 struct port_out {
 	struct iog_outlet o;
@@ -58,6 +59,7 @@ struct iog_worker {
 	uint32_t n_poison;
 	struct iog_id done;        /* the last (epoch, seq) processed or passed */
 	bool any, closed;
+	uint64_t turns;
 	uint64_t count;            /* records processed */
 	uint64_t snapped;          /* count at the newest snapshot */
 	uint32_t snap_every;

@@ -6,7 +6,7 @@
 #include "segment.h"
 #include "worker-parts.h"
 
-enum { SAMPLE = 64, TURN = 32, CONTROL_TURNS = 64, NONE = IOG_PEND_NONE };
+enum { SAMPLE = 64, TURN = 32, CONTROL_TURNS = 64, TURN_CYCLES = 100000, NONE = IOG_PEND_NONE };
 
 #define STORE(p, v) atomic_store_explicit(p, v, memory_order_release)
 #define POINT(w, p) do { if (iog_unlikely((w)->env.point != NULL)) (w)->env.point((w)->env.ctx, p); } while (0)
@@ -187,9 +187,11 @@ static void switch_next(struct iog_worker *w, struct port_in *in)
 {
 	struct iog_inlet old = in->in;
 	in->life++;
-	in->at = in->next;
-	in->has_next = in->ended = false;
-	iog_inlet_init(&in->in, &in->next.edge, in->next.n_slots, in->next.slot_bytes);
+	in->at = in->next[0];
+	in->ended = false;
+	in->n_next--;
+	memmove(&in->next[0], &in->next[1], in->n_next * sizeof in->next[0]);
+	iog_inlet_init(&in->in, &in->at.edge, in->at.n_slots, in->at.slot_bytes);
 	in->in.epoch = old.epoch, in->in.next_seq = old.next_seq, in->in.taken = old.taken;
 	in->in.duplicates = old.duplicates, in->in.forged = old.forged;
 	iog_worker_views(w);
@@ -199,7 +201,8 @@ static void switch_next(struct iog_worker *w, struct port_in *in)
 static bool front(struct iog_worker *w, uint32_t p, struct key *low)
 {
 	struct port_in *in = &w->in[p];
-	for (;;) {
+	/* Bounded: a producer that floods us with what we must skip gets its turns, not ours. */
+	for (uint32_t i = 0; i < 2 * in->n_pend + 2; i++) {
 		/* State and passed before the ring: what they say then covers an empty ring. */
 		enum iog_edge_state state = iog_inlet_state(&in->in);
 		iog_inlet_passed(&in->in, &low->epoch, &low->seq);
@@ -222,7 +225,7 @@ static bool front(struct iog_worker *w, uint32_t p, struct key *low)
 		case IOG_FRONT_NONE:
 			break;
 		}
-		if (in->has_next) {
+		if (in->n_next) {
 			switch_next(w, in); /* its producer is dead and the old ring is drained */
 			continue;
 		}
@@ -231,6 +234,8 @@ static bool front(struct iog_worker *w, uint32_t p, struct key *low)
 			*low = KEY_END;
 		return false;
 	}
+	*low = (struct key){ 0, 0 };
+	return false;
 }
 
 /* ---- one step ---- */
@@ -393,6 +398,8 @@ static void emit(struct iog_worker *w, uint32_t q, struct key k)
 	w->status->out_bytes[q] += (uint64_t)len;
 	if (!w->st->safe && !(viewed & ~1u))
 		return;
+	if (!(out->o.slot[s].edges & out->o.hold_mask))
+		return;
 	for (uint32_t p = 0; p < w->st->n_in; p++) {
 		bool pins = w->st->safe;
 		for (uint32_t v = 1; v < out->n_view && !pins; v++)
@@ -456,6 +463,7 @@ static void process(struct iog_worker *w, struct key k)
 	atomic_store_explicit(&st->done_seq, k.seq, memory_order_relaxed);
 	atomic_store_explicit(&st->done_epoch, k.epoch, memory_order_relaxed);
 	STORE(&st->busy, 0);
+	atomic_store_explicit(&st->turns, ++w->turns, memory_order_relaxed);
 }
 
 static void wake_edges(struct iog_worker *w, struct iog_outlet *o, uint32_t sleepers)
@@ -502,8 +510,10 @@ static bool pass_below(struct iog_worker *w, struct key low)
 uint32_t iog_worker_turn(struct iog_worker *w, uint32_t budget)
 {
 	uint32_t other = reap(w), taken = 0;
+	uint64_t begun = cycles();
 	bool idle = false;
-	while (taken < budget && !idle) {
+	/* What took long is sent before the next is begun. */
+	while (taken < budget && !idle && (!taken || cycles() - begun < TURN_CYCLES)) {
 		struct key best = KEY_END, gate = KEY_END; /* the smallest record there; what may still come on ports without one */
 		for (uint32_t p = 0; p < w->st->n_in; p++) {
 			struct key low;
@@ -611,11 +621,19 @@ static void rest(struct iog_worker *w, uint64_t *idle_since)
 	flags(w, 0);
 }
 
+static void count_forged(struct iog_worker *w)
+{
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		w->status->out_forged[q] = iog_outlet_forged(&w->out[q].o);
+}
+
 enum iog_worker_state iog_worker_run(struct iog_worker *w)
 {
 	uint64_t idle_since = 0;
 	for (uint32_t turn = 0;; turn++) {
-		atomic_store_explicit(&w->status->turns, turn, memory_order_relaxed);
+		atomic_store_explicit(&w->status->turns, ++w->turns, memory_order_relaxed);
+		if (turn % CONTROL_TURNS == 0 || idle_since)
+			count_forged(w);
 		if ((turn % CONTROL_TURNS == 0 || idle_since) && w->env.control && !w->env.control(w->env.ctx)) {
 			STORE(&w->status->state, IOG_W_STOPPED);
 			break;
@@ -647,15 +665,20 @@ enum iog_worker_state iog_worker_run(struct iog_worker *w)
 
 void iog_worker_replace_in(struct iog_worker *w, uint32_t port, const struct iog_worker_in *in)
 {
-	w->in[port].next = *in;
-	w->in[port].has_next = true;
-	w->in[port].ended = false;
+	struct port_in *x = &w->in[port];
+	/* More deaths than that before a ring is drained: those in the middle sent nothing that the newest one does not send again. */
+	if (x->n_next == IOG_SUCCESSORS)
+		x->n_next--;
+	x->next[x->n_next++] = *in;
+	x->ended = false;
 }
 
 void iog_worker_replace_out(struct iog_worker *w, uint32_t port, uint32_t edge, const struct iog_edge *e)
 {
 	struct iog_outlet *o = &w->out[port].o;
 	iog_outlet_replace(o, edge, e);
+	if (w->closed)
+		iog_outlet_close(o, IOG_EDGE_CLOSED);
 	wake_edges(w, o, iog_outlet_publish(o)); /* what was sent again, though nothing new may come for a while */
 }
 
@@ -664,6 +687,6 @@ void iog_worker_cut_out(struct iog_worker *w, uint32_t port, uint32_t edge)
 	struct port_out *out = &w->out[port];
 	iog_outlet_cut(&out->o, edge);
 	for (uint32_t s = 0; s < out->o.arena.n_slots; s++)
-		if (!out->o.slot[s].edges)
+		if (!(out->o.slot[s].edges & out->o.hold_mask))
 			unpin(w, out, s);
 }

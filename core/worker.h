@@ -76,7 +76,7 @@ enum iog_worker_state { IOG_W_STARTING, IOG_W_RUNNING, IOG_W_DRAINED /* all done
 struct iog_status {
 	_Atomic uint32_t state;
 	uint32_t pad;
-	_Atomic uint64_t turns;       /* rises while the loop lives */
+	_Atomic uint64_t turns;       /* rises with every record and every turn of the loop */
 	_Alignas(64) _Atomic uint64_t busy_seq; /* record in hand, valid while busy is 1: a death then is that record's */
 	_Atomic uint32_t busy, busy_epoch, busy_node;
 	_Atomic uint32_t done_epoch;  /* of the last record that was completed; 0: none */
@@ -84,7 +84,7 @@ struct iog_status {
 	uint32_t fail_node, fail_step;
 	uint64_t fail_seq;
 	_Alignas(64) uint64_t in_records[IOG_PORTS], in_bytes[IOG_PORTS], in_duplicates[IOG_PORTS], in_forged[IOG_PORTS], in_bad[IOG_PORTS];
-	uint64_t out_records[IOG_PORTS], out_bytes[IOG_PORTS], out_elided[IOG_PORTS], out_failed[IOG_PORTS], poisoned;
+	uint64_t out_records[IOG_PORTS], out_bytes[IOG_PORTS], out_elided[IOG_PORTS], out_failed[IOG_PORTS], out_forged[IOG_PORTS], poisoned;
 	uint64_t sleeps, wakes;
 	struct iog_node_count node[IOG_STAGE_NODES];
 };

@@ -44,7 +44,11 @@ struct iog_rt;
 struct iog_launcher {
 	const char *name;
 	bool writes_elsewhere; /* the stage writes its memory in another process */
-	/* Starts the stage with what rt->args says. 0 or -errno with a message. */
+	/* A start has three steps, each made by all stages that start together before the next: begin makes the place and lets it map what it
+	 * writes (optional), seal ends the time in which that memory can be mapped for writing (optional), start sets it to work with what
+	 * rt->args says. 0 or -errno with a message; after a failure nothing of it is left. */
+	int (*begin)(struct iog_rt *rt, struct iog_err *err);
+	int (*seal)(struct iog_rt *rt, struct iog_err *err);
 	int (*start)(struct iog_rt *rt, struct iog_err *err);
 	/* Looks after it, without waiting: 0 running, 1 ended in order, -errno dead with rt->death set. */
 	int (*watch)(struct iog_rt *rt);
@@ -84,6 +88,9 @@ struct iog_rt {
 	_Atomic uint64_t records, bytes, elided, bad, failed, duplicates, dropped, sleeps;
 	_Atomic uint64_t cpu_ns;
 	_Atomic uint64_t stamping; /* sources: 1 + the version being stamped on a record that is not in a ring yet; 0: none */
+	_Atomic uint64_t forged;   /* sources: releases that could not be */
+	uint64_t forged_seen;
+	bool chosen, with_other;   /* for what is being started or replaced; dead, waiting for the one it is replaced with */
 	bool done, reported;
 };
 enum iog_phase { IOG_PHASE_NEW, IOG_PHASE_OPEN, IOG_PHASE_DONE, IOG_PHASE_FAILED };
@@ -120,6 +127,8 @@ void *iog_sink_thread(void *rt);
 void iog_engine_input(struct iog_engine *e, uint32_t edge, struct iog_worker_in *in);
 /* Puts changed configurations into the stages when no record in flight needs the place they take. */
 void iog_engine_params(struct iog_engine *e);
+/* The least credit on any way from a source to this unit: who holds more than that back waits for what cannot come. */
+uint32_t iog_engine_credit(const struct iog_engine *e, const struct iog_rt *rt);
 /* CPU time of the calling thread. */
 uint64_t iog_cpu_ns(void);
 /* Widest vector level of this CPU. */

@@ -14,6 +14,9 @@
 static bool in_flight(struct iog_engine *e, uint32_t version)
 {
 	for (uint32_t i = 0; i < e->cut->n_units; i++) {
+		const struct iog_commands *c = &e->rt[i].cmd;
+		if (!e->rt[i].done && atomic_load(&c->posted) != atomic_load(&c->taken))
+			return true; /* a successor's ring is not filled again yet */
 		uint64_t s = atomic_load(&e->rt[i].stamping);
 		if (s && (int32_t)((uint32_t)(s - 1) - version) <= 0)
 			return true;

@@ -18,7 +18,7 @@
 #include "wait.h"
 
 enum { RESTARTS_DEFAULT = 5, STUCK_S = 10 };
-static const uint64_t LIVELY_NS = 1000000000;
+static const uint64_t LIVELY_NS = 1000000000, HEALTHY_NS = 60000000000;
 
 uint32_t iog_host_isa(void)
 {
@@ -87,7 +87,7 @@ static int edge_make(struct iog_engine *e, uint32_t k, struct iog_err *err)
 		edge_close(m);
 		return rc;
 	}
-	m->e = (struct iog_edge){ .down = m->down.map, .up = m->up.map, .box = m->box_map, .capacity = u->capacity, .policy = u->policy };
+	m->e = (struct iog_edge){ .down = m->down.map, .up = m->up.map, .box = m->box_map, .capacity = u->capacity, .policy = u->policy, .safe = u->safe };
 	return 0;
 }
 
@@ -267,6 +267,22 @@ static int thread_start(struct iog_rt *rt, void *(*body)(void *), struct iog_err
 	return 0;
 }
 
+/* Starts the chosen stages together, step by step. */
+static int start_chosen(struct iog_engine *e, struct iog_err *err)
+{
+	int rc = 0;
+	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
+		if (e->rt[i].chosen && e->rt[i].launch->begin)
+			rc = e->rt[i].launch->begin(&e->rt[i], err);
+	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
+		if (e->rt[i].chosen && e->rt[i].launch->seal)
+			rc = e->rt[i].launch->seal(&e->rt[i], err);
+	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
+		if (e->rt[i].chosen)
+			rc = e->rt[i].launch->start(&e->rt[i], err);
+	return rc;
+}
+
 int iog_engine_start(struct iog_engine *e, struct iog_err *err)
 {
 	e->started_ns = iog_now_ns();
@@ -285,9 +301,10 @@ int iog_engine_start(struct iog_engine *e, struct iog_err *err)
 		if (rt->u->kind == IOG_G_SINK && atomic_load(&rt->phase) == IOG_PHASE_FAILED)
 			rc = iog_fail(err, -EIO, "%s: %s", rt->u->name, rt->err.text);
 	}
-	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
-		if (e->rt[i].u->kind == IOG_G_OP)
-			rc = e->rt[i].launch->start(&e->rt[i], err);
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		e->rt[i].chosen = e->rt[i].u->kind == IOG_G_OP;
+	if (!rc)
+		rc = start_chosen(e, err);
 	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
 		if (e->rt[i].u->kind == IOG_G_SOURCE)
 			rc = thread_start(&e->rt[i], iog_source_thread, err);
@@ -370,60 +387,109 @@ static int keep_old(struct iog_engine *e, const struct iog_edge_mem *m, const st
 	return 0;
 }
 
-/* New rings, arenas, status for a successor; the peers are told. Snapshots move to memory the successor can write. */
-static int successor(struct iog_engine *e, struct iog_rt *rt, struct iog_err *err)
+/* New memory for what a dead stage wrote; snapshots move to memory its successor can write. What was there stays until that is certain. */
+static int successor_memory(struct iog_engine *e, struct iog_rt *rt, struct iog_err *err)
 {
 	int rc = 0;
-	struct iog_poison list[IOG_POISON];
-	uint32_t n_poison = rt->args.n_poison;
-	memcpy(list, rt->args.poison, sizeof list);
-	poison(rt, list, &n_poison);
-	count_dead(rt);
-	rt->launch->finish(rt);
 	for (uint32_t q = 0; !rc && q < rt->u->n_out; q++) {
 		rc = keep_old(e, NULL, &rt->arena[q]); /* consumers still read it */
 		rt->arena[q].map = IOG_REGION_NONE;
 		if (!rc)
 			rc = arena_make(e, rt, q, err);
 	}
+	struct iog_region_map status = IOG_REGION_NONE, snaps = IOG_REGION_NONE;
+	if (!rc)
+		rc = region_for(&status, rt, "iog-status", sizeof(struct iog_status), err);
+	if (!rc && rt->snapshots.map) {
+		rc = region_for(&snaps, rt, "iog-snapshots", rt->snapshots.bytes, err);
+		if (!rc && snaps.writable)
+			memcpy(snaps.map, rt->snapshots.map, rt->snapshots.bytes);
+		else if (!rc && pwrite(snaps.fd, rt->snapshots.map, rt->snapshots.bytes, 0) != (ssize_t)rt->snapshots.bytes)
+			rc = iog_fail(err, -EIO, "%s: its snapshots cannot be copied", rt->u->name);
+	}
+	if (rc) {
+		iog_region_close(&status);
+		iog_region_close(&snaps);
+		return rc;
+	}
+	iog_region_close(&rt->status);
+	rt->status = status;
+	if (rt->snapshots.map) {
+		iog_region_close(&rt->snapshots);
+		rt->snapshots = snaps;
+	}
+	return 0;
+}
+
+/* Nothing more comes from a unit that has ended; an edge made or remade after that says so too. */
+static void close_edges_of(struct iog_engine *e, const struct iog_rt *rt)
+{
+	for (uint32_t k = 0; k < e->cut->n_edges; k++)
+		if (&e->rt[e->cut->edge[k].from] == rt && e->edge[k].down.writable && atomic_load(&e->edge[k].e.down->state) == IOG_EDGE_OPEN)
+			atomic_store(&e->edge[k].e.down->state, IOG_EDGE_CLOSED);
+}
+
+/* Replaces the chosen stages, all of them dead, and tells their peers. Each edge and arena is made once. */
+static int successors(struct iog_engine *e, struct iog_err *err)
+{
+	int rc = 0;
+	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
+		if (e->rt[i].chosen) {
+			count_dead(&e->rt[i]);
+			if (e->rt[i].launched)
+				e->rt[i].launch->finish(&e->rt[i]);
+			rc = successor_memory(e, &e->rt[i], err);
+		}
 	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
 		const struct iog_uedge *u = &e->cut->edge[k];
-		if (&e->rt[u->from] != rt && &e->rt[u->to] != rt)
+		if (!e->rt[u->from].chosen && !e->rt[u->to].chosen)
 			continue;
 		rc = keep_old(e, &e->edge[k], NULL);
 		if (!rc)
 			rc = edge_make(e, k, err);
+		if (!rc && e->rt[u->from].done)
+			close_edges_of(e, &e->rt[u->from]);
 	}
-	struct iog_region_map status = rt->status, snaps = rt->snapshots;
-	rt->status = rt->snapshots = IOG_REGION_NONE;
+	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
+		if (e->rt[i].chosen) {
+			struct iog_worker_args old = e->rt[i].args;
+			stage_args(e, &e->rt[i]);
+			memcpy(e->rt[i].args.poison, old.poison, sizeof old.poison);
+			e->rt[i].args.n_poison = old.n_poison;
+		}
 	if (!rc)
-		rc = region_for(&rt->status, rt, "iog-status", sizeof(struct iog_status), err);
-	if (!rc && snaps.map) {
-		rc = region_for(&rt->snapshots, rt, "iog-snapshots", snaps.bytes, err);
-		if (!rc && pwrite(rt->snapshots.fd, snaps.map, snaps.bytes, 0) != (ssize_t)snaps.bytes && !rt->snapshots.writable)
-			rc = iog_fail(err, -EIO, "%s: its snapshots cannot be copied", rt->u->name);
-		if (!rc && rt->snapshots.writable)
-			memcpy(rt->snapshots.map, snaps.map, snaps.bytes);
-	}
-	iog_region_close(&status);
-	iog_region_close(&snaps);
-	if (rc)
-		return rc;
-	stage_args(e, rt);
-	memcpy(rt->args.poison, list, sizeof list);
-	rt->args.n_poison = n_poison;
-	rc = rt->launch->start(rt, err);
+		rc = start_chosen(e, err);
 	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
 		const struct iog_uedge *u = &e->cut->edge[k];
-		if (&e->rt[u->to] == rt)
-			post(&e->rt[u->from], &(struct iog_command){ .kind = IOG_CMD_REPLACE_OUT, .port = u->from_port, .edge = e->edge[k].out_index, .e = e->edge[k].e });
-		if (&e->rt[u->from] == rt) {
+		struct iog_rt *from = &e->rt[u->from], *to = &e->rt[u->to];
+		if (to->chosen && !from->chosen && !from->done)
+			post(from, &(struct iog_command){ .kind = IOG_CMD_REPLACE_OUT, .port = u->from_port, .edge = e->edge[k].out_index, .e = e->edge[k].e });
+		if (from->chosen && !to->chosen && !to->done) {
 			struct iog_command c = { .kind = IOG_CMD_REPLACE_IN, .port = u->to_port };
 			iog_engine_input(e, k, &c.in);
-			post(&e->rt[u->to], &c);
+			post(to, &c);
 		}
 	}
 	return rc;
+}
+
+/*
+ * Chooses rt and every stage in a process or VM that is connected with it through such stages: while one of them runs, it cannot be given
+ * new rings, so they are replaced together. On `safe` that loses nothing.
+ */
+static void choose_group(struct iog_engine *e, struct iog_rt *rt)
+{
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		e->rt[i].chosen = &e->rt[i] == rt;
+	for (bool more = true; more;) {
+		more = false;
+		for (uint32_t k = 0; k < e->cut->n_edges; k++) {
+			struct iog_rt *x = &e->rt[e->cut->edge[k].from], *y = &e->rt[e->cut->edge[k].to];
+			bool both = x->launch && y->launch && x->launch != &iog_launch_thread && y->launch != &iog_launch_thread && !x->done && !y->done;
+			if (both && x->chosen != y->chosen)
+				x->chosen = y->chosen = more = true;
+		}
+	}
 }
 
 /* A stage that cannot go on: its consumers learn that nothing more comes, its producers stop waiting for it. */
@@ -434,26 +500,20 @@ static void give_up(struct iog_engine *e, struct iog_rt *rt, const char *text)
 	iog_engine_stop(e);
 }
 
-/* A dead neighbour in a process or VM cannot be given new rings while it runs; it is replaced with it. */
-static void replace_neighbours(struct iog_engine *e, struct iog_rt *rt)
-{
-	for (uint32_t k = 0; k < e->cut->n_edges; k++) {
-		const struct iog_uedge *u = &e->cut->edge[k];
-		struct iog_rt *other = &e->rt[u->to] == rt ? &e->rt[u->from] : &e->rt[u->from] == rt ? &e->rt[u->to] : NULL;
-		if (other && other->launch && other->launch != &iog_launch_thread && !other->done && !other->restart_at_ns)
-			other->launch->kill(other);
-	}
-}
-
 static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
 {
 	uint64_t now = iog_now_ns();
+	if (rt->with_other) /* dead, and replaced together with the one that died first */
+		return;
 	if (rt->restart_at_ns) {
 		if (now < rt->restart_at_ns || e->stopping)
 			return;
 		rt->restart_at_ns = 0;
 		struct iog_err err = { "" };
-		if (successor(e, rt, &err))
+		choose_group(e, rt);
+		for (uint32_t i = 0; i < e->cut->n_units; i++)
+			e->rt[i].with_other = e->rt[i].with_other && !e->rt[i].chosen;
+		if (successors(e, &err))
 			give_up(e, rt, err.text);
 		return;
 	}
@@ -472,6 +532,7 @@ static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
 	}
 	if (rc > 0) {
 		rt->done = true;
+		close_edges_of(e, rt);
 		return;
 	}
 	const struct iog_status *s = rt->status.map;
@@ -492,13 +553,20 @@ static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
 		give_up(e, rt, text);
 		return;
 	}
-	rt->deaths++;
+	rt->deaths = rt->restarts && now - rt->died_ns > HEALTHY_NS ? 1 : rt->deaths + 1;
 	rt->restarts++;
 	rt->died_ns = now;
+	poison(rt, rt->args.poison, &rt->args.n_poison);
 	rt->turns_at_ns = 0;
 	/* At once the first time, then with a growing pause. */
 	rt->restart_at_ns = now + (rt->deaths > 1 ? (1000000ull << IOG_MIN(rt->deaths, 10u)) : 0);
-	replace_neighbours(e, rt);
+	choose_group(e, rt);
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		if (e->rt[i].chosen && &e->rt[i] != rt) {
+			e->rt[i].with_other = true;
+			e->rt[i].last_death_known = false;
+			e->rt[i].launch->kill(&e->rt[i]);
+		}
 }
 
 static void endpoint_watch(struct iog_engine *e, struct iog_rt *rt)
@@ -508,7 +576,36 @@ static void endpoint_watch(struct iog_engine *e, struct iog_rt *rt)
 		rt->reported = true;
 		iog_engine_fail(e, -EIO, rt->u->name, rt->err.text);
 	}
-	rt->done = p == IOG_PHASE_DONE || p == IOG_PHASE_FAILED;
+	/* A start that failed leaves some without a thread. */
+	rt->done = p == IOG_PHASE_DONE || p == IOG_PHASE_FAILED || (e->stopping && !rt->threaded);
+	if (rt->done)
+		close_edges_of(e, rt);
+}
+
+/* A consumer that gives back what it does not have is wrong or hostile. In a process or VM it is killed, and has a successor. */
+static void check_forged(struct iog_engine *e, struct iog_rt *rt)
+{
+	uint64_t forged = atomic_load_explicit(&rt->forged, memory_order_relaxed);
+	const struct iog_status *s = rt->status.map;
+	for (uint32_t q = 0; s && !elsewhere(rt) && q < rt->u->n_out; q++)
+		forged += s->out_forged[q];
+	if (forged <= rt->forged_seen)
+		return;
+	rt->forged_seen = forged;
+	for (uint32_t k = 0; k < e->cut->n_edges; k++) {
+		struct iog_rt *to = &e->rt[e->cut->edge[k].to];
+		if (&e->rt[e->cut->edge[k].from] == rt && to->launch && to->launch != &iog_launch_thread && to->launched && !to->done)
+			to->launch->kill(to);
+	}
+}
+
+uint32_t iog_engine_credit(const struct iog_engine *e, const struct iog_rt *rt)
+{
+	uint32_t least = IOG_CREDIT_MAX;
+	for (uint32_t k = 0; k < e->cut->n_edges; k++)
+		if (&e->rt[e->cut->edge[k].to] == rt)
+			least = IOG_MIN(least, IOG_MIN(e->cut->edge[k].capacity, iog_engine_credit(e, &e->rt[e->cut->edge[k].from])));
+	return least;
 }
 
 bool iog_engine_poll(struct iog_engine *e, double timeout_s)
@@ -522,6 +619,8 @@ bool iog_engine_poll(struct iog_engine *e, double timeout_s)
 				stage_watch(e, rt);
 			else if (!rt->done)
 				endpoint_watch(e, rt);
+			if (!rt->done && !e->stopping)
+				check_forged(e, rt);
 			all &= rt->done;
 			pending |= rt->restart_at_ns || (rt->restarts && iog_now_ns() - rt->died_ns < LIVELY_NS);
 			sinks |= rt->u->kind == IOG_G_SINK && !rt->done;

@@ -12,7 +12,7 @@
 #include "engine-parts.h"
 #include "wait.h"
 
-enum { LIMIT_MS = 50, FLUSH_DEFAULT = 32, BLOCKS_SPARE = 64 };
+enum { LIMIT_MS = 50, FLUSH_DEFAULT = 32, BLOCKS_SPARE = 64, SUCCESSORS = 4 };
 static const uint64_t LIMIT_NS = LIMIT_MS * 1000000ull, IDLE_FLUSH_NS = 100000000ull, SPIN_NS = 20000;
 
 #define COUNT(x, n) atomic_store_explicit(&(x), atomic_load_explicit(&(x), memory_order_relaxed) + (n), memory_order_relaxed)
@@ -114,6 +114,7 @@ static void outlet_wait(struct iog_rt *rt, struct iog_outlet *o)
 			w[n++] = (struct iog_waitword){ &o->edge[k].e.up->head, o->edge[k].reaped };
 		}
 	outlet_reap_all(o);
+	atomic_store_explicit(&rt->forged, iog_outlet_forged(o), memory_order_relaxed);
 	if (!iog_outlet_ready(o)) {
 		COUNT(rt->sleeps, 1);
 		iog_wait_words(w, n, LIMIT_NS);
@@ -169,7 +170,8 @@ static bool source_send(struct source *s, uint32_t slot)
 	identify(s, r);
 	while (s->statics && iog_outlet_static(&s->o, r) == -EAGAIN) {
 		outlet_wake(&s->o, iog_outlet_publish(&s->o));
-		outlet_wait(rt, &s->o);
+		outlet_reap_all(&s->o);
+		iog_wait_words(NULL, 0, 1000000); /* once per epoch, while the one before the last is still looked at */
 		if (!source_goes_on(s)) {
 			iog_outlet_put_back(&s->o, slot);
 			return false;
@@ -311,8 +313,9 @@ struct sink {
 	const struct iog_sink *end;
 	const struct iog_schema *schema;
 	struct iog_inlet in;
-	struct iog_worker_in at, next;
-	bool has_next, safe, failed, dirty;
+	struct iog_worker_in at, next[SUCCESSORS]; /* whose ring is read; those that follow when it is drained */
+	uint32_t n_next;
+	bool safe, failed, dirty;
 	uint32_t life, flush_every, n_held, max_held;
 	struct held *held; /* written, not acknowledged; with duplicates of them */
 	struct iog_record rec;
@@ -326,8 +329,9 @@ static void sink_in(void *ctx, uint32_t port, const struct iog_worker_in *in)
 {
 	struct sink *s = ctx;
 	(void)port;
-	s->next = *in;
-	s->has_next = true;
+	if (s->n_next == SUCCESSORS)
+		s->n_next--; /* the newest sends again what those in the middle sent */
+	s->next[s->n_next++] = *in;
 }
 static void no_out(void *ctx, uint32_t port, uint32_t edge, const struct iog_edge *e)
 {
@@ -376,7 +380,8 @@ static void sink_store(struct sink *s, const struct iog_desc *d)
 	struct iog_err err = { "" };
 	const struct iog_region *r = &s->at.region[0];
 	const uint8_t *at = r->base + (r->size - (uint64_t)s->at.n_slots * s->at.slot_bytes) + (uint64_t)d->slot * s->at.slot_bytes;
-	if (iog_wire_open(&s->rec, at, d->length, s->schema, s->at.region, s->at.n_regions, s->block, s->max_blocks, s->head, s->head_size, 0, &err)) {
+	if (iog_wire_open(&s->rec, at, d->length, s->schema, s->at.region, s->at.n_regions, s->block, s->max_blocks, s->head, s->head_size, 0, &err) ||
+	    s->rec.id.seq != d->seq || s->rec.id.epoch != d->epoch) {
 		COUNT(rt->bad, 1);
 	} else if (s->failed) {
 		COUNT(rt->failed, 1);
@@ -420,16 +425,16 @@ static uint32_t sink_turn(struct sink *s, bool *ended)
 		enum iog_edge_state state = iog_inlet_state(&s->in);
 		enum iog_front f = iog_inlet_peek(&s->in);
 		if (f == IOG_FRONT_NONE) {
-			if (s->has_next && !iog_inlet_full(&s->in)) {
+			if (s->n_next && !iog_inlet_full(&s->in)) {
 				struct iog_inlet old = s->in;
-				s->at = s->next;
-				s->has_next = false;
+				s->at = s->next[0];
+				memmove(&s->next[0], &s->next[1], --s->n_next * sizeof s->next[0]);
 				s->life++;
 				iog_inlet_init(&s->in, &s->at.edge, s->at.n_slots, s->at.slot_bytes);
 				s->in.epoch = old.epoch, s->in.next_seq = old.next_seq, s->in.taken = old.taken;
 				continue;
 			}
-			*ended = state != IOG_EDGE_OPEN && !s->has_next;
+			*ended = state != IOG_EDGE_OPEN && !s->n_next;
 			break;
 		}
 		struct iog_desc d = s->in.front;
@@ -442,8 +447,10 @@ static uint32_t sink_turn(struct sink *s, bool *ended)
 			COUNT(s->rt->bad, 1);
 		if (s->safe && s->n_held >= s->flush_every)
 			sink_flush(s);
+		sink_publish(s); /* a write may have taken long */
+		if (atomic_load_explicit(&s->rt->cmd.stop, memory_order_relaxed))
+			break;
 	}
-	sink_publish(s);
 	return n;
 }
 
@@ -492,8 +499,8 @@ static bool sink_open(struct sink *s, const struct iog_gnode *n)
 	if (any)
 		s->in.epoch = last.epoch, s->in.next_seq = last.seq + 1, s->in.taken = 1;
 	uint32_t every = s->end->flush_every ? s->end->flush_every(n->conf) : 0;
-	/* Held records are credit: half of it at most, or the stream would stand still. */
-	s->flush_every = IOG_MIN(every ? every : FLUSH_DEFAULT, IOG_MAX(1u, s->at.edge.capacity / 2));
+	/* Held records are credit, here and all the way up: half of the least at most, or the stream would stand still. */
+	s->flush_every = IOG_MIN(every ? every : FLUSH_DEFAULT, IOG_MAX(1u, iog_engine_credit(rt->engine, rt) / 2));
 	return true;
 }
 

@@ -24,13 +24,14 @@
 enum { SOCK_FD = 3, MAGIC = 0x57474f49 /* "IOGW" */, SETUP_S = 10 };
 static const uint64_t REGION_MAX = 1ull << 40;
 
-enum part { P_IMAGE, P_STATUS, P_SNAPSHOTS, P_IN_DOWN, P_IN_UP, P_IN_BOX, P_IN_ARENA, P_OUT_ARENA, P_OUT_DOWN, P_OUT_UP, P_OUT_BOX, P_GO };
+enum part { P_IMAGE, P_STATUS, P_SNAPSHOTS, P_IN_DOWN, P_IN_UP, P_IN_BOX, P_IN_ARENA, P_OUT_ARENA, P_OUT_DOWN, P_OUT_UP, P_OUT_BOX, P_MAPPED, P_GO };
 
 /* One message: a region and what it is for, or (P_GO) the rest. */
 struct msg {
 	uint32_t magic;
 	uint8_t part, port, edge, policy;
 	uint32_t capacity, isa;
+	uint8_t safe, pad[7];
 	struct iog_arena arena; /* its base means nothing here */
 	uint64_t bytes, spin_ns;
 	struct iog_poison poison[IOG_POISON];
@@ -54,51 +55,69 @@ static int send_part(struct process *p, struct msg *m, enum part part, const str
 	return iog_fd_send(p->sock, m, sizeof *m, r ? &r->fd : NULL, r != NULL, SETUP_S * 1000000000ull, err);
 }
 
-static int send_edge(struct process *p, const struct iog_edge_mem *x, uint8_t port, uint8_t edge, enum part down, enum part up, enum part box, struct iog_err *err)
+/* The parts of an edge the process writes, or (writes false) those it only reads. */
+static int send_edge(struct process *p, const struct iog_edge_mem *x, struct msg m, bool in, bool writes, struct iog_err *err)
 {
-	struct msg m = { .port = port, .edge = edge, .policy = x->e.policy, .capacity = x->e.capacity };
-	int rc = send_part(p, &m, down, &x->down, err);
-	if (!rc)
-		rc = send_part(p, &m, up, &x->up, err);
+	m.policy = x->e.policy, m.safe = x->e.safe, m.capacity = x->e.capacity;
+	if (!writes)
+		return in ? send_part(p, &m, P_IN_DOWN, &x->down, err) : send_part(p, &m, P_OUT_UP, &x->up, err);
+	int rc = in ? send_part(p, &m, P_IN_UP, &x->up, err) : send_part(p, &m, P_OUT_DOWN, &x->down, err);
 	if (!rc && x->e.box)
-		rc = send_part(p, &m, box, &x->box, err);
+		rc = send_part(p, &m, in ? P_IN_BOX : P_OUT_BOX, &x->box, err);
 	return rc;
 }
 
-static int send_all(struct iog_rt *rt, struct process *p, struct iog_err *err)
+static int send_edges(struct iog_rt *rt, struct process *p, bool writes, struct iog_err *err)
 {
 	struct iog_engine *e = rt->engine;
+	int rc = 0;
+	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
+		const struct iog_uedge *u = &e->cut->edge[k];
+		if (&e->rt[u->from] == rt)
+			rc = send_edge(p, &e->edge[k], (struct msg){ .port = u->from_port, .edge = (uint8_t)e->edge[k].out_index }, false, writes, err);
+		if (rc || &e->rt[u->to] != rt)
+			continue;
+		rc = send_edge(p, &e->edge[k], (struct msg){ .port = u->to_port }, true, writes, err);
+		const struct iog_arena_mem *a = &e->rt[u->from].arena[u->from_port];
+		struct msg m = { .port = u->to_port, .arena = a->a };
+		if (!rc && !writes)
+			rc = send_part(p, &m, P_IN_ARENA, &a->map, err);
+	}
+	return rc;
+}
+
+static int send_writable(struct iog_rt *rt, struct process *p, struct iog_err *err)
+{
 	struct msg m = { 0 };
-	int rc = send_part(p, &m, P_IMAGE, &rt->image, err);
-	if (!rc)
-		rc = send_part(p, &m, P_STATUS, &rt->status, err);
+	int rc = send_part(p, &m, P_STATUS, &rt->status, err);
 	if (!rc && rt->snapshots.map)
 		rc = send_part(p, &m, P_SNAPSHOTS, &rt->snapshots, err);
 	for (uint32_t q = 0; !rc && q < rt->u->n_out; q++) {
 		m = (struct msg){ .port = (uint8_t)q, .arena = rt->arena[q].a };
 		rc = send_part(p, &m, P_OUT_ARENA, &rt->arena[q].map, err);
 	}
-	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
-		const struct iog_uedge *u = &e->cut->edge[k];
-		if (&e->rt[u->from] == rt)
-			rc = send_edge(p, &e->edge[k], u->from_port, (uint8_t)e->edge[k].out_index, P_OUT_DOWN, P_OUT_UP, P_OUT_BOX, err);
-		if (rc || &e->rt[u->to] != rt)
-			continue;
-		rc = send_edge(p, &e->edge[k], u->to_port, 0, P_IN_DOWN, P_IN_UP, P_IN_BOX, err);
-		const struct iog_arena_mem *a = &e->rt[u->from].arena[u->from_port];
-		m = (struct msg){ .port = u->to_port, .arena = a->a };
-		if (!rc)
-			rc = send_part(p, &m, P_IN_ARENA, &a->map, err);
-	}
+	if (!rc)
+		rc = send_edges(rt, p, true, err);
+	m = (struct msg){ 0 };
+	return rc ? rc : send_part(p, &m, P_MAPPED, NULL, err);
+}
+
+static int send_rest(struct iog_rt *rt, struct process *p, struct iog_err *err)
+{
+	const struct iog_engine *e = rt->engine;
+	struct msg m = { 0 };
+	int rc = send_part(p, &m, P_IMAGE, &rt->image, err);
+	if (!rc)
+		rc = send_edges(rt, p, false, err);
 	m = (struct msg){ .isa = rt->args.isa, .spin_ns = rt->args.env.spin_ns, .n_poison = rt->args.n_poison, .core = rt->core, .parent = getpid() };
 	memcpy(m.poison, rt->args.poison, sizeof m.poison);
-	if (rt->deaths == 0) /* a successor is not killed again, or no test would end */
+	if (rt->restarts == 0) /* a successor is not killed again, or no test would end */
 		m.kill_point = e->o.kill_point, m.kill_count = e->o.kill_count;
 	return rc ? rc : send_part(p, &m, P_GO, NULL, err);
 }
 
-/* Nobody can map for writing any more what the process writes. */
-static int seal_all(struct iog_rt *rt, struct iog_err *err)
+/* Nobody can map for writing any more what the process writes. A mailbox has two writers, who both have mapped it by now. */
+static int seal(struct iog_rt *rt, struct iog_err *err)
 {
 	struct iog_engine *e = rt->engine;
 	int rc = iog_region_seal(&rt->status, err);
@@ -107,11 +126,12 @@ static int seal_all(struct iog_rt *rt, struct iog_err *err)
 	for (uint32_t q = 0; !rc && q < rt->u->n_out; q++)
 		rc = iog_region_seal(&rt->arena[q].map, err);
 	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
-		if (&e->rt[e->cut->edge[k].from] == rt)
+		const struct iog_rt *from = &e->rt[e->cut->edge[k].from], *to = &e->rt[e->cut->edge[k].to];
+		if (from == rt)
 			rc = iog_region_seal(&e->edge[k].down, err);
-		if (!rc && &e->rt[e->cut->edge[k].to] == rt)
+		if (!rc && to == rt)
 			rc = iog_region_seal(&e->edge[k].up, err);
-		if (!rc && e->edge[k].e.box && (&e->rt[e->cut->edge[k].from] == rt || &e->rt[e->cut->edge[k].to] == rt))
+		if (!rc && e->edge[k].e.box && (from == rt || (to == rt && from->launch != &iog_launch_process)))
 			rc = iog_region_seal(&e->edge[k].box, err);
 	}
 	return rc;
@@ -127,7 +147,29 @@ static void reap(struct process *p)
 	p->reaped = true;
 }
 
-static int start(struct iog_rt *rt, struct iog_err *err)
+static void drop(struct iog_rt *rt)
+{
+	struct process *p = rt->launched;
+	reap(p);
+	close(p->sock);
+	free(p);
+	rt->launched = NULL;
+}
+
+/* Waits for the process to answer; an empty text is consent. */
+static int answer(struct iog_rt *rt, struct iog_err *err)
+{
+	struct process *p = rt->launched;
+	char text[sizeof(struct iog_err)] = "";
+	uint32_t none = 0;
+	int n = iog_fd_recv(p->sock, text, sizeof text, NULL, &none, SETUP_S * 1000000000ull, err);
+	if (n <= 0)
+		return iog_fail(err, n ? n : -EPIPE, "%s: the sidecore process ended or hung while it was set up", rt->u->name);
+	text[sizeof text - 1] = 0;
+	return text[0] ? iog_fail(err, -EIO, "%s: %.400s", rt->u->name, text) : 0;
+}
+
+static int begin(struct iog_rt *rt, struct iog_err *err)
 {
 	struct process *p = calloc(1, sizeof *p);
 	int pair[2];
@@ -153,45 +195,53 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 		return iog_fail(err, -rc, "%s: no process: %s", rt->u->name, strerror(rc));
 	}
 	rt->launched = p;
-	rc = send_all(rt, p, err);
-	char answer[sizeof(struct iog_err)] = "";
-	uint32_t none = 0;
-	if (!rc) {
-		int n = iog_fd_recv(p->sock, answer, sizeof answer, NULL, &none, SETUP_S * 1000000000ull, err);
-		if (n <= 0)
-			rc = iog_fail(err, n ? n : -EPIPE, "%s: the sidecore process ended or hung while it was set up", rt->u->name);
-		else if (answer[0])
-			rc = iog_fail(err, -EIO, "%s: %.400s", rt->u->name, answer);
-	}
+	rc = send_writable(rt, p, err);
 	if (!rc)
-		rc = seal_all(rt, err);
-	if (!rc) {
-		char go = 1;
-		rc = iog_fd_send(p->sock, &go, 1, NULL, 0, SETUP_S * 1000000000ull, err);
-	}
-	if (rc) {
-		reap(p);
-		close(p->sock);
-		free(p);
-		rt->launched = NULL;
-	}
+		rc = answer(rt, err);
+	if (rc)
+		drop(rt);
 	return rc;
+}
+
+static int start(struct iog_rt *rt, struct iog_err *err)
+{
+	int rc = send_rest(rt, rt->launched, err);
+	if (!rc)
+		rc = answer(rt, err);
+	if (rc)
+		drop(rt);
+	return rc;
+}
+
+/* Code 0 alone means nothing: anything in the process may have ended it. */
+static bool ended_in_order(const struct iog_rt *rt)
+{
+	const struct iog_engine *e = rt->engine;
+	const struct iog_status *s = rt->status.map;
+	uint32_t state = atomic_load(&s->state);
+	bool closed = state == IOG_W_DRAINED || state == IOG_W_STOPPED;
+	for (uint32_t k = 0; k < e->cut->n_edges; k++)
+		if (&e->rt[e->cut->edge[k].from] == rt)
+			closed = closed && atomic_load(&e->edge[k].e.down->state) != IOG_EDGE_OPEN;
+	return closed;
 }
 
 static int watch(struct iog_rt *rt)
 {
 	struct process *p = rt->launched;
 	int st;
+	if (p->reaped)
+		return -EIO;
 	pid_t got = waitpid(p->pid, &st, WNOHANG | WUNTRACED);
 	if (got != p->pid)
-		return p->reaped ? -EIO : 0;
+		return 0;
 	if (WIFSTOPPED(st)) {
 		snprintf(rt->death, sizeof rt->death, "the sidecore process %d was stopped by signal %d, which counts as dead", (int)p->pid, WSTOPSIG(st));
 		reap(p);
 		return -EIO;
 	}
 	p->reaped = true;
-	if (WIFEXITED(st) && WEXITSTATUS(st) == 0)
+	if (WIFEXITED(st) && WEXITSTATUS(st) == 0 && ended_in_order(rt))
 		return 1;
 	const struct iog_status *s = rt->status.map;
 	uint32_t node = atomic_load(&s->busy_node) % IOG_STAGE_NODES;
@@ -199,7 +249,7 @@ static int watch(struct iog_rt *rt)
 		snprintf(rt->death, sizeof rt->death, "the sidecore process %d died of signal %d%s%s", (int)p->pid, WTERMSIG(st),
 			 atomic_load(&s->busy) ? " in operator " : "", atomic_load(&s->busy) ? rt->args.stage->node[node].name : "");
 	else
-		snprintf(rt->death, sizeof rt->death, "the sidecore process %d exited with code %d", (int)p->pid, WEXITSTATUS(st));
+		snprintf(rt->death, sizeof rt->death, "the sidecore process %d exited with code %d before its work was done", (int)p->pid, WEXITSTATUS(st));
 	return -EIO;
 }
 
@@ -212,16 +262,8 @@ static void kill_process(struct iog_rt *rt)
 	}
 }
 
-static void finish(struct iog_rt *rt)
-{
-	struct process *p = rt->launched;
-	reap(p);
-	close(p->sock);
-	free(p);
-	rt->launched = NULL;
-}
-
-const struct iog_launcher iog_launch_process = { "sidecore", true, start, watch, kill_process, finish };
+const struct iog_launcher iog_launch_process = { .name = "sidecore", .writes_elsewhere = true, .begin = begin, .seal = seal, .start = start,
+						 .watch = watch, .kill = kill_process, .finish = drop };
 
 /* ---- the other side ---- */
 
@@ -247,11 +289,11 @@ static bool control(void *ctx)
 /* Puts one received region where it belongs; everything in the message is checked, though it comes from the process that started us. */
 static int place(const struct msg *m, int fd, struct iog_err *err)
 {
-	static const bool writes[P_GO] = { [P_STATUS] = true, [P_SNAPSHOTS] = true, [P_IN_UP] = true, [P_IN_BOX] = true, [P_OUT_ARENA] = true,
+	static const bool writes[P_MAPPED] = { [P_STATUS] = true, [P_SNAPSHOTS] = true, [P_IN_UP] = true, [P_IN_BOX] = true, [P_OUT_ARENA] = true,
 					   [P_OUT_DOWN] = true, [P_OUT_BOX] = true };
 	struct iog_region_map r;
 	struct iog_worker_args *a = &child.a;
-	if (m->magic != MAGIC || m->part >= P_GO || m->port >= IOG_PORTS || m->edge >= IOG_FANOUT || m->bytes > REGION_MAX ||
+	if (m->magic != MAGIC || m->part >= P_MAPPED || m->port >= IOG_PORTS || m->edge >= IOG_FANOUT || m->bytes > REGION_MAX ||
 	    m->capacity > IOG_CREDIT_MAX || (m->capacity & (m->capacity - 1))) {
 		close(fd);
 		return iog_fail(err, -EPROTO, "malformed set-up message");
@@ -265,7 +307,7 @@ static int place(const struct msg *m, int fd, struct iog_err *err)
 	struct iog_arena ar = m->arena;
 	ar.base = r.map;
 	if (m->capacity)
-		e->capacity = m->capacity, e->policy = m->policy;
+		e->capacity = m->capacity, e->policy = m->policy, e->safe = m->safe;
 	switch ((enum part)m->part) {
 	case P_IMAGE: a->stage = r.map, a->stage_bytes = r.bytes; break;
 	case P_STATUS: a->status = r.map; break;
@@ -288,11 +330,21 @@ static int place(const struct msg *m, int fd, struct iog_err *err)
 			return iog_fail(err, -EPROTO, "output arena smaller than said");
 		out->arena = ar;
 		break;
-	case P_GO: break;
+	case P_MAPPED: case P_GO: break;
 	}
 	return 0;
 }
 
+/* To who set us up: an empty text is "ready". */
+static void reply(int sock, const struct iog_err *err)
+{
+	char text[sizeof err->text] = "";
+	if (err)
+		memcpy(text, err->text, sizeof text);
+	iog_fd_send(sock, text, sizeof text, NULL, 0, 0, NULL);
+}
+
+/* Maps everything; answers once in between, when all that this process writes is mapped and may be sealed. */
 static int receive(int sock, struct iog_err *err)
 {
 	for (;;) {
@@ -310,6 +362,10 @@ static int receive(int sock, struct iog_err *err)
 			if (n)
 				close(fd);
 			return 0;
+		}
+		if (m.part == P_MAPPED) {
+			reply(sock, NULL);
+			continue;
 		}
 		if (n != 1)
 			return iog_fail(err, -EPROTO, "set-up message without its memory");
@@ -366,21 +422,11 @@ int iog_worker_main(int sock)
 		if (iog_sandbox_enter(&o, NULL, &err))
 			w = NULL;
 	}
-	/* The answer: an empty text is "ready". */
-	char text[sizeof err.text] = "";
-	memcpy(text, err.text, sizeof text);
-	iog_fd_send(sock, text, sizeof text, NULL, 0, 0, NULL);
-	char go = 0;
-	uint32_t none = 0;
+	reply(sock, &err);
 	int rc = 1;
 	if (w) {
-		/* Nothing is written before the memory is sealed. Without a limit: who started us ends us when it ends. */
-		while (iog_fd_recv(sock, &go, 1, NULL, &none, 0, NULL) == -EAGAIN)
-			iog_wait_words(NULL, 0, 100000);
-		if (go == 1) {
-			enum iog_worker_state s = iog_worker_run(w);
-			rc = s == IOG_W_DRAINED || s == IOG_W_STOPPED ? 0 : 2;
-		}
+		enum iog_worker_state s = iog_worker_run(w);
+		rc = s == IOG_W_DRAINED || s == IOG_W_STOPPED ? 0 : 2;
 	}
 	syscall(SYS_exit_group, rc);
 	return rc;

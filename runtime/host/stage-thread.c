@@ -121,4 +121,4 @@ static void finish(struct iog_rt *rt)
 	rt->launched = NULL;
 }
 
-const struct iog_launcher iog_launch_thread = { "host", false, start, watch, kill_thread, finish };
+const struct iog_launcher iog_launch_thread = { .name = "host", .start = start, .watch = watch, .kill = kill_thread, .finish = finish };

@@ -249,4 +249,4 @@ static void finish(struct iog_rt *rt)
 	rt->launched = NULL;
 }
 
-const struct iog_launcher iog_launch_vm = { "vm", false, start, watch, kill_vm, finish };
+const struct iog_launcher iog_launch_vm = { .name = "vm", .start = start, .watch = watch, .kill = kill_vm, .finish = finish };
