@@ -176,6 +176,9 @@ $(BUILD)/iog: $(call obj,$(CLI_SRC)) $(LIB_A) $(CLI_A).list $(BUILD)/link-flags
 	@echo "  LD      $@"
 	$(S)$(CC) -o $@ $(filter %.o,$^) $(LIB_A) $(IOG_LDFLAGS) $(IOG_LIBS)
 
+# It carries the table.
+$(call obj,bench/bench.c): bench/targets.tsv
+
 $(BUILD)/iograph.pc $(BUILD)/iograph-uninstalled.pc: build-aux/iograph.pc.in $(BUILD)/config.mk
 	$(S)sed -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PART_LIBS) -pthread -lm -ldl -lrt|' \
 		-e 's|@PREFIX@|$(if $(findstring uninstalled,$@),$${pcfiledir},$${pcfiledir}/../..)|' \
