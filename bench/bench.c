@@ -355,13 +355,13 @@ static void machine_text(char *to, size_t size)
 	if (in)
 		fclose(in);
 	uname(&u);
-	snprintf(to, size, "%s, %ld cores, %.0f GiB, %s %s", cpu, sysconf(_SC_NPROCESSORS_ONLN),
-		 (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) * 0x1p-30, u.sysname, u.release);
+	snprintf(to, size, "%s, %ld cores, %lld GiB, %s %s", cpu, sysconf(_SC_NPROCESSORS_ONLN),
+		 llround((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) * 0x1p-30), u.sysname, u.release);
 }
 
 static int write_markdown(const char *path, const struct bench_figure *f, const bool *chosen, uint32_t pairs, const char *command, const double load[2])
 {
-	char date[32], machine[256], target[32];
+	char date[32], machine[512], target[32];
 	time_t now = time(NULL);
 	struct tm tm;
 	FILE *o = fopen(path, "w");
