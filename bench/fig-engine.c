@@ -279,7 +279,7 @@ void bench_mem_bound(struct bench_figure *f)
 	while (bench_wall() - t < length && !iog_engine_poll(r.e, 0.1)) {
 		double now = resident();
 		peak = IOG_MAX(peak, now);
-		if (!early && bench_wall() - t > length / 10)
+		if (early <= 0 && bench_wall() - t > length / 10)
 			early = now;
 	}
 	double now = resident(), declared = (double)iog_cut_bytes(&r.cut) + 16.0 * 1048576;

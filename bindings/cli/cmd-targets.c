@@ -58,6 +58,9 @@ __attribute__((weak)) int iog_bench_main(int argc, char **argv)
 static const struct iog_cli_opt bench_options[] = {
 	{ "json", 0, NULL, "one JSON object a figure" },
 	{ "markdown", 0, "FILE", "writes the figures as a page, with date and machine" },
+	{ "pairs", 0, "N", "measures so many pairs for each figure; 15 without it" },
+	{ "seconds", 0, "S", "how long idle.cpu and mem.bound run; 3 and 20 without it" },
+	{ "list", 0, NULL, "shows the figures and their targets, measures nothing" },
 	{ .name = NULL },
 };
 
@@ -73,6 +76,6 @@ static int bench_command(int argc, char **argv)
 const struct iog_cli_cmd iog_cmd_bench = {
 	.name = "bench", .args = "[PATTERN...]", .summary = "measures this program on this machine",
 	.about = "Measures. Every figure is a ratio against a baseline that runs beside it in the same run, with the spread and whether the target was met. A pattern "
-		 "is a name or the beginning of one.",
+		 "is a name, a part of one, or written with * and ?.",
 	.examples = "iog bench edge --json\niog bench op.filter\niog bench --markdown RESULTS.md\n", .opt = bench_options, .run = bench_command,
 };
