@@ -203,9 +203,11 @@ static int add_edges(struct iog_graph *g, struct iog_cut *cut, int node, const u
 	return 0;
 }
 
-static void set_views(const struct iog_graph *g, struct iog_cut *cut)
+static int set_views(struct iog_cut *cut)
 {
-	(void)g;
+	uint32_t *regions = calloc(cut->n_units + 1, sizeof *regions); /* that a view of the unit may refer to, its own included */
+	if (!regions)
+		return -ENOMEM;
 	for (uint32_t i = 0; i < cut->n_units; i++)
 		for (uint32_t q = 0; q < cut->unit[i].n_out; q++)
 			cut->unit[i].views[q] = cut->unit[i].kind == IOG_G_OP && cut->unit[i].target == IOG_T_HOST;
@@ -217,6 +219,20 @@ static void set_views(const struct iog_graph *g, struct iog_cut *cut)
 		if (cut->unit[cut->edge[k].from].target != IOG_T_HOST)
 			for (uint32_t q = 0; q < cut->unit[cut->edge[k].to].n_out; q++)
 				cut->unit[cut->edge[k].to].views[q] = false;
+	/* Whoever reads an output maps all that its views may refer to, up to the sources: no more than an input has room for. Units come in
+	 * topological order. */
+	for (uint32_t i = 0; i < cut->n_units; i++) {
+		regions[i] = 1;
+		for (uint32_t k = 0; k < cut->n_edges; k++) {
+			const struct iog_uedge *e = &cut->edge[k];
+			if (e->to == (int)i)
+				regions[i] += cut->unit[e->from].views[e->from_port] ? regions[e->from] : 1;
+		}
+		for (uint32_t q = 0; q < cut->unit[i].n_out; q++)
+			cut->unit[i].views[q] &= regions[i] <= IOG_PORTS;
+	}
+	free(regions);
+	return 0;
 }
 
 int iog_graph_cut(struct iog_graph *g, bool fuse, enum iog_target target, struct iog_cut *cut)
@@ -254,7 +270,7 @@ int iog_graph_cut(struct iog_graph *g, bool fuse, enum iog_target target, struct
 	for (uint32_t i = 0; !rc && i < n; i++)
 		rc = add_edges(g, cut, g->order[i], policy, timeout);
 	if (!rc)
-		set_views(g, cut);
+		rc = set_views(cut);
 	for (uint32_t i = 0; !rc && i < cut->n_units; i++) {
 		unit_name(g, &cut->unit[i]);
 		size_outputs(g, cut, i);

@@ -145,6 +145,9 @@ static int merge_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 					"delta behind it",
 					v->name);
 	}
+	/* From step to step it may come from other inputs: then it is not the same for a whole epoch. */
+	for (unsigned i = 0; p->n_in > 1 && c->require != MERGE_ALL && i < s->n_vars; i++)
+		out->var[i].flags &= (uint8_t)~IOG_VAR_STATIC;
 	p->need.out_blocks = s->n_vars * p->n_in;
 	p->cost = (struct iog_cost) { .cycles_record = 200 + 30.0 * s->n_vars * p->n_in, .cycles_kib = 0, .out_ratio = 1 };
 	return 0;
