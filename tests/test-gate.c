@@ -150,6 +150,8 @@ struct mode {
 	enum iog_target target;
 	bool safe;
 	uint32_t point, count;
+	const struct op_case *then; /* a second operator, in a stage of its own */
+	enum iog_target then_target;
 };
 struct outcome { struct arrived *a; size_t n; uint64_t restarts, duplicates; char target[16], note[160]; };
 
@@ -162,6 +164,15 @@ static void stands_still(const struct op_case *c, struct mode m, const struct io
 			      (unsigned long long)us[i].out_records, (unsigned long long)us[i].elided, (unsigned long long)us[i].duplicates,
 			      (unsigned long long)us[i].restarts);
 	fail_msg("%s: stands still (point %u, count %u) after %zu records", c->name, m.point, m.count, got.n);
+}
+
+static const struct iog_op *op_case_op(const struct op_case *c)
+{
+	for (const struct iog_op *const *o = iog_ops; *o; o++)
+		if (!strcmp((*o)->name, c->op))
+			return *o;
+	fail_msg("no operator %s", c->op);
+	return NULL;
 }
 
 static void run(const struct op_case *c, struct mode m, struct outcome *o)
@@ -183,14 +194,22 @@ static void run(const struct op_case *c, struct mode m, struct outcome *o)
 	}
 	for (const struct op_param *p = c->conf; p->name; p++)
 		iog_graph_set(g, op, p->name, &p->v, NULL);
+	int last = op;
+	if (m.then) {
+		last = iog_graph_op(g, op_case_op(m.then));
+		for (const struct op_param *p = m.then->conf; p->name; p++)
+			iog_graph_set(g, last, p->name, &p->v, NULL);
+		iog_graph_link(g, op, 0, last);
+		iog_graph_option(g, last, "on", &(struct iog_value){ .kind = IOG_V_STRING, .s = iog_target_name(m.then_target) });
+	}
 	struct iog_gnode_end end = { .what = &test_sink, .name = "collect", .safe = true };
 	int sink = iog_graph_end(g, IOG_G_SINK, &end);
 	if (m.safe)
 		iog_graph_option(g, sink, "release", &(struct iog_value){ .kind = IOG_V_STRING, .s = "safe" });
-	iog_graph_link(g, op, 0, sink);
+	iog_graph_link(g, last, 0, sink);
 	struct iog_cut cut;
 	struct iog_engine *e;
-	if (iog_graph_check(g) || iog_graph_cut(g, true, m.target, &cut)) {
+	if (iog_graph_check(g) || iog_graph_cut(g, !m.then, m.target, &cut)) {
 		const struct iog_diag *d;
 		iog_graph_diags(g, &d);
 		fail_msg("%s: %s", c->name, d->text);
@@ -264,12 +283,12 @@ static void as_threads_and_processes(void **state)
 		if (!at_the_gate(c, false))
 			continue;
 		struct outcome a, b, s;
-		run(c, (struct mode){ IOG_T_HOST, false, 0, 0 }, &a);
+		run(c, (struct mode){ .target = IOG_T_HOST, .safe = false }, &a);
 		assert_true(a.n > 0);
-		run(c, (struct mode){ IOG_T_SIDECORE, false, 0, 0 }, &b);
+		run(c, (struct mode){ .target = IOG_T_SIDECORE, .safe = false }, &b);
 		assert_string_equal(b.target, "sidecore");
 		same(c, "in a process", &a, &b);
-		run(c, (struct mode){ IOG_T_SIDECORE, true, 0, 0 }, &s);
+		run(c, (struct mode){ .target = IOG_T_SIDECORE, .safe = true }, &s);
 		same(c, "in a process, safe", &a, &s);
 		free(a.a), free(b.a), free(s.a);
 		cases++;
@@ -285,13 +304,13 @@ static void killed_at_every_step(void **state)
 		if (!at_the_gate(c, false) || !first_of_op(c))
 			continue;
 		struct outcome a;
-		run(c, (struct mode){ IOG_T_HOST, true, 0, 0 }, &a);
+		run(c, (struct mode){ .target = IOG_T_HOST, .safe = true }, &a);
 		bool stateful = !strcmp(c->op, "delta");
 		for (uint32_t point = 1; point < IOG_POINTS; point++)
 			for (uint32_t count = 1; count <= 7; count += 3) {
 				struct outcome k;
 				char how[64];
-				run(c, (struct mode){ IOG_T_SIDECORE, true, point, count }, &k);
+				run(c, (struct mode){ .target = IOG_T_SIDECORE, .safe = true, .point = point, .count = count }, &k);
 				snprintf(how, sizeof how, "killed at point %u, time %u", point, count);
 				same(c, how, &a, &k);
 				kills += (unsigned)k.restarts;
@@ -321,16 +340,42 @@ static void in_the_guest(void **state)
 		if (!at_the_gate(c, true))
 			continue;
 		struct outcome a, b, s;
-		run(c, (struct mode){ IOG_T_HOST, false, 0, 0 }, &a);
-		run(c, (struct mode){ IOG_T_VM, false, 0, 0 }, &b);
+		run(c, (struct mode){ .target = IOG_T_HOST, .safe = false }, &a);
+		run(c, (struct mode){ .target = IOG_T_VM, .safe = false }, &b);
 		assert_string_equal(b.target, "vm");
 		same(c, "in a VM", &a, &b);
-		run(c, (struct mode){ IOG_T_VM, true, 0, 0 }, &s);
+		run(c, (struct mode){ .target = IOG_T_VM, .safe = true }, &s);
 		same(c, "in a VM, safe", &a, &s);
 		free(a.a), free(b.a), free(s.a);
 		cases++;
 	}
 	assert_true(cases >= 3);
+}
+
+/* Two stages side by side outside this process: they start together, and die and are replaced together. */
+static void neighbours(void **state)
+{
+	(void)state;
+	static const enum iog_target pair[][2] = { { IOG_T_SIDECORE, IOG_T_SIDECORE }, { IOG_T_SIDECORE, IOG_T_VM }, { IOG_T_VM, IOG_T_SIDECORE },
+						   { IOG_T_VM, IOG_T_VM } };
+	const struct op_case *first = op_case_find("delta-f32"), *then = op_case_find("undelta-f32");
+	bool vm = !iog_target_reason(IOG_T_VM)[0];
+	struct outcome a;
+	assert_true(first && then);
+	run(first, (struct mode){ .target = IOG_T_HOST, .safe = true, .then = then, .then_target = IOG_T_HOST }, &a);
+	for (unsigned k = 0; k < IOG_COUNT(pair); k++) {
+		if (!vm && (pair[k][0] == IOG_T_VM || pair[k][1] == IOG_T_VM))
+			continue;
+		for (uint32_t point = 0; point < IOG_POINTS; point += k ? 3 : 1) {
+			struct outcome b;
+			char how[64];
+			run(first, (struct mode){ .target = pair[k][0], .safe = true, .point = point, .count = 2, .then = then, .then_target = pair[k][1] }, &b);
+			snprintf(how, sizeof how, "on %s and %s, killed at point %u", iog_target_name(pair[k][0]), iog_target_name(pair[k][1]), point);
+			same(first, how, &a, &b);
+			free(b.a);
+		}
+	}
+	free(a.a);
 }
 
 int main(int argc, char **argv)
@@ -341,6 +386,7 @@ int main(int argc, char **argv)
 		cmocka_unit_test(as_threads_and_processes),
 		cmocka_unit_test(killed_at_every_step),
 		cmocka_unit_test(in_the_guest),
+		cmocka_unit_test(neighbours),
 	};
 	return cmocka_run_group_tests_name("the gate", tests, NULL, NULL);
 }
