@@ -76,13 +76,13 @@ static inline void iog_record_head(struct iog_record *to, const struct iog_recor
 	memcpy(to->axis, from->axis, n_dims * sizeof to->axis[0]);
 }
 
-/* Elements of a block: the product of its counts (validated records cannot overflow). */
+/* Elements of a block: the product of its counts. In validated records it fits when no count is 0, and is 0 when one is. */
 static inline int64_t iog_block_elems(const struct iog_block *b, unsigned rank)
 {
-	int64_t n = 1;
+	uint64_t n = 1;
 	for (unsigned i = 0; i < rank; i++)
-		n *= b->count[i];
-	return n;
+		n *= (uint64_t)b->count[i];
+	return (int64_t)n;
 }
 /* True when the elements lie in C order without gaps. */
 bool iog_block_dense(const struct iog_block *b, unsigned rank, uint32_t elem_size);
