@@ -181,7 +181,8 @@ static uint64_t clock_ns(void *ctx)
 
 static void end_new(struct end *e, const struct iog_unit *u, uint32_t port, const struct iog_schema *s, uint32_t id)
 {
-	e->e = (struct iog_edge){ .down = zeroed(iog_down_bytes(CAPACITY)), .up = zeroed(iog_up_bytes(CAPACITY)), .capacity = CAPACITY, .policy = IOG_BLOCK };
+	e->e = (struct iog_edge){ .down = zeroed(iog_down_bytes(CAPACITY)), .up = zeroed(iog_up_bytes(CAPACITY)), .capacity = CAPACITY,
+				  .policy = IOG_BLOCK };
 	e->ar = (struct iog_arena){ .static_bytes = u->static_bytes[port], .slot_bytes = u->slot_bytes[port], .n_slots = SLOTS, .id = id };
 	e->ar.base = zeroed(iog_arena_bytes(&e->ar));
 	e->schema = s;

@@ -162,8 +162,18 @@ static void give(lua_State *L, struct iog_graph *g, int node, const char *name, 
 		n[node].bad = true;
 		return;
 	}
-	if (!iog_graph_option(g, node, name, &v))
+	/* What the node calls so comes first: a source's `timeout` is not that of an edge, and nothing leads into a source. */
+	const struct iog_param *t[1];
+	struct iog_gnode *n;
+	iog_graph_nodes(g, &n);
+	if (iog_param_find(tables(node, g, t)[0], name) || !iog_graph_is_option(name)) {
 		iog_graph_set(g, node, name, &v, live);
+	} else if (n[node].kind == IOG_G_SOURCE && strcmp(name, "name")) {
+		n[node].bad = true;
+		iog_graph_error(g, "%s: \"%s\" belongs to what follows the source; give it to a sink, or in stream:queue { ... }", n[node].name, name);
+	} else {
+		iog_graph_option(g, node, name, &v);
+	}
 }
 
 /* A table: items by position belong to the parameter marked as first, the others are named. */
@@ -801,7 +811,8 @@ static void types(lua_State *L)
 
 static void open_all(lua_State *L)
 {
-	static const luaL_Reg libs[] = { { "_G", luaopen_base }, { "string", luaopen_string }, { "table", luaopen_table }, { "math", luaopen_math }, { NULL, NULL } };
+	static const luaL_Reg libs[] = { { "_G", luaopen_base }, { "string", luaopen_string }, { "table", luaopen_table },
+					 { "math", luaopen_math }, { NULL, NULL } };
 	for (const luaL_Reg *r = libs; r->name; r++) {
 		luaL_requiref(L, r->name, r->func, 1);
 		lua_pop(L, 1);

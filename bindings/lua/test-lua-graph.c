@@ -102,6 +102,7 @@ static void misspelt_names(void **state)
 	EXPECT(MD "md:filter { wher = 'x > 1' }:to(iog.sink.null {})\n", "2: filter: unknown parameter \"wher\"; did you mean \"where\"?");
 	EXPECT(MD "md:to(iog.sink.null { polcy = 'latest' })\n", "2: null: unknown option \"polcy\"; did you mean \"policy\"?");
 	EXPECT(MD "md:to(iog.sink.null { policy = 'latets' })\n", "2: \"policy\" must be one of|\"block\"|got \"latets\"; did you mean latest");
+	EXPECT("local md = iog.source.synthetic { policy = 'latest' }\n" END, "1: synthetic: \"policy\" belongs to what follows the source");
 	EXPECT(MD "md:queue { polcy = 'latest' }:to(iog.sink.null {})\n", "2: no option of queue \"polcy\"; did you mean \"policy\"?");
 	EXPECT(MD "md:filter('x > 1'):on('sidecor'):to(iog.sink.null {})\n", "2: \"on\" must be one of|did you mean sidecore");
 	EXPECT("local q = iog.param.number { 'q', 50, mni = 1 }\n" MD END, "1: no setting of param \"q\" \"mni\"; did you mean \"min\"?");
@@ -127,7 +128,8 @@ static void wrong_values(void **state)
 	EXPECT("local q = iog.param.number { 'q', 'x', min = 1, max = 3 }\n" MD END, "1: param \"q\": its value must be a number");
 	EXPECT("local q = iog.param.number 'q'\n" MD END, "1: param.number: wants a name and a value");
 	EXPECT("local q = iog.param.region { 'roi', x = { 1 } }\n" MD END, "1: param \"roi\": x must be two numbers");
-	EXPECT("local q = iog.param.region { 'roi', { 1, 2 } }\n" MD END, "1: intervals are given by the name", "1: param \"roi\": wants intervals by dimension");
+	EXPECT("local q = iog.param.region { 'roi', { 1, 2 } }\n" MD END, "1: intervals are given by the name",
+	       "1: param \"roi\": wants intervals by dimension");
 	EXPECT("local q = iog.param.string { 'who', 3 }\n" MD END, "1: param \"who\": its value must be a string");
 }
 
@@ -242,7 +244,8 @@ static void parameters_from_outside(void **state)
 static void nothing_of_the_machine_is_reachable(void **state)
 {
 	(void)state;
-	static const char *const gone[] = { "io", "os", "debug", "package", "coroutine", "load", "loadfile", "dofile", "loadstring", "collectgarbage", "rawset",
+	static const char *const gone[] = { "io", "os", "debug", "package", "coroutine", "load", "loadfile", "dofile", "loadstring", "collectgarbage",
+					    "rawset",
 					    "setmetatable", "getmetatable", "pcall", "xpcall", "string.dump", "string.gsub", "string.find", "string.pack",
 					    "('').gsub", "('').dump", "table.move", "utf8" };
 	for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
@@ -336,9 +339,20 @@ static void forks_merges_and_queues(void **state)
 static void a_queue_does_not_leak_into_other_branches(void **state)
 {
 	(void)state;
-	struct iog_graph *g = correct(MD "local s = md:filter 'x > 1'\ns:queue { policy = 'latest' }:to(iog.sink.null {})\ns:to(iog.sink.null {})\n", NULL, 0);
+	struct iog_graph *g = correct(MD "local s = md:filter 'x > 1'\n"
+				      "s:queue { policy = 'latest' }:to(iog.sink.null {})\ns:to(iog.sink.null {})\n", NULL, 0);
 	assert_int_equal(node(g, "null")->opt.policy, IOG_LATEST);
 	assert_false(node(g, "null.2")->opt.policy_set);
+	iog_graph_free(g);
+}
+
+/* imd has a parameter that is called like an option of edges. */
+static void parameters_come_before_options(void **state)
+{
+	(void)state;
+	struct iog_graph *g = correct("iog.source.imd { '127.0.0.1:1', atoms = 4, timeout = '3s' }:to(iog.sink.null { timeout = '2s' })\n", NULL, 0);
+	assert_string_equal(value(g, "imd", "timeout"), "3");
+	assert_true(node(g, "imd")->opt.timeout_s == 0 && node(g, "null")->opt.timeout_s == 2);
 	iog_graph_free(g);
 }
 
@@ -383,6 +397,7 @@ int main(void)
 		cmocka_unit_test(error_objects_of_all_kinds),
 		cmocka_unit_test(forks_merges_and_queues),
 		cmocka_unit_test(a_queue_does_not_leak_into_other_branches),
+		cmocka_unit_test(parameters_come_before_options),
 		cmocka_unit_test(files_and_long_paths),
 	};
 	return cmocka_run_group_tests_name("graph files", tests, NULL, NULL);

@@ -429,10 +429,12 @@ static void close_edges_of(struct iog_engine *e, const struct iog_rt *rt)
 			atomic_store(&e->edge[k].e.down->state, IOG_EDGE_CLOSED);
 }
 
-/* Replaces the chosen stages, all of them dead, and tells their peers. Each edge and arena is made once. */
-static int successors(struct iog_engine *e, struct iog_err *err)
+/* Replaces the chosen stages, all of them dead, and tells their peers. Each edge and arena is made once. *again: it failed before anyone was
+ * told, and may be tried again. */
+static int successors(struct iog_engine *e, bool *again, struct iog_err *err)
 {
 	int rc = 0;
+	*again = false;
 	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
 		if (e->rt[i].chosen) {
 			count_dead(&e->rt[i]);
@@ -457,8 +459,10 @@ static int successors(struct iog_engine *e, struct iog_err *err)
 			memcpy(e->rt[i].args.poison, old.poison, sizeof old.poison);
 			e->rt[i].args.n_poison = old.n_poison;
 		}
-	if (!rc)
+	if (!rc) {
 		rc = start_chosen(e, err);
+		*again = rc;
+	}
 	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
 		const struct iog_uedge *u = &e->cut->edge[k];
 		struct iog_rt *from = &e->rt[u->from], *to = &e->rt[u->to];
@@ -500,6 +504,19 @@ static void give_up(struct iog_engine *e, struct iog_rt *rt, const char *text)
 	iog_engine_stop(e);
 }
 
+/* The chosen stages are replaced soon: at once the first time, then with a growing pause. */
+static void restart_soon(struct iog_engine *e, struct iog_rt *rt, uint64_t now)
+{
+	rt->deaths = rt->restarts && now - rt->died_ns > HEALTHY_NS ? 1 : rt->deaths + 1;
+	rt->restarts++;
+	rt->died_ns = now;
+	rt->turns_at_ns = 0;
+	rt->restart_at_ns = now + (rt->deaths > 1 ? (1000000ull << IOG_MIN(rt->deaths, 10u)) : 0);
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		if (e->rt[i].chosen && &e->rt[i] != rt)
+			e->rt[i].with_other = true;
+}
+
 static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
 {
 	uint64_t now = iog_now_ns();
@@ -513,7 +530,12 @@ static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
 		choose_group(e, rt);
 		for (uint32_t i = 0; i < e->cut->n_units; i++)
 			e->rt[i].with_other = e->rt[i].with_other && !e->rt[i].chosen;
-		if (successors(e, &err))
+		bool again;
+		if (!successors(e, &again, &err))
+			return;
+		if (again && rt->deaths < e->o.restarts)
+			restart_soon(e, rt, iog_now_ns()); /* a successor may die while it is set up, like any other time */
+		else
 			give_up(e, rt, err.text);
 		return;
 	}
@@ -553,17 +575,11 @@ static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
 		give_up(e, rt, text);
 		return;
 	}
-	rt->deaths = rt->restarts && now - rt->died_ns > HEALTHY_NS ? 1 : rt->deaths + 1;
-	rt->restarts++;
-	rt->died_ns = now;
 	poison(rt, rt->args.poison, &rt->args.n_poison);
-	rt->turns_at_ns = 0;
-	/* At once the first time, then with a growing pause. */
-	rt->restart_at_ns = now + (rt->deaths > 1 ? (1000000ull << IOG_MIN(rt->deaths, 10u)) : 0);
 	choose_group(e, rt);
+	restart_soon(e, rt, now);
 	for (uint32_t i = 0; i < e->cut->n_units; i++)
 		if (e->rt[i].chosen && &e->rt[i] != rt) {
-			e->rt[i].with_other = true;
 			e->rt[i].last_death_known = false;
 			e->rt[i].launch->kill(&e->rt[i]);
 		}

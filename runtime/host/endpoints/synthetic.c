@@ -114,7 +114,8 @@ static int describe_particles(const struct conf *c, struct iog_schema *s, struct
 	for (unsigned d = 0; d < 3; d++)
 		if (!(edge[d] > 0 && edge[d] < 1e15))
 			return iog_fail(err, -EINVAL, "synthetic: \"box\" must hold lengths greater than 0, got %g", edge[d]);
-	int atom = iog_schema_add_dim(s, "atom", c->atoms, !c->varying), xyz = iog_schema_add_dim(s, "xyz", 3, true);
+	/* A maximum of 0 would mean that it is not known. */
+	int atom = iog_schema_add_dim(s, "atom", c->atoms ? c->atoms : 1, !c->varying && c->atoms), xyz = iog_schema_add_dim(s, "xyz", 3, true);
 	int cell = iog_schema_add_dim(s, "cell", 3, true);
 	if (atom < 0 || xyz < 0 || cell < 0)
 		return -ENOSPC;
