@@ -389,10 +389,6 @@ static int __attribute__((cold, noinline)) bad_block(struct iog_err *err, const 
 			return BAD("block %u of \"%s\" covers %lld+%lld of dimension \"%s\", which is %lld long", k, v->name, (long long)start,
 				   (long long)count, s->dim[v->dim[d]].name, (long long)extent);
 	}
-	int64_t elems = 16;
-	for (unsigned d = 0; d < v->rank; d++)
-		if (__builtin_mul_overflow(elems, (int64_t)load64(p + 24 + (v->rank + d) * WORD), &elems))
-			return BAD("block %u of \"%s\" has more elements than can be counted", k, v->name);
 	return BAD("block %u of \"%s\" at offset %llu reaches outside its segment of %llu bytes", k, v->name, (unsigned long long)load64(p + 8),
 		   (unsigned long long)seg_length);
 }
@@ -401,8 +397,7 @@ static int __attribute__((cold, noinline)) bad_block(struct iog_err *err, const 
 static inline bool open_counts(struct iog_block *b, const uint8_t *p, const struct iog_vardef *v, const struct iog_wire_axis *axis, bool *any)
 {
 	const unsigned rank = v->rank;
-	bool ok = true, some = true, wide = false;
-	int64_t elems = 16; /* bytes of the largest type: a block that repeats elements (stride 0) still has a size that fits */
+	bool ok = true, some = true;
 
 	for (unsigned d = 0; d < rank; d++) {
 		int64_t start = (int64_t)load64(p + d * WORD), count = (int64_t)load64(p + (rank + d) * WORD);
@@ -411,13 +406,12 @@ static inline bool open_counts(struct iog_block *b, const uint8_t *p, const stru
 		/* extent >= 0; once start is in [0, extent], extent - start cannot overflow. As unsigned, negative ones are too large. */
 		ok &= (uint64_t)start <= (uint64_t)extent && (uint64_t)count <= (uint64_t)extent - (uint64_t)start;
 		some &= count != 0;
-		wide |= __builtin_mul_overflow(elems, count, &elems);
 		b->start[d] = start;
 		b->count[d] = count;
 		b->stride[d] = (int64_t)load64(p + (2 * rank + d) * WORD);
 	}
 	*any = some;
-	return ok && !(some && wide);
+	return ok;
 }
 
 /*
