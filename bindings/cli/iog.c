@@ -66,14 +66,20 @@ const struct iog_cli_cmd iog_cmd_version = {
 
 static int help_run(int argc, char **argv)
 {
-	if (argc < 2 || argv[1][0] == '-') {
-		overview(stdout);
-		return iog_cli_flush() ? IOG_EXIT_OK : IOG_EXIT_FAILED;
+	struct iog_cli_args a = { .cmd = &iog_cmd_help, .argc = argc, .argv = argv };
+	const struct iog_cli_cmd *c = NULL;
+	while (iog_cli_next(&a) != IOG_ARG_END) {
+		if (c)
+			return iog_cli_usage(a.cmd, "wants one command, got \"%s\" too", a.value);
+		if (!(c = find(a.value)))
+			return no_such_command(a.value);
 	}
-	const struct iog_cli_cmd *c = find(argv[1]);
-	if (!c)
-		return no_such_command(argv[1]);
-	iog_cli_help(c);
+	if (a.done)
+		return a.code;
+	if (c)
+		iog_cli_help(c);
+	else
+		overview(stdout);
 	return iog_cli_flush() ? IOG_EXIT_OK : IOG_EXIT_FAILED;
 }
 const struct iog_cli_cmd iog_cmd_help = {

@@ -76,7 +76,7 @@ static void unit_table(const struct iog_run_report *r, const struct stats *s)
 		count(t, u->duplicates);
 		count(t, u->poisoned);
 		count(t, u->restarts);
-		iog_cli_table_cell(t, iog_cli_seconds(f, u->cpu_s));
+		iog_cli_table_cell(t, u->cpu_s > 0 ? iog_cli_seconds(f, u->cpu_s) : "-");
 	}
 	iog_cli_table_print(t, stdout, "");
 	for (uint32_t i = 0; i < s->n_units; i++)

@@ -1,0 +1,66 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# iog check: schemas and memory of a right graph; of a wrong one every mistake, with its line, what was expected and the nearest name.
+. tests/helpers/tap.sh
+g=tests/graphs
+
+right() {
+	"$IOG" check $g/slab.lua | says '^synthetic: source, line 3' '^ +position: f32\[atom=1000,xyz\]' '^ +static type: i32\[atom\]' \
+		'^filter: operator, line 4, on host, from synthetic' 'at most [0-9.]+ KiB a record' '^synthetic -> filter +64 ' 'block +fast' \
+		'^total memory [0-9.]+ MiB$'
+}
+placed() { "$IOG" check $g/slab.lua --on sidecore | says '^filter: operator, line 4, on sidecore'; }
+stage() { "$IOG" check $g/demo-shape.lua | says 'on host in stage render\+crop\+jpeg' '^filter -> h5md .* block +safe' 'latest +fast'; }
+wrong() {
+	code 1 "$IOG" check $g/wrong.lua 2>"$TMPDIR/err" >"$TMPDIR/out" || return 1
+	[ ! -s "$TMPDIR/out" ] && says <"$TMPDIR/err" \
+		'^tests/graphs/wrong.lua:2: synthetic: unknown parameter "stesp".*"steps"' \
+		'^tests/graphs/wrong.lua:3: synthetic.2: "atoms" must be a whole number.*"many"' \
+		'^tests/graphs/wrong.lua:5: no operator "fliter".*"filter"' \
+		'^tests/graphs/wrong.lua:6: filter: unknown parameter "wehre".*"where"' \
+		'^tests/graphs/wrong.lua:7: no sink "nul".*"null"' \
+		'^tests/graphs/wrong.lua:8: .*unknown name "charge".*the stream has position, velocity' \
+		'^tests/graphs/wrong.lua:9: .*unknown name "positoin.x"' \
+		'^tests/graphs/wrong.lua:10: jpeg: .*no image.*render' \
+		'^tests/graphs/wrong.lua:11: nothing uses what filter' \
+		'^tests/graphs/wrong.lua:12: null.* has 0 of at least 1 input' \
+		'^tests/graphs/wrong.lua:13: .*"policy" must be one of.*"lastest".*latest' \
+		'^tests/graphs/wrong.lua:14: filter.* needs "where"' \
+		'^tests/graphs/wrong.lua:15: crop.*"atmo".*atom' \
+		'^tests/graphs/wrong.lua:16: .*release = "safe" needs a sink' \
+		'^tests/graphs/wrong.lua:17: .*"on" must be one of.*"sidcore".*sidecore' \
+		'^tests/graphs/wrong.lua:18: no word of iog "sorce".*"source"'
+}
+sorted() { sed -E 's/^[^:]*:([0-9]+):.*/\1/' "$TMPDIR/err" | sort -n -C; }
+once() { [ "$(sort "$TMPDIR/err" | uniq -d | wc -l)" = 0 ] && [ "$(wc -l <"$TMPDIR/err")" -le 20 ]; }
+one_mistake() { # text pattern: nothing else is said
+	printf 'local iog = require "iog"\nlocal md = iog.source.synthetic { steps = 5 }\n%s\n' "$1" >"$TMPDIR/one.lua"
+	code 1 "$IOG" check "$TMPDIR/one.lua" 2>"$TMPDIR/err" || return 1
+	[ "$(wc -l <"$TMPDIR/err")" = 1 ] && says "$2" <"$TMPDIR/err"
+}
+not_there() { code 1 "$IOG" check "$TMPDIR/none.lua" 2>&1 | says 'none.lua: .*No such file'; }
+setting() {
+	"$IOG" check $g/slab.lua --set cutoff=0.3 >/dev/null &&
+		code 1 "$IOG" check $g/slab.lua --set cutof=0.3 2>&1 | says '--set cutof: .*"cutoff"' &&
+		code 1 "$IOG" check $g/slab.lua --set cutoff=high 2>&1 | says 'not a number' &&
+		code 1 "$IOG" check $g/slab.lua --set cutoff=3 2>&1 | says 'outside 0..1'
+}
+thousand() { "$IOG" check $g/thousand.lua | says '^total memory'; }
+
+point "a right graph: schemas, edges, memory" right
+point "stages go where --on says" placed
+point "stages, policies and release are shown" stage
+point "a wrong graph: every mistake with line, expectation and nearest name" wrong
+point "mistakes come sorted by line" sorted
+point "no mistake twice" once
+point "a misspelt operator is one mistake" one_mistake 'md:fliter "x > 1":to(iog.sink.null {})' ':3: no operator "fliter"'
+point "a misspelt sink is one mistake" one_mistake 'md:filter "x > 1":to(iog.sink.nul {})' ':3: no sink "nul"'
+point "an unused source is one mistake" one_mistake '' ':2: nothing uses what synthetic gives'
+point "syntax" one_mistake 'md:filter = = 3' ":3: .*near '='"
+point "a run-time error of Lua" one_mistake 'md:to(iog.sink.null {}) local x = nil + 1' ':3: .*arithmetic on a nil'
+point "a variable the source does not have" one_mistake 'md:stats { "charge" }:to(iog.sink.null {})' ':3: stats: .*charge'
+point "an image where particles flow" one_mistake 'md:png {}:to(iog.sink.null {})' ':3: png: .*image'
+point "a file that is not there" not_there
+point "--set" setting
+point "1,000 nodes" thousand
+plan
