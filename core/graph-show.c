@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* A graph as text: a tree of what flows where, and the short texts it shares with the picture. Hosted: allocates; any thread, the graph is only read. */
+/*
+ * A graph as text: a tree of what flows where, and the short texts it shares with the picture. Hosted: allocates; any thread, the graph is
+ * only read.
+ */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -66,7 +69,7 @@ char *iog_show_shape(char *dst, const struct iog_schema *s)
 	const struct iog_dim *d = &s->dim[x->dim[0]], *last = &s->dim[x->dim[x->rank - 1]];
 	if (iog_var_is_rgb(s, v)) {
 		snprintf(dst, IOG_SHORT, "%lld x %lld %s", (long long)s->dim[x->dim[1]].max, (long long)d->max,
-			 x->n_codecs ? iog_codec_name(x->codec[x->n_codecs - 1]) : "image");
+			x->n_codecs ? iog_codec_name(x->codec[x->n_codecs - 1]) : "image");
 	} else if (x->rank == 1 || (x->rank == 2 && last->labels[0])) {
 		const char *plural = d->name[iog_strlen(d->name) - 1] == 's' || d->max == 1 ? "" : "s";
 		snprintf(dst, IOG_SHORT, "%s%lld %.24s%s", d->fixed ? "" : "\u2264 ", (long long)d->max, d->name, plural);
@@ -78,10 +81,7 @@ char *iog_show_shape(char *dst, const struct iog_schema *s)
 	return dst;
 }
 
-const char *iog_show_what(const struct iog_gnode *n)
-{
-	return n->kind == IOG_G_OP ? n->op->name : n->end.name;
-}
+const char *iog_show_what(const struct iog_gnode *n) { return n->kind == IOG_G_OP ? n->op->name : n->end.name; }
 
 void iog_show_main_param(char *dst, size_t size, const struct iog_gnode *n)
 {
@@ -158,11 +158,12 @@ static void line(struct tree *t, int id, int from, const char *branch, bool agai
 		iog_textbuf_add(t->out, "  %s", value);
 	for (uint32_t k = 0; k < n->n_in; k++)
 		if (n->in[k].node != from)
-			iog_textbuf_add(t->out, "%s%s", k == 0 || (k == 1 && n->in[0].node == from) ? "  with " : ", ", t->g->node[n->in[k].node].name);
+			iog_textbuf_add(t->out, "%s%s", k == 0 || (k == 1 && n->in[0].node == from) ? "  with " : ", ",
+				t->g->node[n->in[k].node].name);
 	for (uint32_t k = 0; k < t->cut->n_edges; k++)
 		if (t->cut->edge[k].to == n->unit && u->node[0] == id && (t->cut->edge[k].policy != IOG_BLOCK || t->cut->edge[k].safe)) {
 			iog_textbuf_add(t->out, "  %s%s", t->cut->edge[k].safe ? "safe" : iog_policy_name(t->cut->edge[k].policy),
-					t->cut->edge[k].safe ? "" : " when full");
+				t->cut->edge[k].safe ? "" : " when full");
 			break;
 		}
 	while (t->out->n && t->out->s[t->out->n - 1] == ' ')
@@ -243,7 +244,8 @@ static void stages(struct tree *t)
 		iog_textbuf_add(t->out, "\n");
 		any = true;
 	}
-	iog_textbuf_add(t->out, "%s%u nodes, %s of memory\n", any ? "" : "\n", t->g->n_nodes, iog_show_bytes(b, (double)iog_cut_bytes(t->cut)));
+	iog_textbuf_add(
+		t->out, "%s%u nodes, %s of memory\n", any ? "" : "\n", t->g->n_nodes, iog_show_bytes(b, (double)iog_cut_bytes(t->cut)));
 }
 
 char *iog_graph_text(const struct iog_graph *g, const struct iog_cut *cut)

@@ -11,9 +11,19 @@
 #include "show.h"
 
 enum {
-	NAME_PX = 13, SMALL_PX = 11, LABEL_PX = 10,
-	BOX_H = 46, PORT_STEP = 30, TEXT_PAD = 13, BOX_W_MIN = 84, TEXT_W_MAX = 190,
-	FRAME_PAD = 14, FRAME_HEAD = 24, MARGIN = 24, ARROW = 8, LEGEND_H = 56,
+	NAME_PX = 13,
+	SMALL_PX = 11,
+	LABEL_PX = 10,
+	BOX_H = 46,
+	PORT_STEP = 30,
+	TEXT_PAD = 13,
+	BOX_W_MIN = 84,
+	TEXT_W_MAX = 190,
+	FRAME_PAD = 14,
+	FRAME_HEAD = 24,
+	MARGIN = 24,
+	ARROW = 8,
+	LEGEND_H = 56,
 };
 
 static const char STYLE[] =
@@ -23,10 +33,12 @@ static const char STYLE[] =
 	".head{font-size:11px;font-weight:600;fill:#4a535c}"
 	".frame{fill:#f3f5f7;stroke:#9aa4ad;stroke-width:1}.line{fill:none;stroke:#67717b;stroke-width:1.4}.tip{fill:#67717b}"
 	".lossy{stroke-dasharray:5 4}.safe{stroke-width:2.6}"
-	".source{fill:#d9ebf7;stroke:#0072b2;stroke-width:1.5}.op{fill:#fbefcf;stroke:#b27d00;stroke-width:1.5}.sink{fill:#d5f0e6;stroke:#008a64;stroke-width:1.5}"
+	".source{fill:#d9ebf7;stroke:#0072b2;stroke-width:1.5}.op{fill:#fbefcf;stroke:#b27d00;stroke-width:1.5}.sink{fill:#d5f0e6;stroke:#"
+	"008a64;stroke-width:1.5}"
 	".sinkbar{fill:#008a64}"
 	"@media (prefers-color-scheme:dark){"
-	".bg{fill:#15181c}text{fill:#e8ebee}.small,.label,.head{fill:#b3bcc5}.frame{fill:#1e2329;stroke:#5d6872}.line{stroke:#98a3ad}.tip{fill:#98a3ad}"
+	".bg{fill:#15181c}text{fill:#e8ebee}.small,.label,.head{fill:#b3bcc5}.frame{fill:#1e2329;stroke:#5d6872}.line{stroke:#98a3ad}.tip{"
+	"fill:#98a3ad}"
 	".source{fill:#0d3a57;stroke:#56b4e9}.op{fill:#483706;stroke:#e69f00}.sink{fill:#0a4433;stroke:#2cc795}.sinkbar{fill:#2cc795}}";
 static const char *const KIND[] = { "source", "op", "sink" };
 
@@ -36,7 +48,11 @@ static const char *const KIND[] = { "source", "op", "sink" };
 static unsigned utf8(const char *s)
 {
 	const unsigned char *u = (const unsigned char *)s;
-	unsigned n = u[0] < 0x80 ? 1 : u[0] >= 0xc2 && u[0] < 0xe0 ? 2 : u[0] >= 0xe0 && u[0] < 0xf0 ? 3 : u[0] >= 0xf0 && u[0] < 0xf5 ? 4 : 0;
+	unsigned n = u[0] < 0x80                   ? 1
+		     : u[0] >= 0xc2 && u[0] < 0xe0 ? 2
+		     : u[0] >= 0xe0 && u[0] < 0xf0 ? 3
+		     : u[0] >= 0xf0 && u[0] < 0xf5 ? 4
+						   : 0;
 	for (unsigned i = 1; i < n; i++)
 		if ((u[i] & 0xc0) != 0x80)
 			return 0;
@@ -103,7 +119,8 @@ static char *fit(char *dst, const char *s, double px, double room)
 
 static void text(struct iog_textbuf *b, double x, double y, const char *class, const char *anchor, const char *s)
 {
-	iog_textbuf_add(b, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\"%s%s%s>", x, y, class, anchor ? " text-anchor=\"" : "", anchor ? anchor : "", anchor ? "\"" : "");
+	iog_textbuf_add(b, "<text x=\"%.1f\" y=\"%.1f\" class=\"%s\"%s%s%s>", x, y, class, anchor ? " text-anchor=\"" : "",
+		anchor ? anchor : "", anchor ? "\"" : "");
 	escaped(b, s);
 	iog_textbuf_add(b, "</text>");
 }
@@ -116,7 +133,7 @@ struct shape {
 };
 /* A unit: one box, or a frame with the boxes of a stage. */
 struct part {
-	struct iog_net net;      /* of a stage */
+	struct iog_net net; /* of a stage */
 	uint32_t box[IOG_STAGE_NODES], exit[IOG_PORTS];
 	double w, h, in[IOG_PORTS], out[IOG_PORTS]; /* size; where ports are, below the centre */
 	uint32_t layer;
@@ -212,7 +229,8 @@ static void stage_layout(struct picture *p, const struct iog_unit *u, struct par
 				continue;
 			const struct iog_gnode *f = &p->g->node[n->in[k].node];
 			uint32_t layer = s->net.box[s->box[j]].layer;
-			iog_net_edge(&s->net, s->box[from], s->box[j], port_offset((uint32_t)n->in[k].port, f->n_out), port_offset(k, n->n_in));
+			iog_net_edge(
+				&s->net, s->box[from], s->box[j], port_offset((uint32_t)n->in[k].port, f->n_out), port_offset(k, n->n_in));
 			label[layer] = IOG_MAX(label[layer], label_width(p->g, n->in[k], NULL));
 		}
 	}
@@ -221,7 +239,7 @@ static void stage_layout(struct picture *p, const struct iog_unit *u, struct par
 		s->exit[q] = iog_net_add(&s->net, 0, 8, layers);
 		if (from >= 0)
 			iog_net_edge(&s->net, s->box[from], s->exit[q],
-				     port_offset((uint32_t)u->out_from[q].port, p->g->node[u->out_from[q].node].n_out), 0);
+				port_offset((uint32_t)u->out_from[q].port, p->g->node[u->out_from[q].node].n_out), 0);
 	}
 	iog_net_place(&s->net, 22, label, 22, 40);
 	if (s->net.failed)
@@ -302,7 +320,8 @@ static bool layout(struct picture *p)
 		iog_net_add(&p->net, p->part[i].w, p->part[i].h, p->part[i].layer);
 	for (uint32_t k = 0; k < c->n_edges && !p->net.failed; k++) {
 		const struct iog_uedge *e = &c->edge[k];
-		iog_net_edge(&p->net, (uint32_t)e->from, (uint32_t)e->to, p->part[e->from].out[e->from_port], p->part[e->to].in[e->to_port]);
+		iog_net_edge(
+			&p->net, (uint32_t)e->from, (uint32_t)e->to, p->part[e->from].out[e->from_port], p->part[e->to].in[e->to_port]);
 	}
 	p->label = calloc(p->net.n_layers + 1, sizeof *p->label);
 	if (p->failed || p->net.failed || !p->label)
@@ -336,7 +355,8 @@ static void tip(struct iog_textbuf *o, double x, double y)
 }
 
 /* The line of a route within a net that lies at (dx, dy); from x1 on its first box to x2 at its last. */
-static void route_line(struct iog_textbuf *o, const struct iog_net *n, const struct iog_route *r, double x1, double x2, double dx, double dy, const char *class)
+static void route_line(struct iog_textbuf *o, const struct iog_net *n, const struct iog_route *r, double x1, double x2, double dx,
+	double dy, const char *class)
 {
 	const struct iog_net_item *a = &n->box[r->a], *b = &n->box[r->b];
 	double y = a->y + r->da + dy;
@@ -349,7 +369,8 @@ static void route_line(struct iog_textbuf *o, const struct iog_net *n, const str
 		if (to - y < 0.05 && y - to < 0.05)
 			iog_textbuf_add(o, "H%.1f", bend);
 		else
-			iog_textbuf_add(o, "H%.1fC%.1f %.1f %.1f %.1f %.1f %.1f", from, (from + bend) / 2, y, (from + bend) / 2, to, bend, to);
+			iog_textbuf_add(
+				o, "H%.1fC%.1f %.1f %.1f %.1f %.1f %.1f", from, (from + bend) / 2, y, (from + bend) / 2, to, bend, to);
 		y = to;
 		layer = t->layer;
 	}
@@ -431,7 +452,9 @@ static void draw_edge(struct picture *p, uint32_t k)
 static void box(struct iog_textbuf *o, unsigned kind, double x, double y, double w, double h)
 {
 	iog_textbuf_add(o, "<rect class=\"%s\" x=\"%.1f\" y=\"%.1f\" width=\"%.1f\" height=\"%.1f\" rx=\"%.1f\"/>", KIND[kind], x, y, w, h,
-			kind == IOG_G_SOURCE ? IOG_MIN(h, 46) / 2 : kind == IOG_G_SINK ? 2.0 : 6.0);
+		kind == IOG_G_SOURCE ? IOG_MIN(h, 46) / 2
+		: kind == IOG_G_SINK ? 2.0
+				     : 6.0);
 	if (kind == IOG_G_SINK)
 		iog_textbuf_add(o, "<rect class=\"sinkbar\" x=\"%.1f\" y=\"%.1f\" width=\"5\" height=\"%.1f\"/>", x + w - 5, y, h);
 }
@@ -472,7 +495,10 @@ static void legend(struct picture *p, double y)
 	}
 	iog_textbuf_add(o, "<rect class=\"frame\" x=\"%.1f\" y=\"%.1f\" width=\"24\" height=\"14\" rx=\"4\"/>", x, y);
 	text(o, x + 31, y + 11, "small", NULL, "stage: operators in one worker");
-	const struct { bool on; const char *class, *what; } lines[] = { { lossy, " lossy", "may drop records" }, { safe, " safe", "release = safe" } };
+	const struct {
+		bool on;
+		const char *class, *what;
+	} lines[] = { { lossy, " lossy", "may drop records" }, { safe, " safe", "release = safe" } };
 	double x2 = MARGIN;
 	for (unsigned k = 0; k < IOG_COUNT(lines); k++) {
 		if (!lines[k].on)
@@ -495,9 +521,9 @@ static void draw(struct picture *p)
 	}
 	double w = IOG_MAX(right + 2 * MARGIN, least), h = bottom + 2 * MARGIN + LEGEND_H;
 	iog_textbuf_add(&p->out,
-			"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n"
-			"<title>graph of %u nodes</title><style>%s</style>\n<rect class=\"bg\" width=\"100%%\" height=\"100%%\"/>\n",
-			w, h, w, h, p->g->n_nodes, STYLE);
+		"<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"%.0f\" height=\"%.0f\" viewBox=\"0 0 %.0f %.0f\" role=\"img\">\n"
+		"<title>graph of %u nodes</title><style>%s</style>\n<rect class=\"bg\" width=\"100%%\" height=\"100%%\"/>\n",
+		w, h, w, h, p->g->n_nodes, STYLE);
 	for (uint32_t i = 0; i < p->cut->n_units; i++)
 		if (p->cut->unit[i].kind == IOG_G_OP)
 			draw_stage(p, i);

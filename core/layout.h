@@ -9,15 +9,21 @@
 #include "base.h"
 
 struct iog_net_item {
-	double w, h;     /* given; a waypoint of a long edge has width 0 */
-	double x, y;     /* left edge, centre */
+	double w, h; /* given; a waypoint of a long edge has width 0 */
+	double x, y; /* left edge, centre */
 	uint32_t layer;
-	double weight;   /* how much it wants its lines straight */
+	double weight; /* how much it wants its lines straight */
 };
 /* From box a to box b, of any larger layer; da, db: where it leaves and enters, below the centres. */
-struct iog_arc { uint32_t a, b; double da, db; };
+struct iog_arc {
+	uint32_t a, b;
+	double da, db;
+};
 /* An edge with the waypoints that were made for it: boxes way .. way + n_way - 1. */
-struct iog_route { uint32_t a, b, way, n_way; double da, db; };
+struct iog_route {
+	uint32_t a, b, way, n_way;
+	double da, db;
+};
 
 struct iog_net {
 	struct iog_net_item *box;

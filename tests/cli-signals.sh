@@ -19,9 +19,9 @@ begin() { # arguments of iog run: starts it, sets $pid, waits until it runs
 }
 ends() { # code: within 20 seconds
 	local got=0
-	(sleep 20 && kill -KILL $pid) 2>/dev/null &
+	(sleep 20 && kill -KILL "$pid") 2>/dev/null &
 	local guard=$!
-	wait $pid || got=$?
+	wait "$pid" || got=$?
 	kill $guard 2>/dev/null
 	wait $guard 2>/dev/null
 	[ $got = "$1" ] || { echo "exit code $got, not $1"; cat "$TMPDIR/err"; false; }

@@ -64,7 +64,10 @@ char *iog_cli_rate(char *dst, double n, double seconds, const char *what);
 
 /* A table that is as wide as its contents. Cells are copied; a column whose cells are all "" or "-" and that is optional is left out. */
 struct iog_cli_table;
-struct iog_cli_col { const char *head; bool right, optional; };
+struct iog_cli_col {
+	const char *head;
+	bool right, optional;
+};
 struct iog_cli_table *iog_cli_table_new(const struct iog_cli_col *col, unsigned n);
 void iog_cli_table_cell(struct iog_cli_table *t, const char *text);
 /* Prints and frees; f NULL: only frees. */

@@ -26,8 +26,8 @@ static void node_text(const struct iog_graph *g, const struct iog_cut *cut, int 
 		at += snprintf(title + at, sizeof title - (size_t)at, " (%s)", what);
 	at += snprintf(title + at, sizeof title - (size_t)at, ": %s, line %d", kind[n->kind], n->line);
 	if (n->kind == IOG_G_OP)
-		at += snprintf(title + at, sizeof title - (size_t)at, ", on %s%s%s", iog_target_name(u->target), u->n_nodes > 1 ? " in stage " : "",
-			       u->n_nodes > 1 ? u->name : "");
+		at += snprintf(title + at, sizeof title - (size_t)at, ", on %s%s%s", iog_target_name(u->target),
+			u->n_nodes > 1 ? " in stage " : "", u->n_nodes > 1 ? u->name : "");
 	if (n->n_in) {
 		at += snprintf(title + at, sizeof title - (size_t)at, ", from");
 		for (uint32_t k = 0; k < n->n_in && (size_t)at < sizeof title; k++)
@@ -57,9 +57,9 @@ static void node_text(const struct iog_graph *g, const struct iog_cut *cut, int 
 static void memory(const struct iog_cut *cut)
 {
 	static const struct iog_cli_col col[] = { { "edge", false, false }, { "records", true, false }, { "bytes each", true, false },
-						  { "when full", false, false }, { "release", false, false } };
-	static const struct iog_cli_col arena[] = { { "memory of", false, false }, { "slots", true, false }, { "bytes a slot", true, false },
-						    { "static", true, true }, { "together", true, false } };
+		{ "when full", false, false }, { "release", false, false } };
+	static const struct iog_cli_col arena[] = { { "memory of", false, false }, { "slots", true, false },
+		{ "bytes a slot", true, false }, { "static", true, true }, { "together", true, false } };
 	char f[IOG_FIGURE], name[2 * IOG_TEXT + 8];
 	struct iog_cli_table *t = iog_cli_table_new(col, IOG_COUNT(col));
 	for (uint32_t k = 0; k < cut->n_edges; k++) {
@@ -122,10 +122,14 @@ static int check_run(int argc, char **argv)
 }
 
 const struct iog_cli_cmd iog_cmd_check = {
-	.name = "check", .args = "FILE", .summary = "checks a graph: mistakes, schemas, memory",
-	.about = "Loads a graph and checks everything that can be known before a record flows. For each node it prints the variables of its records with "
+	.name = "check",
+	.args = "FILE",
+	.summary = "checks a graph: mistakes, schemas, memory",
+	.about = "Loads a graph and checks everything that can be known before a record flows. For each node it prints the variables of "
+		 "its records with "
 		 "their types, dimensions and largest extents, then how many records each edge holds and the memory the graph reserves.\n\n"
 		 "Mistakes are printed as file:line: text, all of them, and the exit code is 1.",
 	.examples = "iog check melt.lua\niog check melt.lua --set cutoff=0.3 --on sidecore\n",
-	.opt = options, .run = check_run,
+	.opt = options,
+	.run = check_run,
 };

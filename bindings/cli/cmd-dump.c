@@ -54,14 +54,9 @@ static void print_value(const uint8_t *p, unsigned dtype)
 		memcpy(c, p, 16);
 		printf("%.12g%+.12gi", c[0], c[1]);
 		break;
-	case IOG_BOOL:
-		printf("%s", *p ? "true" : "false");
-		break;
-	case IOG_BYTE:
-		printf("%02x", *p);
-		break;
-	default:
-		printf(dtype == IOG_F64 ? "%.12g" : dtype == IOG_F16 ? "%.4g" : dtype == IOG_F32 ? "%.7g" : "%.0f", iog_load(p, dtype));
+	case IOG_BOOL: printf("%s", *p ? "true" : "false"); break;
+	case IOG_BYTE: printf("%02x", *p); break;
+	default: printf(dtype == IOG_F64 ? "%.12g" : dtype == IOG_F16 ? "%.4g" : dtype == IOG_F32 ? "%.7g" : "%.0f", iog_load(p, dtype));
 	}
 }
 
@@ -152,11 +147,12 @@ static int print_record(struct dump *d, uint64_t number, uint64_t at, const stru
 		return iog_fail(err, -EIO, "cannot be read: %s", strerror(errno));
 	if (iog_hash(d->buf, f->length, 0) != f->data_sum)
 		return iog_fail(err, -EBADMSG, "its bytes are not those that were written");
-	int rc = iog_wire_open(&r, d->buf, f->length, &d->schema, NULL, 0, d->block, IOG_BLOCKS_MAX, d->head, IOG_HEAD_MAX, IOG_OPEN_SUM, err);
+	int rc = iog_wire_open(
+		&r, d->buf, f->length, &d->schema, NULL, 0, d->block, IOG_BLOCKS_MAX, d->head, IOG_HEAD_MAX, IOG_OPEN_SUM, err);
 	if (rc)
 		return rc;
-	printf("\nrecord %llu: step %lld, time %.12g, epoch %u, writer %u, %s at byte %llu\n", (unsigned long long)number, (long long)r.step, r.time, f->epoch,
-	       f->writer, iog_show_bytes(size, (double)f->length), (unsigned long long)at);
+	printf("\nrecord %llu: step %lld, time %.12g, epoch %u, writer %u, %s at byte %llu\n", (unsigned long long)number,
+		(long long)r.step, r.time, f->epoch, f->writer, iog_show_bytes(size, (double)f->length), (unsigned long long)at);
 	for (unsigned i = 0; i < d->schema.n_vars; i++)
 		print_variable(d, &r, i);
 	return 0;
@@ -178,15 +174,17 @@ static int print_file(struct dump *d, struct iog_err *err)
 	for (; n < d->records && iog_rf_read_frame(d->fd, d->size, at, &f); n++) {
 		struct iog_err e = { "" };
 		if (print_record(d, n, at, &f, &e)) {
-			fprintf(stderr, "iog dump: %s: record %llu at byte %llu: %s\n", d->path, (unsigned long long)n, (unsigned long long)at, e.text);
+			fprintf(stderr, "iog dump: %s: record %llu at byte %llu: %s\n", d->path, (unsigned long long)n,
+				(unsigned long long)at, e.text);
 			bad++;
 		}
 		at = IOG_ROUND_UP(at + sizeof f + f.length, IOG_ALIGN);
 	}
-	printf("\n%s record%s in %s%s\n", iog_cli_count(figure, (double)n), n == 1 ? "" : "s", iog_show_bytes(bytes, (double)IOG_MIN(at, d->size)),
-	       n == d->records && at < d->size ? ", more follow" : "");
+	printf("\n%s record%s in %s%s\n", iog_cli_count(figure, (double)n), n == 1 ? "" : "s",
+		iog_show_bytes(bytes, (double)IOG_MIN(at, d->size)), n == d->records && at < d->size ? ", more follow" : "");
 	if (n < d->records && at < d->size)
-		printf("%s behind them are not a whole record: the file's writer was cut off there\n", iog_show_bytes(bytes, (double)(d->size - at)));
+		printf("%s behind them are not a whole record: the file's writer was cut off there\n",
+			iog_show_bytes(bytes, (double)(d->size - at)));
 	return bad ? iog_fail(err, -EBADMSG, "%s: %d damaged record%s", d->path, bad, bad == 1 ? "" : "s") : 0;
 }
 
@@ -242,8 +240,13 @@ static int dump_run(int argc, char **argv)
 }
 
 const struct iog_cli_cmd iog_cmd_dump = {
-	.name = "dump", .args = "FILE.iogr", .summary = "shows a record file as text",
-	.about = "Shows what a native record file (from iog.sink.record) holds: its schema, then each record with the first values of each variable. A file that "
+	.name = "dump",
+	.args = "FILE.iogr",
+	.summary = "shows a record file as text",
+	.about = "Shows what a native record file (from iog.sink.record) holds: its schema, then each record with the first values of each "
+		 "variable. A file that "
 		 "was cut off by a crash is shown as far as it is whole.",
-	.examples = "iog dump melt.iogr --records 2\niog dump melt.iogr --values 30\n", .opt = options, .run = dump_run,
+	.examples = "iog dump melt.iogr --records 2\niog dump melt.iogr --values 30\n",
+	.opt = options,
+	.run = dump_run,
 };

@@ -76,9 +76,13 @@ static int graph_run(int argc, char **argv)
 }
 
 const struct iog_cli_cmd iog_cmd_graph = {
-	.name = "graph", .args = "FILE", .summary = "draws a graph",
-	.about = "Draws a graph: as a tree of text, or as a picture (SVG) with a frame around each stage. What an edge carries is written beside it: the largest "
+	.name = "graph",
+	.args = "FILE",
+	.summary = "draws a graph",
+	.about = "Draws a graph: as a tree of text, or as a picture (SVG) with a frame around each stage. What an edge carries is written "
+		 "beside it: the largest "
 		 "extent and the bytes of a record.",
 	.examples = "iog graph melt.lua\niog graph melt.lua -o melt.svg\niog graph melt.lua --svg --on vm >melt.svg\n",
-	.opt = options, .run = graph_run,
+	.opt = options,
+	.run = graph_run,
 };

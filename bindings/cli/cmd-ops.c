@@ -24,12 +24,16 @@ static unsigned items(struct item *it)
 {
 	unsigned n = 0;
 	for (const struct iog_source *const *s = iog_sources; *s && n < ITEMS; s++)
-		it[n++] = (struct item){ .kind = IOG_G_SOURCE, .name = (*s)->name, .summary = (*s)->summary, .params = (*s)->params };
+		it[n++] = (struct item) { .kind = IOG_G_SOURCE, .name = (*s)->name, .summary = (*s)->summary, .params = (*s)->params };
 	for (const struct iog_op *const *o = iog_ops; *o && n < ITEMS; o++)
-		it[n++] = (struct item){ .kind = IOG_G_OP, .name = (*o)->name, .summary = (*o)->summary, .params = (*o)->params, .op = *o };
+		it[n++] =
+			(struct item) { .kind = IOG_G_OP, .name = (*o)->name, .summary = (*o)->summary, .params = (*o)->params, .op = *o };
 	for (const struct iog_sink *const *s = iog_sinks; *s && n < ITEMS; s++)
-		it[n++] = (struct item){ .kind = IOG_G_SINK, .name = (*s)->name, .summary = (*s)->summary, .params = (*s)->params,
-					 .safe = (*s)->flags & IOG_SINK_SAFE };
+		it[n++] = (struct item) { .kind = IOG_G_SINK,
+			.name = (*s)->name,
+			.summary = (*s)->summary,
+			.params = (*s)->params,
+			.safe = (*s)->flags & IOG_SINK_SAFE };
 	return n;
 }
 
@@ -39,7 +43,8 @@ static unsigned items(struct item *it)
 static void value_text(const struct iog_param *p, char *dst, size_t size)
 {
 	const char *def = p->def ? p->def : "";
-	bool worded = p->type == IOG_P_STRING || p->type == IOG_P_SIZE || p->type == IOG_P_SECONDS || p->type == IOG_P_EXPR || p->type == IOG_P_CHOICE;
+	bool worded = p->type == IOG_P_STRING || p->type == IOG_P_SIZE || p->type == IOG_P_SECONDS || p->type == IOG_P_EXPR ||
+		      p->type == IOG_P_CHOICE;
 	double d = 1;
 	if (def[0]) {
 		snprintf(dst, size, worded ? "\"%s\"" : "%s", def);
@@ -86,7 +91,9 @@ static void example(const struct item *it, char *dst, size_t size)
 	bool lead = first && (required || !named);
 	if (lead)
 		value_text(first, v, sizeof v);
-	const char *head = it->kind == IOG_G_SOURCE ? "local md = iog.source." : it->kind == IOG_G_SINK ? "md:to(iog.sink." : "local out = md:";
+	const char *head = it->kind == IOG_G_SOURCE ? "local md = iog.source."
+			   : it->kind == IOG_G_SINK ? "md:to(iog.sink."
+						    : "local out = md:";
 	const char *tail = it->kind == IOG_G_SINK ? ")" : "";
 	bool braces = lead && v[0] == '{';
 	if (lead && !named)
@@ -165,11 +172,14 @@ static void explain(const struct item *it)
 			printf(" to %u", o->in_max);
 		printf("; outputs: %u\n", o->outs);
 		printf("  runs on: host, sidecore%s; %s; %s\n", o->flags & IOG_FREESTANDING ? ", vm" : "",
-		       o->flags & IOG_STATELESS ? "keeps nothing between records" : "keeps state between records",
-		       o->flags & IOG_DETERMINISTIC ? "may stand above a sink with release = \"safe\"" : "not above a sink with release = \"safe\"");
+			o->flags & IOG_STATELESS ? "keeps nothing between records" : "keeps state between records",
+			o->flags & IOG_DETERMINISTIC ? "may stand above a sink with release = \"safe\""
+						     : "not above a sink with release = \"safe\"");
 		printf("  options: name, on, never; of the edge into it: policy, bytes, timeout, qos (by :queue {})\n\n");
 	} else {
-		printf("  options: name%s\n\n", it->kind == IOG_G_SOURCE ? "" : it->safe ? ", policy, bytes, timeout, qos, release (fast or safe)" : ", policy, bytes, timeout, qos");
+		printf("  options: name%s\n\n", it->kind == IOG_G_SOURCE ? ""
+						: it->safe               ? ", policy, bytes, timeout, qos, release (fast or safe)"
+									 : ", policy, bytes, timeout, qos");
 	}
 	example(it, text, sizeof text);
 	printf("  example: %s\n", text);
@@ -182,7 +192,7 @@ static json_t *param_json(const struct iog_param *p)
 	char range[300];
 	range_text(p, range, sizeof range);
 	json_t *j = json_pack("{s:s, s:s, s:s, s:b, s:b, s:b}", "name", p->name, "type", iog_ptype_name(p->type), "doc", p->doc, "required",
-			      !!(p->flags & IOG_PF_REQUIRED), "live", !!(p->flags & IOG_PF_LIVE), "first", !!(p->flags & IOG_PF_FIRST));
+		!!(p->flags & IOG_PF_REQUIRED), "live", !!(p->flags & IOG_PF_LIVE), "first", !!(p->flags & IOG_PF_FIRST));
 	if (p->def)
 		json_object_set_new(j, "default", json_string(p->def));
 	if (p->unit)
@@ -209,7 +219,8 @@ static json_t *item_json(const struct item *it)
 	for (const struct iog_param *p = it->params; p && p->name; p++)
 		json_array_append_new(params, param_json(p));
 	example(it, text, sizeof text);
-	json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:s}", "name", it->name, "kind", KIND[it->kind], "summary", it->summary, "parameters", params, "example", text);
+	json_t *j = json_pack("{s:s, s:s, s:s, s:o, s:s}", "name", it->name, "kind", KIND[it->kind], "summary", it->summary, "parameters",
+		params, "example", text);
 	if (it->op) {
 		json_object_set_new(j, "inputs_min", json_integer(it->op->in_min));
 		json_object_set_new(j, "inputs_max", json_integer(it->op->in_max));
@@ -261,8 +272,8 @@ static int ops_run(int argc, char **argv)
 	if (!found) {
 		const char *near = iog_nearest(name, names, n);
 		json_decref(all);
-		fprintf(stderr, "iog ops: no operator, source or sink \"%s\"%s%s%s; `iog ops` lists them\n", name, near ? "; did you mean \"" : "", near ? near : "",
-			near ? "\"?" : "");
+		fprintf(stderr, "iog ops: no operator, source or sink \"%s\"%s%s%s; `iog ops` lists them\n", name,
+			near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 		return IOG_EXIT_USAGE;
 	}
 	if (json)
@@ -274,8 +285,13 @@ static int ops_run(int argc, char **argv)
 }
 
 const struct iog_cli_cmd iog_cmd_ops = {
-	.name = "ops", .args = "[NAME]", .summary = "operators, sources and sinks, and their parameters",
-	.about = "Lists what graphs are made of. With a name it explains that operator, source or sink: each parameter with type, range and default, what can be "
+	.name = "ops",
+	.args = "[NAME]",
+	.summary = "operators, sources and sinks, and their parameters",
+	.about = "Lists what graphs are made of. With a name it explains that operator, source or sink: each parameter with type, range "
+		 "and default, what can be "
 		 "changed while records flow (live), where it can run, and an example.",
-	.examples = "iog ops\niog ops filter\niog ops --json\n", .opt = options, .run = ops_run,
+	.examples = "iog ops\niog ops filter\niog ops --json\n",
+	.opt = options,
+	.run = ops_run,
 };

@@ -66,7 +66,12 @@ static double now(void)
 	return (double)t.tv_sec + (double)t.tv_nsec * 1e-9;
 }
 
-struct progress { bool on, drawn; double start, last; uint64_t last_records; double rate; };
+struct progress {
+	bool on, drawn;
+	double start, last;
+	uint64_t last_records;
+	double rate;
+};
 
 static void progress_clear(struct progress *p)
 {
@@ -134,12 +139,8 @@ static bool parse(struct iog_cli_args *a, struct request *r)
 	uint64_t n;
 	for (int o; (o = iog_cli_next(a)) != IOG_ARG_END;) {
 		switch (o) {
-		case SET:
-			iog_cli_set(a, r->set, &r->n_set);
-			break;
-		case STEPS:
-			iog_cli_number(a, "steps", 1, &r->opts.steps);
-			break;
+		case SET: iog_cli_set(a, r->set, &r->n_set); break;
+		case STEPS: iog_cli_number(a, "steps", 1, &r->opts.steps); break;
 		case TIME:
 			if (!iog_parse_seconds(a->value, &r->opts.seconds) || !(r->opts.seconds > 0 && r->opts.seconds < 1e9)) {
 				a->code = iog_cli_usage(a->cmd, "--time wants a time like 90, 500ms or 5min, got \"%s\"", a->value);
@@ -154,9 +155,7 @@ static bool parse(struct iog_cli_args *a, struct request *r)
 			if (iog_cli_number(a, "restarts", 1, &n))
 				r->opts.restarts = n > UINT32_MAX ? UINT32_MAX : (uint32_t)n;
 			break;
-		case JSON:
-			r->json = true;
-			break;
+		case JSON: r->json = true; break;
 		default:
 			if (r->file) {
 				a->code = iog_cli_usage(a->cmd, "wants one graph, got \"%s\" too", a->value);
@@ -220,10 +219,15 @@ static int run_run(int argc, char **argv)
 }
 
 const struct iog_cli_cmd iog_cmd_run = {
-	.name = "run", .args = "FILE", .summary = "runs a graph",
-	.about = "Runs a graph until its sources end. On a terminal a line shows the progress; at the end a table shows what each source, stage and sink did, "
+	.name = "run",
+	.args = "FILE",
+	.summary = "runs a graph",
+	.about = "Runs a graph until its sources end. On a terminal a line shows the progress; at the end a table shows what each source, "
+		 "stage and sink did, "
 		 "and the time of each operator.\n\n"
-		 "The first Ctrl-C (or SIGTERM) ends the run in order: sources stop, what is on its way arrives, sinks are flushed. The second one stops at once.",
+		 "The first Ctrl-C (or SIGTERM) ends the run in order: sources stop, what is on its way arrives, sinks are flushed. The "
+		 "second one stops at once.",
 	.examples = "iog run melt.lua\niog run melt.lua --time 5min --set cutoff=0.3\niog run melt.lua --on sidecore --steps 1000 --json\n",
-	.opt = options, .run = run_run,
+	.opt = options,
+	.run = run_run,
 };

@@ -8,13 +8,15 @@
 
 extern const struct iog_cli_cmd iog_cmd_targets, iog_cmd_bench;
 
-static const char *const WHAT[IOG_TARGETS] = { "", "a thread of this program", "a sandboxed process of its own", "a small virtual machine on /dev/kvm" };
+static const char *const WHAT[IOG_TARGETS] = { "", "a thread of this program", "a sandboxed process of its own",
+	"a small virtual machine on /dev/kvm" };
 
 static const struct iog_cli_opt targets_options[] = { { "json", 0, NULL, "the list as JSON" }, { .name = NULL } };
 
 static int targets_run(int argc, char **argv)
 {
-	static const struct iog_cli_col col[] = { { "target", false, false }, { "a stage there is", false, false }, { "here", false, false } };
+	static const struct iog_cli_col col[] = { { "target", false, false }, { "a stage there is", false, false },
+		{ "here", false, false } };
 	struct iog_cli_args a = { .cmd = &iog_cmd_targets, .argc = argc, .argv = argv };
 	bool json = false;
 	for (int o; (o = iog_cli_next(&a)) != IOG_ARG_END; json = true)
@@ -41,10 +43,15 @@ static int targets_run(int argc, char **argv)
 }
 
 const struct iog_cli_cmd iog_cmd_targets = {
-	.name = "targets", .args = "", .summary = "where stages can run on this machine",
-	.about = "Tries each target, and says which of them work here and why the others do not. A stage that asks for one that does not work runs on the next "
+	.name = "targets",
+	.args = "",
+	.summary = "where stages can run on this machine",
+	.about = "Tries each target, and says which of them work here and why the others do not. A stage that asks for one that does not "
+		 "work runs on the next "
 		 "best, and the summary of the run says so.",
-	.examples = "iog targets\niog targets --json\n", .opt = targets_options, .run = targets_run,
+	.examples = "iog targets\niog targets --json\n",
+	.opt = targets_options,
+	.run = targets_run,
 };
 
 /* Takes the place of the benches where a build has none. */
@@ -74,8 +81,13 @@ static int bench_command(int argc, char **argv)
 }
 
 const struct iog_cli_cmd iog_cmd_bench = {
-	.name = "bench", .args = "[PATTERN...]", .summary = "measures this program on this machine",
-	.about = "Measures. Every figure is a ratio against a baseline that runs beside it in the same run, with the spread and whether the target was met. A pattern "
+	.name = "bench",
+	.args = "[PATTERN...]",
+	.summary = "measures this program on this machine",
+	.about = "Measures. Every figure is a ratio against a baseline that runs beside it in the same run, with the spread and whether "
+		 "the target was met. A pattern "
 		 "is a name, a part of one, or written with * and ?.",
-	.examples = "iog bench edge --json\niog bench op.filter\niog bench --markdown RESULTS.md\n", .opt = bench_options, .run = bench_command,
+	.examples = "iog bench edge --json\niog bench op.filter\niog bench --markdown RESULTS.md\n",
+	.opt = bench_options,
+	.run = bench_command,
 };

@@ -6,12 +6,20 @@
 #include "cli.h"
 #include "runtime/host/engine.h"
 
-extern const struct iog_cli_cmd iog_cmd_check, iog_cmd_run, iog_cmd_ops, iog_cmd_graph, iog_cmd_dump, iog_cmd_targets, iog_cmd_bench, iog_cmd_version,
-	iog_cmd_help;
+extern const struct iog_cli_cmd iog_cmd_check, iog_cmd_run, iog_cmd_ops, iog_cmd_graph, iog_cmd_dump, iog_cmd_targets, iog_cmd_bench,
+	iog_cmd_version, iog_cmd_help;
 
 const struct iog_cli_cmd *const iog_cli_cmds[] = {
-	&iog_cmd_check, &iog_cmd_run,   &iog_cmd_ops,     &iog_cmd_graph, &iog_cmd_dump,
-	&iog_cmd_targets, &iog_cmd_bench, &iog_cmd_version, &iog_cmd_help,  NULL,
+	&iog_cmd_check,
+	&iog_cmd_run,
+	&iog_cmd_ops,
+	&iog_cmd_graph,
+	&iog_cmd_dump,
+	&iog_cmd_targets,
+	&iog_cmd_bench,
+	&iog_cmd_version,
+	&iog_cmd_help,
+	NULL,
 };
 
 static const struct iog_cli_cmd *find(const char *name)
@@ -29,7 +37,8 @@ static int no_such_command(const char *name)
 	for (const struct iog_cli_cmd *const *c = iog_cli_cmds; *c && n < IOG_COUNT(names); c++)
 		names[n++] = (*c)->name;
 	const char *near = iog_nearest(name, names, n);
-	fprintf(stderr, "iog: no command \"%s\"%s%s%s; `iog --help` lists them\n", name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+	fprintf(stderr, "iog: no command \"%s\"%s%s%s; `iog --help` lists them\n", name, near ? "; did you mean \"" : "", near ? near : "",
+		near ? "\"?" : "");
 	return IOG_EXIT_USAGE;
 }
 
@@ -60,8 +69,13 @@ static int version_run(int argc, char **argv)
 }
 static const struct iog_cli_opt no_options[] = { { .name = NULL } };
 const struct iog_cli_cmd iog_cmd_version = {
-	.name = "version", .args = "", .summary = "prints the version", .about = "Prints the version of this program.",
-	.examples = "iog version\n", .opt = no_options, .run = version_run,
+	.name = "version",
+	.args = "",
+	.summary = "prints the version",
+	.about = "Prints the version of this program.",
+	.examples = "iog version\n",
+	.opt = no_options,
+	.run = version_run,
 };
 
 static int help_run(int argc, char **argv)
@@ -83,8 +97,13 @@ static int help_run(int argc, char **argv)
 	return iog_cli_flush() ? IOG_EXIT_OK : IOG_EXIT_FAILED;
 }
 const struct iog_cli_cmd iog_cmd_help = {
-	.name = "help", .args = "[COMMAND]", .summary = "explains a command", .about = "Explains a command; without one, lists them.",
-	.examples = "iog help run\n", .opt = no_options, .run = help_run,
+	.name = "help",
+	.args = "[COMMAND]",
+	.summary = "explains a command",
+	.about = "Explains a command; without one, lists them.",
+	.examples = "iog help run\n",
+	.opt = no_options,
+	.run = help_run,
 };
 
 int main(int argc, char **argv)

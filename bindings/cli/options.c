@@ -26,7 +26,8 @@ void iog_cli_help(const struct iog_cli_cmd *cmd)
 		bool help = !o->name;
 		if (help || o->letter)
 			snprintf(letter, sizeof letter, "-%c, ", help ? 'h' : o->letter);
-		snprintf(left, sizeof left, "%s--%s%s%s", letter, help ? "help" : o->name, !help && o->value ? " " : "", !help && o->value ? o->value : "");
+		snprintf(left, sizeof left, "%s--%s%s%s", letter, help ? "help" : o->name, !help && o->value ? " " : "",
+			!help && o->value ? o->value : "");
 		printf("  %-22s %s\n", left, help ? "this text" : o->doc);
 		if (help)
 			break;
@@ -92,7 +93,8 @@ int iog_cli_next(struct iog_cli_args *a)
 	size_t len = strcspn(s, "=");
 	for (int i = 0; a->cmd->opt[i].name; i++) {
 		const struct iog_cli_opt *o = &a->cmd->opt[i];
-		bool same = word ? strlen(o->name) == len - 2 && !memcmp(s + 2, o->name, len - 2) : o->letter && s[1] == o->letter && len == 2;
+		bool same =
+			word ? strlen(o->name) == len - 2 && !memcmp(s + 2, o->name, len - 2) : o->letter && s[1] == o->letter && len == 2;
 		if (!same)
 			continue;
 		a->value = s[len] ? s + len + 1 : NULL;
@@ -133,7 +135,7 @@ bool iog_cli_set(struct iog_cli_args *a, struct iog_lua_set *set, uint32_t *n)
 		iog_cli_usage(a->cmd, "--set may be given %d times", IOG_CLI_SETS);
 	else {
 		*is = 0;
-		set[(*n)++] = (struct iog_lua_set){ .name = text, .value = is + 1 };
+		set[(*n)++] = (struct iog_lua_set) { .name = text, .value = is + 1 };
 		return true;
 	}
 	end(a, IOG_EXIT_USAGE);
@@ -151,8 +153,8 @@ bool iog_cli_target(struct iog_cli_args *a, enum iog_target *t)
 		}
 	}
 	const char *near = iog_nearest(a->value, names, IOG_TARGETS - 1);
-	iog_cli_usage(a->cmd, "--on wants host, sidecore or vm, got \"%s\"%s%s%s", a->value, near ? "; did you mean \"" : "", near ? near : "",
-		      near ? "\"?" : "");
+	iog_cli_usage(a->cmd, "--on wants host, sidecore or vm, got \"%s\"%s%s%s", a->value, near ? "; did you mean \"" : "",
+		near ? near : "", near ? "\"?" : "");
 	end(a, IOG_EXIT_USAGE);
 	return false;
 }

@@ -61,10 +61,7 @@ json_t *iog_cli_text(const char *text)
 /* ---- figures ---- */
 
 /* Three significant digits, no exponent. */
-static int digits(double v)
-{
-	return v >= 99.95 || v == 0 ? 0 : v >= 9.995 ? 1 : 2;
-}
+static int digits(double v) { return v >= 99.95 || v == 0 ? 0 : v >= 9.995 ? 1 : 2; }
 
 /* Digits in groups of three: 1 234 567. */
 char *iog_cli_count(char *dst, double n)
@@ -82,7 +79,10 @@ char *iog_cli_count(char *dst, double n)
 
 char *iog_cli_seconds(char *dst, double s)
 {
-	static const struct { double from, scale; const char *unit; } u[] = { { 0.9995, 1, "s" }, { 0.9995e-3, 1e3, "ms" }, { 0.9995e-6, 1e6, "us" }, { 0, 1e9, "ns" } };
+	static const struct {
+		double from, scale;
+		const char *unit;
+	} u[] = { { 0.9995, 1, "s" }, { 0.9995e-3, 1e3, "ms" }, { 0.9995e-6, 1e6, "us" }, { 0, 1e9, "ns" } };
 	if (s >= 99.95) {
 		uint64_t t = (uint64_t)(s + 0.5);
 		if (t < 3600)

@@ -55,9 +55,21 @@ static void flow(struct iog_cli_table *t, bool has, uint64_t records, uint64_t b
 static void unit_table(const struct iog_run_report *r, const struct stats *s)
 {
 	static const struct iog_cli_col col[] = {
-		{ "", false, false },         { "name", false, false },   { "where", false, false },   { "records in", true, false }, { "bytes in", true, false },
-		{ "records out", true, false }, { "bytes out", true, false }, { "dropped", true, true },  { "elided", true, true },      { "bad", true, true },
-		{ "failed", true, true },     { "repeated", true, true }, { "poisoned", true, true },  { "restarts", true, true },    { "CPU time", true, false },
+		{ "", false, false },
+		{ "name", false, false },
+		{ "where", false, false },
+		{ "records in", true, false },
+		{ "bytes in", true, false },
+		{ "records out", true, false },
+		{ "bytes out", true, false },
+		{ "dropped", true, true },
+		{ "elided", true, true },
+		{ "bad", true, true },
+		{ "failed", true, true },
+		{ "repeated", true, true },
+		{ "poisoned", true, true },
+		{ "restarts", true, true },
+		{ "CPU time", true, false },
 	};
 	struct iog_cli_table *t = iog_cli_table_new(col, IOG_COUNT(col));
 	char f[IOG_FIGURE];
@@ -87,8 +99,16 @@ static void unit_table(const struct iog_run_report *r, const struct stats *s)
 static void node_table(const struct stats *s)
 {
 	static const struct iog_cli_col col[] = {
-		{ "operator", false, false }, { "records", true, false }, { "bytes in", true, false }, { "bytes out", true, false }, { "elided", true, true },
-		{ "bad", true, true },        { "failed", true, true },   { "time", true, false },     { "a record", true, false },  { "of it", true, false },
+		{ "operator", false, false },
+		{ "records", true, false },
+		{ "bytes in", true, false },
+		{ "bytes out", true, false },
+		{ "elided", true, true },
+		{ "bad", true, true },
+		{ "failed", true, true },
+		{ "time", true, false },
+		{ "a record", true, false },
+		{ "of it", true, false },
 	};
 	double sum = 0;
 	char f[IOG_FIGURE];
@@ -127,8 +147,11 @@ bool iog_run_summary(const struct iog_run_report *r)
 	iog_cli_rate(rate, delivered, r->elapsed_s, "records");
 	bool known = strcmp(rate, "-");
 	printf("\n%s: %s records delivered in %s%s%s%s, %s of memory reserved\n",
-	       r->failed ? "failed" : r->signal ? "interrupted" : "done", iog_cli_count(n, delivered), iog_cli_seconds(el, r->elapsed_s), known ? " (" : "",
-	       known ? rate : "", known ? ")" : "", iog_show_bytes(mem, (double)iog_cut_bytes(r->cut)));
+		r->failed   ? "failed"
+		: r->signal ? "interrupted"
+			    : "done",
+		iog_cli_count(n, delivered), iog_cli_seconds(el, r->elapsed_s), known ? " (" : "", known ? rate : "", known ? ")" : "",
+		iog_show_bytes(mem, (double)iog_cut_bytes(r->cut)));
 	stats_free(&s);
 	return iog_cli_flush();
 }
@@ -137,18 +160,19 @@ bool iog_run_summary(const struct iog_run_report *r)
 
 static json_t *unit_json(const struct iog_unit_stats *u, uint8_t kind)
 {
-	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "name", u->name, "kind", KIND[kind], "target",
-			 u->target, "note", u->note, "records_in", (json_int_t)u->in_records, "bytes_in", (json_int_t)u->in_bytes, "records_out",
-			 (json_int_t)u->out_records, "bytes_out", (json_int_t)u->out_bytes, "dropped", (json_int_t)u->dropped, "elided", (json_int_t)u->elided,
-			 "bad", (json_int_t)u->bad, "failed", (json_int_t)u->failed, "repeated", (json_int_t)u->duplicates, "poisoned",
-			 (json_int_t)u->poisoned, "restarts", (json_int_t)u->restarts, "cpu_seconds", u->cpu_s);
+	return json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:f}", "name", u->name, "kind",
+		KIND[kind], "target", u->target, "note", u->note, "records_in", (json_int_t)u->in_records, "bytes_in",
+		(json_int_t)u->in_bytes, "records_out", (json_int_t)u->out_records, "bytes_out", (json_int_t)u->out_bytes, "dropped",
+		(json_int_t)u->dropped, "elided", (json_int_t)u->elided, "bad", (json_int_t)u->bad, "failed", (json_int_t)u->failed,
+		"repeated", (json_int_t)u->duplicates, "poisoned", (json_int_t)u->poisoned, "restarts", (json_int_t)u->restarts,
+		"cpu_seconds", u->cpu_s);
 }
 
 static json_t *node_json(const struct iog_node_stats *n)
 {
-	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "name", n->name, "operator", n->op, "records", (json_int_t)n->records,
-			 "records_out", (json_int_t)n->out, "elided", (json_int_t)n->elided, "bad", (json_int_t)n->bad, "failed", (json_int_t)n->failed,
-			 "bytes_in", n->bytes_in, "bytes_out", n->bytes_out, "seconds", n->seconds);
+	return json_pack("{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:f, s:f, s:f}", "name", n->name, "operator", n->op, "records",
+		(json_int_t)n->records, "records_out", (json_int_t)n->out, "elided", (json_int_t)n->elided, "bad", (json_int_t)n->bad,
+		"failed", (json_int_t)n->failed, "bytes_in", n->bytes_in, "bytes_out", n->bytes_out, "seconds", n->seconds);
 }
 
 bool iog_run_json(const struct iog_run_report *r)
@@ -162,9 +186,12 @@ bool iog_run_json(const struct iog_run_report *r)
 	for (uint32_t i = 0; i < s.n_nodes; i++)
 		json_array_append_new(nodes, node_json(&s.node[i]));
 	json_t *j = json_pack("{s:o, s:s, s:o, s:i, s:f, s:I, s:I, s:o, s:o}", "graph", iog_cli_text(r->file), "result",
-			      r->failed ? "failed" : r->signal ? "interrupted" : "done", "error", iog_cli_text(r->failed ? r->error : ""), "signal", r->signal,
-			      "elapsed_seconds", r->elapsed_s, "records_delivered", (json_int_t)iog_engine_delivered(r->e), "memory_bytes",
-			      (json_int_t)iog_cut_bytes(r->cut), "units", units, "operators", nodes);
+		r->failed   ? "failed"
+		: r->signal ? "interrupted"
+			    : "done",
+		"error", iog_cli_text(r->failed ? r->error : ""), "signal", r->signal, "elapsed_seconds", r->elapsed_s, "records_delivered",
+		(json_int_t)iog_engine_delivered(r->e), "memory_bytes", (json_int_t)iog_cut_bytes(r->cut), "units", units, "operators",
+		nodes);
 	stats_free(&s);
 	return iog_cli_json(j) == IOG_EXIT_OK;
 }

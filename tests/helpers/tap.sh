@@ -1,3 +1,4 @@
+#!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # For shell tests, which source it: points of TAP. A point that fails shows what its command printed.
 n=0
