@@ -1,0 +1,185 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# Every example graph passes `iog check`; the synthetic ones are run, and what they leave is read by programs that are not ours: Python for
+# tables, h5py for trajectories. The tutorial's graphs and commands work as they stand there.
+# timeout: 240
+set -u
+root=$PWD examples=$PWD/examples python=${PYTHON:-python3}
+n=0
+point() { # description command...
+	local what=$1
+	shift
+	n=$((n + 1))
+	if "$@" >"$TMPDIR/log" 2>&1; then echo "ok $n - $what"; else sed 's/^/# /' "$TMPDIR/log"; echo "not ok $n - $what"; fi
+}
+skip() { n=$((n + 1)); echo "ok $n - $1 # SKIP $2"; }
+have() { "$python" -W ignore -c "import $1" >/dev/null 2>&1; }
+# Reads with h5py, or says why not.
+reads() { # description function
+	if have h5py && have numpy; then point "$@"; else skip "$1" "the Python modules h5py and numpy are not installed"; fi
+}
+lacks() { ! "$IOG" ops "$1" >/dev/null 2>&1; }
+for part in h5md jpeg png compress; do
+	if lacks $part; then echo "1..0 # SKIP built without a library that $part needs"; exit 0; fi
+done
+mkdir "$TMPDIR/w" && cd "$TMPDIR/w" || exit 1
+run() { timeout -k 5 60 "$IOG" run "$@"; }
+py() { "$python" -W ignore - "$@"; }
+
+# ---- check ----
+
+# md-crop: a data file as LAMMPS writes it; record/read.lua: what write.lua leaves.
+mkdir out
+printf '%s\n' 'LAMMPS data file' '' '2 atoms' '3 atom types' '' '0 3 xlo xhi' '0 3 ylo yhi' '0 3 zlo zhi' '' 'Masses' '' '1 1' '2 1' '3 1' '' \
+	'Atoms # atomic' '' '1 1 1 1 1' '2 2 2 2 2' >out/melt.data
+point "record/write.lua runs" run "$examples/record/write.lua"
+for graph in "$examples"/*/*.lua; do
+	point "iog check ${graph#"$examples"/}" "$IOG" check "$graph"
+done
+readmes() {
+	local d missing=
+	for d in "$examples"/*/; do [ -s "$d/README.md" ] || missing+=" $d"; done
+	[ -z "$missing" ] || { echo "no README.md in$missing"; false; }
+}
+point "every example has a README" readmes
+
+# ---- first ----
+
+point "first runs" run "$examples/first/first.lua"
+cat >whole.lua <<'G'
+local iog = require "iog"
+iog.source.synthetic { atoms = 1000, steps = 100 }:to(iog.sink.h5md "whole.h5md")
+G
+# The same particles without our filter and our statistics.
+first() {
+	run whole.lua && py <<'P'
+import csv, h5py, numpy
+with h5py.File("whole.h5md") as f:
+    g = f["particles/trajectory"]
+    x, v, step, edge = g["position/value"][:], g["velocity/value"][:], g["position/step"][:], g["box/edges/value"][:]
+rows = list(csv.DictReader(open("slab.csv")))
+assert len(rows) == len(x) == 100, (len(rows), len(x))
+for k, r in enumerate(rows):
+    assert int(r["step"]) == step[k] == k
+    s = x[k][:, 2].astype("f8") / edge[k][2, 2]
+    kept = (s > 0.4) & (s < 0.6)
+    for name, a in [("position_" + "xyz"[d], x[k][kept, d]) for d in range(3)] + [("velocity_x", v[k][kept, 0])]:
+        assert int(r[name + "_count"]) == kept.sum() > 100, (k, name)
+        assert float(r[name + "_min"]) == a.min() and float(r[name + "_max"]) == a.max(), (k, name)
+        assert abs(float(r[name + "_mean"]) - a.astype("f8").mean()) < 1e-12, (k, name)
+        assert int(r[name + "_nan"]) == 0
+P
+}
+reads "slab.csv holds what numpy computes" first
+elsewhere() { # target
+	cp slab.csv host.csv && run "$examples/first/first.lua" --on "$1" && cmp slab.csv host.csv
+}
+for target in sidecore vm; do point "the same bytes with --on $target" elsewhere $target; done
+
+# ---- fork ----
+
+point "fork runs" run "$examples/fork/fork.lua"
+fork() {
+	py <<'P'
+import h5py, numpy
+with h5py.File("all.h5md") as f:
+    assert (f["particles/trajectory/position/step"][:] == 10 * numpy.arange(200)).all()
+P
+}
+reads "every record is in the file" fork
+pictures() {
+	local p=(view-*.png)
+	[ "$(head -c 8 "${p[0]}" | od -An -tx1 | tr -d ' ')" = 89504e470d0a1a0a ] && [ "$(readlink view.png)" = "${p[-1]}" ] && [ "${p[-1]}" = view-01990.png ]
+}
+point "the newest record has its picture" pictures
+again() {
+	cp all.h5md before && run "$examples/fork/fork.lua" --json >again.json && cmp all.h5md before &&
+		py <<'P'
+import json
+u = [u for u in json.load(open("again.json"))["units"] if u["name"] == "h5md"][0]
+assert u["repeated"] == 200, u
+P
+}
+point "a second run adds nothing to the file" again
+
+# ---- live-parameter ----
+
+size() { py "$1" <<'P'
+import sys
+d = open(sys.argv[1], "rb").read()
+assert d[:2] == b"\xff\xd8" and d[-2:] == b"\xff\xd9"
+i = 2
+while d[i + 1] not in (0xc0, 0xc2):
+    i += 2 + int.from_bytes(d[i + 2:i + 4], "big")
+print(int.from_bytes(d[i + 7:i + 9], "big"), "x", int.from_bytes(d[i + 5:i + 7], "big"))
+P
+}
+live() {
+	run "$examples/live-parameter/live-parameter.lua" && run "$examples/live-parameter/live-parameter.lua" --set limit=1 --set out=cold &&
+		[ "$(size hot-019.jpg)" = "320 x 240" ] && py <<'P'
+import csv
+def counts(f): return [int(r["velocity_x_count"]) for r in csv.DictReader(open(f))]
+hot, cold = counts("hot.csv"), counts("cold.csv")
+assert len(hot) == len(cold) == 20 and all(0 < h < c for h, c in zip(hot, cold)), (hot, cold)
+P
+}
+point "--set changes what is kept" live
+region() { run "$examples/live-parameter/live-parameter.lua" --set roi.1.lo=0 --set roi.1.hi=640 && [ "$(size hot-000.jpg)" = "640 x 240" ]; }
+point "--set changes a region" region
+refused() { # message argument
+	! "$IOG" check "$examples/live-parameter/live-parameter.lua" --set "$2" >/dev/null 2>err && grep -qF "$1" err || { cat err; false; }
+}
+point "a value outside its limits is refused" refused 'parameter "limit": 20 is outside 0..10' limit=20
+point "a name that is not declared is refused" refused 'did you mean "limit"?' limt=2
+
+# ---- record ----
+
+point "record/read.lua runs" run "$examples/record/read.lua"
+restored() {
+	cat >original.lua <<'G'
+local iog = require "iog"
+iog.source.synthetic { atoms = 5000, steps = 50, every = 10 }:to(iog.sink.h5md "original.h5md")
+G
+	run original.lua && py <<'P'
+import h5py, numpy
+a, b = (h5py.File(n)["particles/trajectory"] for n in ("original.h5md", "restored.h5md"))
+assert (a["position/step"][:] == b["position/step"][:]).all() and len(a["position/step"]) == 50
+d = abs(a["position/value"][:].astype("f8") - b["position/value"][:])
+assert 0 < d.max() < 0.0005 + 1e-6, d.max()
+assert (a["velocity/value"][:] == b["velocity/value"][:]).all()
+P
+}
+reads "positions come back within half a quantum" restored
+dumped() { "$IOG" dump small.iogr --records 1 | grep -q 'position: i32\[atom=5000,xyz\].*delta(f32) | zstd'; }
+point "iog dump shows what is inside" dumped
+
+# ---- the tutorial ----
+
+# A block that starts with ```lua NAME is the file NAME; lines of ```sh blocks are commands, run in order. mistakes.lua must be refused.
+mkdir tutorial && cd tutorial || exit 1
+tutorial() {
+	awk '
+		/^```/ && inside { inside = ""; next }
+		/^```lua [^ ]+$/ { inside = $2; next }
+		/^```sh$/ { inside = "commands"; next }
+		/^```$/ && mistakes == 1 { inside = "expected"; mistakes = 2; next }
+		inside == "commands" { print >"commands"; if (/mistakes/) mistakes = 1; next }
+		inside { print >inside }' "$root/docs/tutorial.md"
+	[ "$(grep -c '^iog ' commands)" -ge 8 ]
+}
+point "the tutorial holds graphs and commands" tutorial
+ln -s "$IOG" iog
+PATH=$PWD:$PATH
+while IFS= read -r line; do
+	line=${line%%  #*}
+	case $line in
+	*mistakes.lua*) refuses() { ! timeout -k 5 60 bash -c "$line"; } ;;
+	iog\ * | head\ * | ls\ * | h5dump\ *) refuses() { timeout -k 5 60 bash -c "$line"; } ;;
+	*) continue ;;
+	esac
+	if [[ $line == h5dump* ]] && ! command -v h5dump >/dev/null; then skip "tutorial: $line" "h5dump is not installed (hdf5-tools)"; continue; fi
+	point "tutorial: $line" refuses
+done <commands
+said() { "$IOG" check mistakes.lua 2>&1 | diff expected -; }
+point "the tutorial shows the mistakes as they are reported" said
+echo "1..$n"
