@@ -78,7 +78,8 @@ static enum iog_step src_next(void *self, struct iog_out *out, uint64_t limit, s
 	return IOG_OK;
 }
 static void src_close(void *self) { (void)self; }
-static const struct iog_source source = { .name = "count", .summary = "", .describe = describe, .open = src_open, .next = src_next, .close = src_close };
+static const struct iog_source source = { .name = "count", .summary = "", .describe = describe, .open = src_open, .next = src_next,
+					  .close = src_close };
 
 static int dst_open(const void *conf, const struct iog_schema *s, void **self, struct iog_err *err)
 {
@@ -110,7 +111,8 @@ static int dst_close(void *self, struct iog_err *err)
 	(void)self, (void)err;
 	return 0;
 }
-static const struct iog_sink sink = { .name = "collect", .summary = "", .flags = IOG_SINK_SAFE, .open = dst_open, .write = dst_write, .flush = dst_flush,
+static const struct iog_sink sink = { .name = "collect", .summary = "", .flags = IOG_SINK_SAFE, .open = dst_open, .write = dst_write,
+				      .flush = dst_flush,
 				      .recover = dst_recover, .close = dst_close };
 
 static void one_record_is_given_up(const struct iog_op *op, int seconds)
