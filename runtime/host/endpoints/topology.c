@@ -241,7 +241,8 @@ static int lammps_result(struct lammps *l, struct iog_topology *t, struct iog_er
 	if (l->n_bonds != l->bonds)
 		return iog_fail(err, -EBADMSG, "%s: the head announces %lld bonds, the section Bonds has %lld", name, (long long)l->bonds,
 			(long long)l->n_bonds);
-	qsort(l->atom, (size_t)l->n_atoms, sizeof *l->atom, by_id);
+	if (l->n_atoms)
+		qsort(l->atom, (size_t)l->n_atoms, sizeof *l->atom, by_id);
 	t->atoms = l->n_atoms;
 	t->bonds = l->n_bonds;
 	t->type = calloc((size_t)t->atoms + 1, sizeof *t->type);
@@ -521,7 +522,8 @@ static int pdb_bonds(struct iog_topology *t, struct pdb *x, const char *name, st
 		return 0;
 	if (x->n_serials)
 		qsort(x->serial, (size_t)x->n_serials, sizeof *x->serial, by_id);
-	qsort(x->bond, (size_t)x->n_bonds, sizeof *x->bond, by_pair);
+	if (x->n_bonds)
+		qsort(x->bond, (size_t)x->n_bonds, sizeof *x->bond, by_pair);
 	if (!(t->bond = calloc((size_t)x->n_bonds, 2 * sizeof *t->bond)))
 		return no_memory(err);
 	for (int64_t i = 0; i < x->n_bonds; i++) {
