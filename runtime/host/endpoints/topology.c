@@ -226,6 +226,8 @@ static int64_t find(const struct lammps *l, int64_t id)
 {
 	if (id >= 1 && id <= l->n_atoms && l->atom[id - 1].id == id)
 		return id - 1;
+	if (!l->n_atoms)
+		return -1;
 	const struct atom key = { .id = id }, *a = bsearch(&key, l->atom, (size_t)l->n_atoms, sizeof key, by_id);
 	return a ? a - l->atom : -1;
 }
@@ -522,8 +524,7 @@ static int pdb_bonds(struct iog_topology *t, struct pdb *x, const char *name, st
 		return 0;
 	if (x->n_serials)
 		qsort(x->serial, (size_t)x->n_serials, sizeof *x->serial, by_id);
-	if (x->n_bonds)
-		qsort(x->bond, (size_t)x->n_bonds, sizeof *x->bond, by_pair);
+	qsort(x->bond, (size_t)x->n_bonds, sizeof *x->bond, by_pair);
 	if (!(t->bond = calloc((size_t)x->n_bonds, 2 * sizeof *t->bond)))
 		return no_memory(err);
 	for (int64_t i = 0; i < x->n_bonds; i++) {
