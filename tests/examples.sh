@@ -43,6 +43,10 @@ readmes() {
 }
 point "every example has a README" readmes
 
+# The README's graph is the first block of Lua in it.
+readme() { awk '/^```lua$/ && !n { n = 1; next } /^```/ { n += n == 1 } n == 1' "$root/README.md" >readme.lua && grep -q imd readme.lua && "$IOG" check readme.lua; }
+point "iog check the graph of the README" readme
+
 # ---- first ----
 
 point "first runs" run "$examples/first/first.lua"
