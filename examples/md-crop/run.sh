@@ -2,10 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The demonstration: LAMMPS melts a crystal on two ranks, IOgraphs watches its middle slab while it runs. Leaves frame-*.jpg, slab.h5,
 # stats.csv, graph.svg and lammps.log in out/ of the directory it is started in.
-# STEPS=4000 and CELLS=16 (atoms = 4*CELLS^3) may be set, and IOG, the program.
+# STEPS=3000 and CELLS=16 (atoms = 4*CELLS^3) may be set, and IOG, the program.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
-steps=${STEPS:-4000} cells=${CELLS:-16} out=out
+steps=${STEPS:-3000} cells=${CELLS:-16} out=out
 say() { echo "md-crop: $*" >&2; }
 whole() { case $2 in '' | *[!0-9]* | ???????*) say "$1 must be a whole number, got \"$2\""; exit 2 ;; esac; }
 whole STEPS "$steps"
