@@ -74,6 +74,7 @@ static void edge_attach(struct iog_outlet *o, uint32_t k, const struct iog_edge 
 	*x = (struct iog_out_edge){ .e = *e, .used = true, .sent = sent, .dropped = dropped, .forged = forged };
 	for (unsigned i = 0; i < IOG_LATEST_ENTRIES; i++)
 		x->entry_slot[i] = IOG_NO_SLOT;
+	o->live_mask |= 1u << k;
 	if (e->policy == IOG_BLOCK)
 		o->block_mask |= 1u << k;
 }
@@ -84,33 +85,6 @@ int iog_outlet_add(struct iog_outlet *o, const struct iog_edge *e)
 		return -28; /* ENOSPC, the same number on every system we run on */
 	edge_attach(o, o->n_edges, e);
 	return (int)o->n_edges++;
-}
-
-bool iog_outlet_ready(const struct iog_outlet *o)
-{
-	if (!o->n_free)
-		return false;
-	for (uint32_t k = 0; k < o->n_edges; k++) {
-		const struct iog_out_edge *x = &o->edge[k];
-		if ((o->block_mask >> k & 1) && x->outstanding >= x->e.capacity)
-			return false;
-	}
-	return true;
-}
-
-uint32_t iog_outlet_take(struct iog_outlet *o)
-{
-	if (!o->n_free)
-		return IOG_NO_SLOT;
-	uint32_t s = o->free[--o->n_free];
-	o->slot[s].gen++;
-	o->slot[s].edges = 0;
-	return s;
-}
-
-void iog_outlet_put_back(struct iog_outlet *o, uint32_t slot)
-{
-	o->free[o->n_free++] = slot;
 }
 
 /* Nobody holds the slot any more. */
@@ -146,35 +120,58 @@ static void entry_free(struct iog_out_edge *x, uint32_t s)
 			x->entry_slot[i] = IOG_NO_SLOT;
 }
 
+/* One release of edge k, whatever it says. A slot that is let go goes to out[*n]; out NULL: it is remembered for the next reap. */
+static __attribute__((noinline)) void release_any(struct iog_outlet *o, uint32_t k, uint64_t rel, uint32_t *out, uint32_t *n)
+{
+	struct iog_out_edge *x = &o->edge[k];
+	uint32_t s = (uint32_t)rel, gen = (uint32_t)(rel >> 32);
+	if (s >= o->arena.n_slots || o->slot[s].gen != gen || !(o->slot[s].edges >> k & 1)) {
+		x->forged++;
+		return;
+	}
+	if (x->e.policy == IOG_LATEST)
+		entry_free(x, s);
+	if (!out) {
+		drop_late(o, k, s);
+		return;
+	}
+	unsigned bits = slot_drop(o, k, s);
+	if (bits & LET_GO)
+		out[(*n)++] = s;
+	if (bits & FREE)
+		slot_done(o, s);
+}
+
 /* Reads the releases of edge k. Slots that are let go go to out[*n...max); out NULL: they are remembered for the next reap. */
 static void read_releases(struct iog_outlet *o, uint32_t k, uint32_t *out, uint32_t *n, uint32_t max)
 {
 	struct iog_out_edge *x = &o->edge[k];
 	/* Acquire: the consumer's last read of a slot before the release that gives it back. */
-	uint32_t head = LOAD(&x->e.up->head);
+	const uint32_t head = LOAD(&x->e.up->head), mask = x->e.capacity - 1;
 	if (iog_unlikely(head - x->reaped > x->e.capacity)) {
 		x->forged++; /* more releases than the ring holds */
 		return;
 	}
-	for (; x->reaped != head && (!out || *n < max); x->reaped++) {
-		uint64_t rel = x->e.up->ring[x->reaped & (x->e.capacity - 1)];
-		uint32_t s = (uint32_t)rel, gen = (uint32_t)(rel >> 32);
-		if (iog_unlikely(s >= o->arena.n_slots || o->slot[s].gen != gen || !(o->slot[s].edges >> k & 1))) {
-			x->forged++;
+	/* Only this edge holds the slot, and the owner waits for it. */
+	const uint64_t *ring = x->e.up->ring, alone = 1u << k;
+	const uint32_t n_slots = o->arena.n_slots;
+	const bool fast = out && x->e.policy != IOG_LATEST && (o->hold_mask >> k & 1);
+	uint32_t at = x->reaped;
+	for (; at != head && (!out || *n < max); at++) {
+		const uint64_t rel = ring[at & mask];
+		const uint32_t s = (uint32_t)rel;
+		struct iog_slot *t = &o->slot[s];
+		uint64_t held; /* edges and gen, compared at once */
+		if (iog_unlikely(!fast || s >= n_slots || (memcpy(&held, &t->edges, 8), held != ((rel >> 32 << 32) | alone)))) {
+			release_any(o, k, rel, out, n);
 			continue;
 		}
-		if (x->e.policy == IOG_LATEST)
-			entry_free(x, s);
-		if (!out) {
-			drop_late(o, k, s);
-			continue;
-		}
-		unsigned bits = slot_drop(o, k, s);
-		if (bits & LET_GO)
-			out[(*n)++] = s;
-		if (bits & FREE)
-			slot_done(o, s);
+		t->edges = 0;
+		x->outstanding--;
+		out[(*n)++] = s;
+		slot_done(o, s);
 	}
+	x->reaped = at;
 }
 
 static uint32_t unused_entry(const struct iog_out_edge *x)
@@ -228,25 +225,26 @@ static void push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc 
 
 static inline void push_ring(struct iog_out_edge *x, const struct desc_words *d)
 {
-	/* Not one the consumer has yet to read: it would have to be fetched back. */
-	if (x->outstanding + AHEAD < x->e.capacity)
-		fetch_to_write(&x->e.down->ring[(x->head + AHEAD) & (x->e.capacity - 1)]);
-	desc_store(&x->e.down->ring[x->head & (x->e.capacity - 1)], d);
-	x->head++;
-	x->outstanding++;
+	const uint32_t head = x->head, outstanding = x->outstanding, mask = x->e.capacity - 1;
+	struct iog_desc *ring = x->e.down->ring;
+	x->head = head + 1;
+	x->outstanding = outstanding + 1;
 	x->sent++;
+	/* Not one the consumer has yet to read: it would have to be fetched back. */
+	if (outstanding + AHEAD <= mask)
+		fetch_to_write(&ring[(head + AHEAD) & mask]);
+	desc_store(&ring[head & mask], d);
 }
 
-bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_record *r, uint64_t length)
+/* The general case: several edges, or a mailbox. */
+static __attribute__((noinline)) bool push_all(struct iog_outlet *o, uint32_t slot)
 {
 	struct iog_slot *t = &o->slot[slot];
-	const struct desc_words d = desc_words(r, slot, t->gen, length);
-	desc_store(&t->desc, &d);
-	o->static_live[r->id.epoch & 1]++;
-	for (uint32_t k = 0; k < o->n_edges; k++) {
+	struct desc_words d;
+	memcpy(&d, &t->desc, sizeof d);
+	for (uint32_t m = o->live_mask; m; m &= m - 1) {
+		const uint32_t k = (uint32_t)__builtin_ctz(m);
 		struct iog_out_edge *x = &o->edge[k];
-		if (!x->used || x->muted)
-			continue;
 		if (x->e.policy == IOG_LATEST) {
 			push_latest(o, k, &t->desc);
 		} else if (x->outstanding < x->e.capacity) {
@@ -256,11 +254,26 @@ bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_recor
 			x->dropped++;
 		}
 	}
-	iog_outlet_pass(o, r->id.epoch, r->id.seq);
 	if (!t->edges) {
 		slot_done(o, slot);
 		return false;
 	}
+	return true;
+}
+
+/* One edge: 73 instructions for a record, 41 more to read its release (callgrind); in time: build/iog bench edge. */
+bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_record *r, uint64_t length)
+{
+	struct iog_slot *t = &o->slot[slot];
+	struct iog_out_edge *x = &o->edge[0];
+	const struct desc_words d = desc_words(r, slot, t->gen, length);
+	desc_store(&t->desc, &d);
+	o->static_live[r->id.epoch & 1]++;
+	iog_outlet_pass(o, r->id.epoch, r->id.seq);
+	if (iog_unlikely(o->live_mask != 1 || x->e.policy == IOG_LATEST || x->outstanding >= x->e.capacity))
+		return push_all(o, slot);
+	t->edges = 1;
+	push_ring(x, &d);
 	return true;
 }
 
@@ -273,10 +286,9 @@ void iog_outlet_pass(struct iog_outlet *o, uint32_t epoch, uint64_t seq)
 uint32_t iog_outlet_publish(struct iog_outlet *o)
 {
 	uint32_t sleepers = 0;
-	for (uint32_t k = 0; k < o->n_edges; k++) {
+	for (uint32_t m = o->live_mask; m; m &= m - 1) {
+		const uint32_t k = (uint32_t)__builtin_ctz(m);
 		struct iog_out_edge *x = &o->edge[k];
-		if (!x->used || x->muted)
-			continue;
 		struct iog_down *d = x->e.down;
 		/* Release: descriptors and payload before the head that shows them. */
 		if (x->published != x->head)
@@ -307,9 +319,8 @@ uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max)
 		if (l >> LATE_SHIFT & FREE)
 			slot_done(o, s);
 	}
-	for (uint32_t k = 0; k < o->n_edges; k++)
-		if (o->edge[k].used && !o->edge[k].muted)
-			read_releases(o, k, let_go, &n, max);
+	for (uint32_t m = o->live_mask; m; m &= m - 1)
+		read_releases(o, (uint32_t)__builtin_ctz(m), let_go, &n, max);
 	return n;
 }
 
@@ -331,6 +342,7 @@ void iog_outlet_cut(struct iog_outlet *o, uint32_t k)
 	struct iog_out_edge *x = &o->edge[k];
 	x->muted = true;
 	o->block_mask &= ~(1u << k);
+	o->live_mask &= ~(1u << k);
 	for (uint32_t s = 0; s < o->arena.n_slots; s++)
 		if ((o->slot[s].edges >> k & 1) && (slot_drop(o, k, s) & FREE))
 			slot_done(o, s);
@@ -440,71 +452,58 @@ enum iog_edge_state iog_inlet_state(const struct iog_inlet *in)
 	return (enum iog_edge_state)LOAD(&in->e.down->state);
 }
 
+/* Where the next descriptor of a mailbox lies; NULL: there is none, or it may not be taken yet. */
+static __attribute__((noinline)) const struct iog_desc *front_latest(const struct iog_inlet *in)
+{
+	if (iog_inlet_full(in) || !(uint32_t)PEEK(&in->e.box->word))
+		return NULL;
+	/* Acquire: the descriptor behind the index. Release: our last read of an entry before the producer reuses it. */
+	uint64_t word = PEEK(&in->e.box->word);
+	word = atomic_exchange_explicit(&in->e.box->word, word & ~0xffffffffull, memory_order_acq_rel);
+	uint32_t i = (uint32_t)word - 1;
+	return i < IOG_LATEST_ENTRIES ? &in->e.down->ring[i] : NULL;
+}
+
+/*
+ * What the head showed before is used up. Its line is the producer's, so it is only looked at then. False: nothing new. The first
+ * descriptors are asked for at once, the others as they come near.
+ */
+static __attribute__((noinline)) bool front_more(struct iog_inlet *in)
+{
+	/* Acquire: the descriptors the head shows. */
+	const uint32_t head = LOAD(&in->e.down->head), n = IOG_MIN(head - in->tail, (uint32_t)AHEAD);
+	if (iog_unlikely(head - in->tail > in->e.capacity)) { /* more than the ring holds: not believed */
+		in->forged++;
+		return false;
+	}
+	for (uint32_t i = 1; i < n; i++)
+		__builtin_prefetch(&in->e.down->ring[(in->tail + i) & (in->e.capacity - 1)]);
+	in->seen = head;
+	return n != 0;
+}
+
 enum iog_front iog_inlet_peek(struct iog_inlet *in)
 {
 	if (in->kind != IOG_FRONT_NONE)
 		return in->kind;
 	const struct iog_desc *shared;
-	if (in->e.policy == IOG_LATEST) {
-		if (iog_inlet_full(in))
+	if (iog_unlikely(in->e.policy == IOG_LATEST)) {
+		if (!(shared = front_latest(in)))
 			return IOG_FRONT_NONE;
-		if (!(uint32_t)PEEK(&in->e.box->word))
-			return IOG_FRONT_NONE;
-		/* Acquire: the descriptor behind the index. Release: our last read of an entry before the producer reuses it. */
-		uint64_t word = PEEK(&in->e.box->word);
-		word = atomic_exchange_explicit(&in->e.box->word, word & ~0xffffffffull, memory_order_acq_rel);
-		uint32_t i = (uint32_t)word - 1;
-		if (i >= IOG_LATEST_ENTRIES)
-			return IOG_FRONT_NONE;
-		shared = &in->e.down->ring[i];
 	} else {
-		/* The line of the head is the producer's: it is only looked at when what it showed before is used up. Acquire: the
-		 * descriptors the head shows. */
+		if (in->seen == in->tail && !front_more(in))
+			return IOG_FRONT_NONE;
 		const struct iog_desc *ring = in->e.down->ring;
 		const uint32_t mask = in->e.capacity - 1;
-		if (in->seen == in->tail) {
-			in->seen = LOAD(&in->e.down->head);
-			if (in->seen - in->tail > in->e.capacity) { /* more than the ring holds: not believed */
-				in->seen = in->tail;
-				in->forged++;
-				return IOG_FRONT_NONE;
-			}
-			if (in->seen == in->tail)
-				return IOG_FRONT_NONE;
-			for (uint32_t i = 1; i < AHEAD && i < in->seen - in->tail; i++)
-				__builtin_prefetch(&ring[(in->tail + i) & mask]);
-		}
-		if (in->seen - in->tail > AHEAD)
-			__builtin_prefetch(&ring[(in->tail + AHEAD) & mask]);
+		__builtin_prefetch(&ring[(in->seen - in->tail > AHEAD ? in->tail + AHEAD : in->tail) & mask]);
 		shared = &ring[in->tail & mask];
 	}
 	memcpy(&in->front, shared, sizeof in->front);
 	const struct iog_desc *d = &in->front;
-	if (d->slot >= in->n_slots || d->length > in->slot_bytes || d->length < sizeof(struct iog_wire))
+	if (iog_unlikely(d->slot >= in->n_slots || d->length > in->slot_bytes || d->length < sizeof(struct iog_wire)))
 		return in->kind = IOG_FRONT_FORGED;
-	bool seen = in->taken && (d->epoch < in->epoch || (d->epoch == in->epoch && d->seq < in->next_seq));
-	return in->kind = seen ? IOG_FRONT_DUPLICATE : IOG_FRONT_RECORD;
-}
-
-void iog_inlet_take(struct iog_inlet *in)
-{
-	if (in->kind == IOG_FRONT_RECORD) {
-		in->epoch = in->front.epoch;
-		in->next_seq = in->front.seq + 1;
-		in->taken++;
-	} else if (in->kind == IOG_FRONT_DUPLICATE) {
-		in->duplicates++;
-	} else {
-		in->forged++;
-	}
-	in->kind = IOG_FRONT_NONE;
-	in->tail++;
-}
-
-void iog_inlet_release(struct iog_inlet *in, uint32_t slot, uint32_t gen)
-{
-	in->e.up->ring[in->rel & (in->e.capacity - 1)] = slot | (uint64_t)gen << 32;
-	in->rel++;
+	bool seen = (d->epoch < in->epoch || (d->epoch == in->epoch && d->seq < in->next_seq)) && in->taken;
+	return in->kind = iog_unlikely(seen) ? IOG_FRONT_DUPLICATE : IOG_FRONT_RECORD;
 }
 
 bool iog_inlet_publish(struct iog_inlet *in)

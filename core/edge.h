@@ -117,14 +117,15 @@ struct iog_outlet {
 	uint32_t *late, n_late;   /* let go by a push; LATE_FREE: the slot is free once reap has told the owner */
 	uint32_t hold_mask;       /* edges whose releases the owner waits for; the others only keep the slot */
 	uint32_t n_edges, block_mask;
-	struct iog_out_edge edge[IOG_FANOUT];
+	uint32_t live_mask;       /* edges in use and not muted */
 	uint32_t epoch;           /* of passed */
 	uint64_t passed;
+	uint32_t static_live[2];  /* outstanding slots of the epochs that use static area 0 and 1 */
+	struct iog_out_edge edge[IOG_FANOUT];
 	/* static variables of the current epoch, as they lie in the arena */
 	uint32_t static_epoch;
 	bool have_static;
 	struct iog_block static_block[IOG_VARS];
-	uint32_t static_live[2];  /* outstanding slots of the epochs that use area 0 and 1 */
 };
 enum { IOG_LATEST_ENTRIES = 4 }; /* capacity of a mailbox edge: one waiting, up to three with the consumer */
 
@@ -142,10 +143,29 @@ void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge 
 /* Edge k has no consumer any more: what it holds is released, nothing is sent there. */
 void iog_outlet_cut(struct iog_outlet *o, uint32_t k);
 /* Every blocking edge has credit; then a free slot exists too (n_slots >= sum of capacities + 1). */
-bool iog_outlet_ready(const struct iog_outlet *o);
+static inline bool iog_outlet_ready(const struct iog_outlet *o)
+{
+	for (uint32_t m = o->block_mask; m; m &= m - 1) {
+		const struct iog_out_edge *x = &o->edge[__builtin_ctz(m)];
+		if (x->outstanding >= x->e.capacity)
+			return false;
+	}
+	return o->n_free != 0;
+}
 /* A free slot for the next record, or IOG_NO_SLOT. It stays the caller's until pushed or put back. */
-uint32_t iog_outlet_take(struct iog_outlet *o);
-void iog_outlet_put_back(struct iog_outlet *o, uint32_t slot);
+static inline uint32_t iog_outlet_take(struct iog_outlet *o)
+{
+	if (iog_unlikely(!o->n_free))
+		return IOG_NO_SLOT;
+	uint32_t s = o->free[--o->n_free];
+	o->slot[s].gen++;
+	o->slot[s].edges = 0;
+	return s;
+}
+static inline void iog_outlet_put_back(struct iog_outlet *o, uint32_t slot)
+{
+	o->free[o->n_free++] = slot;
+}
 /*
  * Sends the record in `slot` on every edge (lossy ones may drop it there) and counts everything below its seq as passed. Visible after
  * iog_outlet_publish. Returns false when no edge took it: the slot is free again.
@@ -191,7 +211,20 @@ void iog_inlet_init(struct iog_inlet *in, const struct iog_edge *e, uint32_t n_s
  * a slot or length that cannot be. */
 enum iog_front iog_inlet_peek(struct iog_inlet *in);
 /* Takes in->front. */
-void iog_inlet_take(struct iog_inlet *in);
+static inline void iog_inlet_take(struct iog_inlet *in)
+{
+	if (iog_likely(in->kind == IOG_FRONT_RECORD)) {
+		in->epoch = in->front.epoch;
+		in->next_seq = in->front.seq + 1;
+		in->taken++;
+	} else if (in->kind == IOG_FRONT_DUPLICATE) {
+		in->duplicates++;
+	} else {
+		in->forged++;
+	}
+	in->kind = IOG_FRONT_NONE;
+	in->tail++;
+}
 /* A mailbox whose consumer holds all it may: one entry stays for the newest record. Nothing can be said about what is in it. */
 static inline bool iog_inlet_full(const struct iog_inlet *in)
 {
@@ -201,7 +234,11 @@ static inline bool iog_inlet_full(const struct iog_inlet *in)
 void iog_inlet_passed(const struct iog_inlet *in, uint32_t *epoch, uint64_t *passed);
 enum iog_edge_state iog_inlet_state(const struct iog_inlet *in);
 /* Gives a slot back. Never blocks: the ring has room for every credit. Visible after iog_inlet_publish. */
-void iog_inlet_release(struct iog_inlet *in, uint32_t slot, uint32_t gen);
+static inline void iog_inlet_release(struct iog_inlet *in, uint32_t slot, uint32_t gen)
+{
+	in->e.up->ring[in->rel & (in->e.capacity - 1)] = slot | (uint64_t)gen << 32;
+	in->rel++;
+}
 /* Makes releases visible; true when the producer sleeps: the caller wakes &e.up->head. */
 bool iog_inlet_publish(struct iog_inlet *in);
 
