@@ -19,11 +19,12 @@ begin() { # arguments of iog run: starts it, sets $pid, waits until it runs
 }
 ends() { # code: within 20 seconds
 	local got=0
-	(sleep 20 && kill -KILL "$pid") 2>/dev/null &
-	local guard=$!
+	for _ in $(seq 400); do
+		kill -0 "$pid" 2>/dev/null || break
+		sleep 0.05
+	done
+	kill -KILL "$pid" 2>/dev/null
 	wait "$pid" || got=$?
-	kill $guard 2>/dev/null
-	wait $guard 2>/dev/null
 	[ $got = "$1" ] || { echo "exit code $got, not $1"; cat "$TMPDIR/err"; false; }
 }
 children() { cat /proc/"$1"/task/*/children 2>/dev/null; }

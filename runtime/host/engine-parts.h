@@ -64,6 +64,7 @@ struct iog_rt {
 	const struct iog_unit *u;
 	const struct iog_launcher *launch; /* stages */
 	uint8_t target;                    /* where it really runs */
+	uint32_t credit;                   /* the least on any way from a source to here */
 	int core;                          /* stages: the CPU to run on, -1: any */
 	char note[160], death[256];
 	struct iog_arena_mem arena[IOG_PORTS];
@@ -127,8 +128,6 @@ void *iog_sink_thread(void *rt);
 void iog_engine_input(struct iog_engine *e, uint32_t edge, struct iog_worker_in *in);
 /* Puts changed configurations into the stages when no record in flight needs the place they take. */
 void iog_engine_params(struct iog_engine *e);
-/* The least credit on any way from a source to this unit: who holds more than that back waits for what cannot come. */
-uint32_t iog_engine_credit(const struct iog_engine *e, const struct iog_rt *rt);
 /* CPU time of the calling thread. */
 uint64_t iog_cpu_ns(void);
 /* Widest vector level of this CPU. */

@@ -206,6 +206,11 @@ int iog_engine_new(struct iog_engine **out, struct iog_graph *g, const struct io
 			rt->arena[q].map = IOG_REGION_NONE;
 		if (rt->u->kind == IOG_G_OP)
 			rt->launch = launcher_for(rt);
+		/* Units come in topological order: what is above is known. */
+		rt->credit = IOG_CREDIT_MAX;
+		for (uint32_t k = 0; k < cut->n_edges; k++)
+			if (cut->edge[k].to == (int)i)
+				rt->credit = IOG_MIN(rt->credit, IOG_MIN(cut->edge[k].capacity, e->rt[cut->edge[k].from].credit));
 	}
 	for (uint32_t k = 0; e->edge && k < cut->n_edges; k++)
 		e->edge[k].down = e->edge[k].up = e->edge[k].box = IOG_REGION_NONE;
@@ -613,15 +618,6 @@ static void check_forged(struct iog_engine *e, struct iog_rt *rt)
 		if (&e->rt[e->cut->edge[k].from] == rt && to->launch && to->launch != &iog_launch_thread && to->launched && !to->done)
 			to->launch->kill(to);
 	}
-}
-
-uint32_t iog_engine_credit(const struct iog_engine *e, const struct iog_rt *rt)
-{
-	uint32_t least = IOG_CREDIT_MAX;
-	for (uint32_t k = 0; k < e->cut->n_edges; k++)
-		if (&e->rt[e->cut->edge[k].to] == rt)
-			least = IOG_MIN(least, IOG_MIN(e->cut->edge[k].capacity, iog_engine_credit(e, &e->rt[e->cut->edge[k].from])));
-	return least;
 }
 
 bool iog_engine_poll(struct iog_engine *e, double timeout_s)

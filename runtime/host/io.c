@@ -500,7 +500,7 @@ static bool sink_open(struct sink *s, const struct iog_gnode *n)
 		s->in.epoch = last.epoch, s->in.next_seq = last.seq + 1, s->in.taken = 1;
 	uint32_t every = s->end->flush_every ? s->end->flush_every(n->conf) : 0;
 	/* Held records are credit, here and all the way up: half of the least at most, or the stream would stand still. */
-	s->flush_every = IOG_MIN(every ? every : FLUSH_DEFAULT, IOG_MAX(1u, iog_engine_credit(rt->engine, rt) / 2));
+	s->flush_every = IOG_MIN(every ? every : FLUSH_DEFAULT, IOG_MAX(1u, rt->credit / 2));
 	return true;
 }
 
