@@ -30,8 +30,8 @@ py() { "$python" -W ignore - "$@"; }
 
 # md-crop: a data file as LAMMPS writes it; record/read.lua: what write.lua leaves.
 mkdir out
-printf '%s\n' 'LAMMPS data file' '' '2 atoms' '3 atom types' '' '0 3 xlo xhi' '0 3 ylo yhi' '0 3 zlo zhi' '' 'Masses' '' '1 1' '2 1' '3 1' '' \
-	'Atoms # atomic' '' '1 1 1 1 1' '2 2 2 2 2' >out/melt.data
+printf "%s\n" "LAMMPS data file" "" "2 atoms" "3 atom types" "" "0 3 xlo xhi" "0 3 ylo yhi" "0 3 zlo zhi" "" Masses "" "1 1" "2 1" "3 1" "" \
+	"Atoms # atomic" "" "1 1 1 1 1" "2 2 2 2 2" >out/melt.data
 point "record/write.lua runs" run "$examples/record/write.lua"
 for graph in "$examples"/*/*.lua; do
 	point "iog check ${graph#"$examples"/}" "$IOG" check "$graph"
@@ -44,7 +44,10 @@ readmes() {
 point "every example has a README" readmes
 
 # The README's graph is the first block of Lua in it.
-readme() { awk '/^```lua$/ && !n { n = 1; next } /^```/ { n += n == 1 } n == 1' "$root/README.md" >readme.lua && grep -q imd readme.lua && "$IOG" check readme.lua; }
+readme() {
+	awk '/^```lua$/ && !n { n = 1; next } /^```/ { n += n == 1 } n == 1' "$root/README.md" >readme.lua
+	grep -q imd readme.lua && "$IOG" check readme.lua
+}
 point "iog check the graph of the README" readme
 
 # ---- first ----
@@ -93,7 +96,8 @@ P
 reads "every record is in the file" fork
 pictures() {
 	local p=(view-*.png)
-	[ "$(head -c 8 "${p[0]}" | od -An -tx1 | tr -d ' ')" = 89504e470d0a1a0a ] && [ "$(readlink view.png)" = "${p[-1]}" ] && [ "${p[-1]}" = view-01990.png ]
+	[ "$(head -c 8 "${p[0]}" | od -An -tx1 | tr -d ' ')" = 89504e470d0a1a0a ] &&
+		[ "$(readlink view.png)" = "${p[-1]}" ] && [ "${p[-1]}" = view-01990.png ]
 }
 point "the newest record has its picture" pictures
 again() {

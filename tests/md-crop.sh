@@ -31,7 +31,10 @@ point "without lmp it says what to install" explains 'lmp is not installed' PATH
 point "an odd size is refused" explains 'CELLS must be a whole number, got "ten"' CELLS=ten IOG="$IOG" "$demo/run.sh"
 
 for program in lmp mpirun; do
-	command -v $program >/dev/null || { skip "the demonstration" "$program is not installed (Debian packages lammps, openmpi-bin)"; echo "1..$n"; exit 0; }
+	command -v $program >/dev/null && continue
+	skip "the demonstration" "$program is not installed (Debian packages lammps, openmpi-bin)"
+	echo "1..$n"
+	exit 0
 done
 for part in imd h5md jpeg; do
 	"$IOG" ops $part >/dev/null 2>&1 || { skip "the demonstration" "built without $part"; echo "1..$n"; exit 0; }
@@ -74,7 +77,8 @@ point "graph.svg is well-formed and names every node" svg
 # ---- the same run as LAMMPS writes it ----
 
 reference() {
-	sed "s|^fix  *view .*|dump d all custom 20 dump.txt id type x y z\\ndump_modify d sort id first no format float %.9g|" "$demo/in.melt" >reference.in &&
+	sed "s|^fix  *view .*|dump d all custom 20 dump.txt id type x y z\\ndump_modify d sort id first no format float %.9g|" \
+		"$demo/in.melt" >reference.in &&
 		grep -q '^dump d' reference.in && mkdir ref &&
 		OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1 OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 \
 		OMPI_MCA_btl_vader_single_copy_mechanism=none timeout -k 5 120 mpirun -np 2 lmp -in reference.in -var cells $CELLS -var steps $STEPS -var out ref \
@@ -190,7 +194,11 @@ interrupted() {
 	echo "exit code $rc, port $port; still running:"
 	! ps -eo pid,args | grep "[-]var port $port " && [ -n "$port" ] && [ $rc = 143 ] && [ -e cut/out/frame-0000.jpg ]
 }
-if command -v ps >/dev/null; then point "interrupted, it leaves no LAMMPS running" interrupted; else skip "interrupted" "ps is not installed (procps)"; fi
+if command -v ps >/dev/null; then
+	point "interrupted, it leaves no LAMMPS running" interrupted
+else
+	skip "interrupted" "ps is not installed (procps)"
+fi
 broken() {
 	mkdir bad && cp "$demo"/* bad/ && echo nonsense >>bad/in.melt && sed -i '/^fix  *view/d' bad/in.melt && mkdir w && cd w &&
 		explains 'LAMMPS failed' timeout 100 "$TMPDIR/bad/run.sh"

@@ -14,7 +14,9 @@ whole CELLS "$cells"
 iog=${IOG:-$here/../../build/iog}
 [ -n "${IOG:-}" ] || [ -x "$iog" ] || iog=$(command -v iog) || { say "no iog: build it with 'make', or set IOG to its path"; exit 1; }
 for program in lmp mpirun; do
-	command -v $program >/dev/null || { say "$program is not installed; 'make demo' installs what it needs (Debian packages lammps, openmpi-bin)"; exit 1; }
+	command -v $program >/dev/null && continue
+	say "$program is not installed; 'make demo' installs what it needs (Debian packages lammps, openmpi-bin)"
+	exit 1
 done
 
 mkdir -p $out
