@@ -12,16 +12,6 @@
 /* Lines that move between two cores are asked for ahead of time: that many descriptors. Measured by build/iog bench edge. */
 enum { AHEAD = 8 };
 
-/* For writing. __builtin_prefetch would ask for it only where the instruction set says so, though it does no harm anywhere. */
-static inline void fetch_to_write(const void *p)
-{
-#if defined(__x86_64__)
-	__asm__ volatile("prefetchw %0" ::"m"(*(const char *)p));
-#else
-	__builtin_prefetch(p, 1);
-#endif
-}
-
 /* A descriptor in registers: written field by field and read as a whole it would wait for its own stores. */
 typedef uint64_t word2 __attribute__((vector_size(16)));
 struct desc_words { word2 w[4]; };
@@ -223,32 +213,40 @@ static void push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc 
 	replaced(o, k, atomic_exchange_explicit(&x->e.box->word, (uint64_t)(i + 1) | (uint64_t)++x->boxed << 32, memory_order_acq_rel));
 }
 
-static inline void push_ring(struct iog_out_edge *x, const struct desc_words *d)
+/*
+ * Writes descriptors into the ring, many at a time: each line has to be taken from the consumer's core first, and only stores that are
+ * close together in the instruction stream wait for their lines at the same time.
+ */
+static __attribute__((noinline)) void ring_write(struct iog_outlet *o, struct iog_out_edge *x)
 {
-	const uint32_t head = x->head, outstanding = x->outstanding, mask = x->e.capacity - 1;
+	const uint32_t mask = x->e.capacity - 1, n = x->n_late, from = x->head - n;
 	struct iog_desc *ring = x->e.down->ring;
-	x->head = head + 1;
-	x->outstanding = outstanding + 1;
+	for (uint32_t i = 0; i < n; i++)
+		memcpy(&ring[(from + i) & mask], &o->slot[x->late[i]].desc, sizeof *ring);
+	x->n_late = 0;
+}
+
+static inline void push_ring(struct iog_outlet *o, struct iog_out_edge *x, uint32_t slot)
+{
+	x->late[x->n_late++] = slot;
+	x->head++;
+	x->outstanding++;
 	x->sent++;
-	/* Not one the consumer has yet to read: it would have to be fetched back. */
-	if (outstanding + AHEAD <= mask)
-		fetch_to_write(&ring[(head + AHEAD) & mask]);
-	desc_store(&ring[head & mask], d);
+	if (iog_unlikely(x->n_late == IOG_BURST))
+		ring_write(o, x);
 }
 
 /* The general case: several edges, or a mailbox. */
 static __attribute__((noinline)) bool push_all(struct iog_outlet *o, uint32_t slot)
 {
 	struct iog_slot *t = &o->slot[slot];
-	struct desc_words d;
-	memcpy(&d, &t->desc, sizeof d);
 	for (uint32_t m = o->live_mask; m; m &= m - 1) {
 		const uint32_t k = (uint32_t)__builtin_ctz(m);
 		struct iog_out_edge *x = &o->edge[k];
 		if (x->e.policy == IOG_LATEST) {
 			push_latest(o, k, &t->desc);
 		} else if (x->outstanding < x->e.capacity) {
-			push_ring(x, &d);
+			push_ring(o, x, slot);
 			t->edges |= 1u << k;
 		} else {
 			x->dropped++;
@@ -273,7 +271,7 @@ bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_recor
 	if (iog_unlikely(o->live_mask != 1 || x->e.policy == IOG_LATEST || x->outstanding >= x->e.capacity))
 		return push_all(o, slot);
 	t->edges = 1;
-	push_ring(x, &d);
+	push_ring(o, x, slot);
 	return true;
 }
 
@@ -290,6 +288,8 @@ uint32_t iog_outlet_publish(struct iog_outlet *o)
 		const uint32_t k = (uint32_t)__builtin_ctz(m);
 		struct iog_out_edge *x = &o->edge[k];
 		struct iog_down *d = x->e.down;
+		if (x->n_late)
+			ring_write(o, x);
 		/* Release: descriptors and payload before the head that shows them. */
 		if (x->published != x->head)
 			STORE(&d->head, x->head);
@@ -372,9 +372,7 @@ void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge 
 			o->slot[next].edges &= ~(1u << k);
 			push_latest(o, k, &o->slot[next].desc);
 		} else {
-			struct desc_words d;
-			memcpy(&d, &o->slot[next].desc, sizeof d);
-			push_ring(x, &d);
+			push_ring(o, x, next);
 		}
 	}
 	x->published_epoch = o->epoch + 1; /* whatever it is, the next publish states it */

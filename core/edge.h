@@ -23,7 +23,7 @@
 #include "record.h"
 #include "wire.h"
 
-enum { IOG_FANOUT = 16, IOG_CREDIT_MAX = 4096, IOG_LINE = 128, IOG_NO_SLOT = 0xffffffffu };
+enum { IOG_FANOUT = 16, IOG_BURST = 32, IOG_CREDIT_MAX = 4096, IOG_LINE = 128, IOG_NO_SLOT = 0xffffffffu };
 
 enum iog_policy {
 	IOG_BLOCK,    /* the producer waits for credit */
@@ -107,8 +107,10 @@ struct iog_out_edge {
 	uint32_t boxed;           /* IOG_LATEST: count for the mailbox word */
 	uint32_t entry_slot[4];   /* IOG_LATEST: slot a descriptor entry stands for, IOG_NO_SLOT: not in use */
 	uint32_t published_epoch;
+	uint32_t n_late;          /* records pushed whose descriptors are not in the ring yet: those before head */
 	bool used, muted;         /* muted: cut off, nothing is sent any more */
 	uint64_t sent, dropped, forged;
+	uint32_t late[IOG_BURST]; /* their slots */
 };
 struct iog_outlet {
 	struct iog_arena arena;
