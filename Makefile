@@ -311,10 +311,10 @@ format:
 .PHONY: install uninstall
 D := $(DESTDIR)$(PREFIX)
 PUBLIC_HEADERS := $(filter-out %-private.h %-internal.h %-parts.h,$(wildcard core/*.h placement/*.h runtime/host/*.h bindings/c/*.h bindings/lua/*.h))
-MAN1     := $(wildcard docs/man/*.1)
+MAN      := $(wildcard docs/man/*.[15])
 EXAMPLES := $(shell git ls-files examples 2>/dev/null || find examples -type f -not -path '*/out/*' 2>/dev/null)
 install: all
-	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/share/man/man1 $(D)/share/iographs
+	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/share/iographs
 	$(if $(IOG),install -m 755 $(BUILD)/iog $(D)/bin/iog)
 	install -m 644 $(LIB_A) $(D)/lib/
 	install -m 755 $(LIB_SO) $(D)/lib/
@@ -322,11 +322,11 @@ install: all
 	ln -sf libiograph.so.$(VERSION) $(D)/lib/libiograph.so
 	install -m 644 $(BUILD)/iograph.pc $(D)/lib/pkgconfig/
 	$(foreach h,$(PUBLIC_HEADERS),install -D -m 644 $h $(D)/include/iograph/$h && ):
-	$(foreach m,$(MAN1),install -m 644 $m $(D)/share/man/man1/ && ):
+	$(foreach m,$(MAN),install -D -m 644 $m $(D)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m) && ):
 	$(foreach e,$(EXAMPLES),install -D -m $(if $(filter %.sh,$e),755,644) $e $(D)/share/iographs/$e && ):
 uninstall:
 	rm -f $(D)/bin/iog $(D)/lib/libiograph.a $(D)/lib/libiograph.so* $(D)/lib/pkgconfig/iograph.pc
-	rm -f $(patsubst docs/man/%,$(D)/share/man/man1/%,$(MAN1))
+	rm -f $(foreach m,$(MAN),$(D)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m))
 	rm -rf $(D)/include/iograph $(D)/share/iographs
 
 ## clean: remove the build directory
