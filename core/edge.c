@@ -60,8 +60,8 @@ void iog_outlet_init(struct iog_outlet *o, const struct iog_arena *arena, void *
 static void edge_attach(struct iog_outlet *o, uint32_t k, const struct iog_edge *e)
 {
 	struct iog_out_edge *x = &o->edge[k];
-	uint64_t sent = x->sent, dropped = x->dropped, forged = x->forged;
-	*x = (struct iog_out_edge){ .e = *e, .used = true, .sent = sent, .dropped = dropped, .forged = forged };
+	uint64_t dropped = x->dropped, forged = x->forged;
+	*x = (struct iog_out_edge){ .e = *e, .used = true, .dropped = dropped, .forged = forged };
 	for (unsigned i = 0; i < IOG_LATEST_ENTRIES; i++)
 		x->entry_slot[i] = IOG_NO_SLOT;
 	o->live_mask |= 1u << k;
@@ -91,7 +91,7 @@ static unsigned slot_drop(struct iog_outlet *o, uint32_t k, uint32_t s)
 {
 	uint32_t before = o->slot[s].edges, after = before & ~(1u << k);
 	o->slot[s].edges = after;
-	o->edge[k].outstanding--;
+	o->edge[k].back++;
 	return ((before & o->hold_mask) && !(after & o->hold_mask) ? LET_GO : 0u) | (after ? 0u : (unsigned)FREE);
 }
 
@@ -146,7 +146,7 @@ static void read_releases(struct iog_outlet *o, uint32_t k, uint32_t *out, uint3
 	const uint64_t *ring = x->e.up->ring, alone = 1u << k;
 	const uint32_t n_slots = o->arena.n_slots;
 	const bool fast = out && x->e.policy != IOG_LATEST && (o->hold_mask >> k & 1);
-	uint32_t at = x->reaped;
+	uint32_t at = x->reaped, back = 0;
 	for (; at != head && (!out || *n < max); at++) {
 		const uint64_t rel = ring[at & mask];
 		const uint32_t s = (uint32_t)rel;
@@ -157,11 +157,12 @@ static void read_releases(struct iog_outlet *o, uint32_t k, uint32_t *out, uint3
 			continue;
 		}
 		t->edges = 0;
-		x->outstanding--;
+		back++;
 		out[(*n)++] = s;
 		slot_done(o, s);
 	}
 	x->reaped = at;
+	x->back += back;
 }
 
 static uint32_t unused_entry(const struct iog_out_edge *x)
@@ -206,8 +207,6 @@ static void push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc 
 	}
 	x->e.down->ring[i] = *d;
 	x->entry_slot[i] = d->slot;
-	x->outstanding++;
-	x->sent++;
 	x->head++;
 	o->slot[d->slot].edges |= 1u << k;
 	replaced(o, k, atomic_exchange_explicit(&x->e.box->word, (uint64_t)(i + 1) | (uint64_t)++x->boxed << 32, memory_order_acq_rel));
@@ -219,20 +218,19 @@ static void push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc 
  */
 static __attribute__((noinline)) void ring_write(struct iog_outlet *o, struct iog_out_edge *x)
 {
-	const uint32_t mask = x->e.capacity - 1, n = x->n_late, from = x->head - n;
+	const uint32_t mask = x->e.capacity - 1, head = x->head;
 	struct iog_desc *ring = x->e.down->ring;
-	for (uint32_t i = 0; i < n; i++)
-		memcpy(&ring[(from + i) & mask], &o->slot[x->late[i]].desc, sizeof *ring);
-	x->n_late = 0;
+	for (uint32_t i = x->written; i != head; i++)
+		memcpy(&ring[i & mask], &o->slot[x->late[i % IOG_BURST]].desc, sizeof *ring);
+	x->written = head;
 }
 
 static inline void push_ring(struct iog_outlet *o, struct iog_out_edge *x, uint32_t slot)
 {
-	x->late[x->n_late++] = slot;
-	x->head++;
-	x->outstanding++;
-	x->sent++;
-	if (iog_unlikely(x->n_late == IOG_BURST))
+	const uint32_t head = x->head;
+	x->late[head % IOG_BURST] = slot;
+	x->head = head + 1;
+	if (iog_unlikely(head + 1 - x->written == IOG_BURST))
 		ring_write(o, x);
 }
 
@@ -245,7 +243,7 @@ static __attribute__((noinline)) bool push_all(struct iog_outlet *o, uint32_t sl
 		struct iog_out_edge *x = &o->edge[k];
 		if (x->e.policy == IOG_LATEST) {
 			push_latest(o, k, &t->desc);
-		} else if (x->outstanding < x->e.capacity) {
+		} else if (iog_edge_outstanding(x) < x->e.capacity) {
 			push_ring(o, x, slot);
 			t->edges |= 1u << k;
 		} else {
@@ -268,7 +266,7 @@ bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_recor
 	desc_store(&t->desc, &d);
 	o->static_live[r->id.epoch & 1]++;
 	iog_outlet_pass(o, r->id.epoch, r->id.seq);
-	if (iog_unlikely(o->live_mask != 1 || x->e.policy == IOG_LATEST || x->outstanding >= x->e.capacity))
+	if (iog_unlikely(o->live_mask != 1 || x->e.policy == IOG_LATEST || iog_edge_outstanding(x) >= x->e.capacity))
 		return push_all(o, slot);
 	t->edges = 1;
 	push_ring(o, x, slot);
@@ -277,7 +275,8 @@ bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_recor
 
 void iog_outlet_pass(struct iog_outlet *o, uint32_t epoch, uint64_t seq)
 {
-	o->epoch = epoch;
+	if (iog_unlikely(o->epoch != epoch))
+		o->epoch = epoch;
 	o->passed = seq + 1; /* seq UINT64_MAX would be step INT64_MAX: sources refuse that step */
 }
 
@@ -288,7 +287,7 @@ uint32_t iog_outlet_publish(struct iog_outlet *o)
 		const uint32_t k = (uint32_t)__builtin_ctz(m);
 		struct iog_out_edge *x = &o->edge[k];
 		struct iog_down *d = x->e.down;
-		if (x->n_late)
+		if (x->e.policy != IOG_LATEST && x->written != x->head)
 			ring_write(o, x);
 		/* Release: descriptors and payload before the head that shows them. */
 		if (x->published != x->head)

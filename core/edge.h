@@ -103,15 +103,18 @@ struct iog_out_edge {
 	struct iog_edge e;
 	uint32_t head, published; /* ring positions written, and made visible */
 	uint32_t reaped;          /* releases read */
-	uint32_t outstanding;     /* records not released */
+	uint32_t back;            /* releases that were right: head - back records are outstanding */
 	uint32_t boxed;           /* IOG_LATEST: count for the mailbox word */
 	uint32_t entry_slot[4];   /* IOG_LATEST: slot a descriptor entry stands for, IOG_NO_SLOT: not in use */
 	uint32_t published_epoch;
-	uint32_t n_late;          /* records pushed whose descriptors are not in the ring yet: those before head */
+	uint32_t written;         /* descriptors in the ring; those of the records up to head are written together */
 	bool used, muted;         /* muted: cut off, nothing is sent any more */
-	uint64_t sent, dropped, forged;
-	uint32_t late[IOG_BURST]; /* their slots */
+	uint64_t dropped, forged;
+	uint32_t late[IOG_BURST]; /* slots of those not written, by position */
 };
+/* Records that were not released. */
+static inline uint32_t iog_edge_outstanding(const struct iog_out_edge *x) { return x->head - x->back; }
+
 struct iog_outlet {
 	struct iog_arena arena;
 	struct iog_slot *slot;    /* table of n_slots, private */
@@ -149,7 +152,7 @@ static inline bool iog_outlet_ready(const struct iog_outlet *o)
 {
 	for (uint32_t m = o->block_mask; m; m &= m - 1) {
 		const struct iog_out_edge *x = &o->edge[__builtin_ctz(m)];
-		if (x->outstanding >= x->e.capacity)
+		if (iog_edge_outstanding(x) >= x->e.capacity)
 			return false;
 	}
 	return o->n_free != 0;
@@ -160,8 +163,7 @@ static inline uint32_t iog_outlet_take(struct iog_outlet *o)
 	if (iog_unlikely(!o->n_free))
 		return IOG_NO_SLOT;
 	uint32_t s = o->free[--o->n_free];
-	o->slot[s].gen++;
-	o->slot[s].edges = 0;
+	o->slot[s].gen++; /* its edges are 0: that is what made it free */
 	return s;
 }
 static inline void iog_outlet_put_back(struct iog_outlet *o, uint32_t slot)

@@ -592,7 +592,7 @@ static void sleep_until(struct iog_worker *w)
 	for (uint32_t q = 0; q < w->st->n_out; q++)
 		for (uint32_t k = 0; k < w->out[q].o.n_edges; k++) {
 			const struct iog_out_edge *e = &w->out[q].o.edge[k];
-			if (e->used && !e->muted && e->outstanding)
+			if (e->used && !e->muted && iog_edge_outstanding(e))
 				word[n++] = (struct iog_waitword){ &e->e.up->head, e->reaped };
 		}
 	w->status->sleeps++;
