@@ -142,27 +142,33 @@ static void read_releases(struct iog_outlet *o, uint32_t k, uint32_t *out, uint3
 		x->forged++; /* more releases than the ring holds */
 		return;
 	}
-	/* Only this edge holds the slot, and the owner waits for it. */
+	/* Only this edge holds the slot, and the owner waits for it. What changes is kept in registers, but for release_any. */
 	const uint64_t *ring = x->e.up->ring, alone = 1u << k;
 	const uint32_t n_slots = o->arena.n_slots;
 	const bool fast = out && x->e.policy != IOG_LATEST && (o->hold_mask >> k & 1);
-	uint32_t at = x->reaped, back = 0;
-	for (; at != head && (!out || *n < max); at++) {
+	struct iog_slot *slot = o->slot;
+	uint32_t *free = o->free, at = x->reaped, n_free = o->n_free, count = out ? *n : 0, back = 0;
+	for (; at != head && (!out || count < max); at++) {
 		const uint64_t rel = ring[at & mask];
 		const uint32_t s = (uint32_t)rel;
-		struct iog_slot *t = &o->slot[s];
 		uint64_t held; /* edges and gen, compared at once */
-		if (iog_unlikely(!fast || s >= n_slots || (memcpy(&held, &t->edges, 8), held != ((rel >> 32 << 32) | alone)))) {
-			release_any(o, k, rel, out, n);
+		if (iog_unlikely(!fast || s >= n_slots || (memcpy(&held, &slot[s].edges, 8), held != ((rel >> 32 << 32) | alone)))) {
+			o->n_free = n_free;
+			release_any(o, k, rel, out, &count);
+			n_free = o->n_free;
 			continue;
 		}
-		t->edges = 0;
+		slot[s].edges = 0;
+		o->static_live[slot[s].desc.epoch & 1]--;
+		free[n_free++] = s;
+		out[count++] = s;
 		back++;
-		out[(*n)++] = s;
-		slot_done(o, s);
 	}
 	x->reaped = at;
 	x->back += back;
+	o->n_free = n_free;
+	if (out)
+		*n = count;
 }
 
 static uint32_t unused_entry(const struct iog_out_edge *x)
@@ -216,7 +222,7 @@ static void push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc 
  * Writes descriptors into the ring, many at a time: each line has to be taken from the consumer's core first, and only stores that are
  * close together in the instruction stream wait for their lines at the same time.
  */
-static __attribute__((noinline)) void ring_write(struct iog_outlet *o, struct iog_out_edge *x)
+static inline void ring_write(struct iog_outlet *o, struct iog_out_edge *x)
 {
 	const uint32_t mask = x->e.capacity - 1, head = x->head;
 	struct iog_desc *ring = x->e.down->ring;
@@ -235,9 +241,10 @@ static inline void push_ring(struct iog_outlet *o, struct iog_out_edge *x, uint3
 }
 
 /* The general case: several edges, or a mailbox. */
-static __attribute__((noinline)) bool push_all(struct iog_outlet *o, uint32_t slot)
+static __attribute__((noinline)) bool push_all(struct iog_outlet *o, uint32_t slot, uint32_t gen)
 {
 	struct iog_slot *t = &o->slot[slot];
+	t->gen = gen;
 	for (uint32_t m = o->live_mask; m; m &= m - 1) {
 		const uint32_t k = (uint32_t)__builtin_ctz(m);
 		struct iog_out_edge *x = &o->edge[k];
@@ -262,13 +269,15 @@ bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_recor
 {
 	struct iog_slot *t = &o->slot[slot];
 	struct iog_out_edge *x = &o->edge[0];
-	const struct desc_words d = desc_words(r, slot, t->gen, length);
+	const uint32_t gen = t->gen + 1;
+	const struct desc_words d = desc_words(r, slot, gen, length);
 	desc_store(&t->desc, &d);
 	o->static_live[r->id.epoch & 1]++;
 	iog_outlet_pass(o, r->id.epoch, r->id.seq);
 	if (iog_unlikely(o->live_mask != 1 || x->e.policy == IOG_LATEST || iog_edge_outstanding(x) >= x->e.capacity))
-		return push_all(o, slot);
-	t->edges = 1;
+		return push_all(o, slot, gen);
+	const uint64_t edges_gen = 1 | (uint64_t)gen << 32;
+	memcpy(&t->edges, &edges_gen, 8);
 	push_ring(o, x, slot);
 	return true;
 }
@@ -280,32 +289,44 @@ void iog_outlet_pass(struct iog_outlet *o, uint32_t epoch, uint64_t seq)
 	o->passed = seq + 1; /* seq UINT64_MAX would be step INT64_MAX: sources refuse that step */
 }
 
-uint32_t iog_outlet_publish(struct iog_outlet *o)
+static __attribute__((noinline)) void publish_epoch(struct iog_outlet *o, struct iog_out_edge *x)
+{
+	/* Reset before the new epoch is named: who reads the new epoch reads a `passed` that belongs to it. */
+	STORE(&x->e.down->passed, 0);
+	STORE(&x->e.down->epoch, o->epoch);
+	x->published_epoch = o->epoch;
+}
+
+/* True when the consumer sleeps. */
+static inline bool publish_edge(struct iog_outlet *o, struct iog_out_edge *x)
+{
+	struct iog_down *d = x->e.down;
+	if (x->e.policy != IOG_LATEST)
+		ring_write(o, x);
+	/* Release: descriptors and payload before the head that shows them. Also when it is not new: the next store needs the line anyway. */
+	STORE(&d->head, x->head);
+	if (iog_unlikely(x->published_epoch != o->epoch))
+		publish_epoch(o, x);
+	/* Release: the head before what claims that everything below is in the ring. */
+	STORE(&d->passed, o->passed);
+	/* No fence between the stores and this load: a flag that is not seen yet costs the sleeper its time limit, not a hang. */
+	return PEEK(&x->e.up->sleeping);
+}
+
+static __attribute__((noinline)) uint32_t publish_all(struct iog_outlet *o)
 {
 	uint32_t sleepers = 0;
 	for (uint32_t m = o->live_mask; m; m &= m - 1) {
 		const uint32_t k = (uint32_t)__builtin_ctz(m);
-		struct iog_out_edge *x = &o->edge[k];
-		struct iog_down *d = x->e.down;
-		if (x->e.policy != IOG_LATEST && x->written != x->head)
-			ring_write(o, x);
-		/* Release: descriptors and payload before the head that shows them. */
-		if (x->published != x->head)
-			STORE(&d->head, x->head);
-		if (x->published_epoch != o->epoch) {
-			/* Reset before the new epoch is named: who reads the new epoch reads a `passed` that belongs to it. */
-			STORE(&d->passed, 0);
-			STORE(&d->epoch, o->epoch);
-			x->published_epoch = o->epoch;
-		}
-		/* Release: the head before what claims that everything below is in the ring. */
-		STORE(&d->passed, o->passed);
-		x->published = x->head;
-		/* No fence between the stores and this load: a flag that is not seen yet costs the sleeper its time limit, not a hang. */
-		if (iog_unlikely(PEEK(&x->e.up->sleeping)))
+		if (publish_edge(o, &o->edge[k]))
 			sleepers |= 1u << k;
 	}
 	return sleepers;
+}
+
+uint32_t iog_outlet_publish(struct iog_outlet *o)
+{
+	return iog_likely(o->live_mask == 1) ? publish_edge(o, &o->edge[0]) : publish_all(o);
 }
 
 uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max)

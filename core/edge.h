@@ -101,7 +101,7 @@ struct iog_slot {
 };
 struct iog_out_edge {
 	struct iog_edge e;
-	uint32_t head, published; /* ring positions written, and made visible */
+	uint32_t head;            /* records pushed: ring positions up to the next publish */
 	uint32_t reaped;          /* releases read */
 	uint32_t back;            /* releases that were right: head - back records are outstanding */
 	uint32_t boxed;           /* IOG_LATEST: count for the mailbox word */
@@ -162,9 +162,7 @@ static inline uint32_t iog_outlet_take(struct iog_outlet *o)
 {
 	if (iog_unlikely(!o->n_free))
 		return IOG_NO_SLOT;
-	uint32_t s = o->free[--o->n_free];
-	o->slot[s].gen++; /* its edges are 0: that is what made it free */
-	return s;
+	return o->free[--o->n_free]; /* its edges are 0: that is what made it free */
 }
 static inline void iog_outlet_put_back(struct iog_outlet *o, uint32_t slot)
 {
