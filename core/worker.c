@@ -624,7 +624,7 @@ static void rest(struct iog_worker *w, uint64_t *idle_since)
 static void count_forged(struct iog_worker *w)
 {
 	for (uint32_t q = 0; q < w->st->n_out; q++)
-		w->status->out_forged[q] = iog_outlet_forged(&w->out[q].o);
+		atomic_store_explicit(&w->status->out_forged[q], iog_outlet_forged(&w->out[q].o), memory_order_relaxed);
 }
 
 enum iog_worker_state iog_worker_run(struct iog_worker *w)

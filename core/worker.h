@@ -84,7 +84,8 @@ struct iog_status {
 	uint32_t fail_node, fail_step;
 	uint64_t fail_seq;
 	_Alignas(64) uint64_t in_records[IOG_PORTS], in_bytes[IOG_PORTS], in_duplicates[IOG_PORTS], in_forged[IOG_PORTS], in_bad[IOG_PORTS];
-	uint64_t out_records[IOG_PORTS], out_bytes[IOG_PORTS], out_elided[IOG_PORTS], out_failed[IOG_PORTS], out_forged[IOG_PORTS], poisoned;
+	uint64_t out_records[IOG_PORTS], out_bytes[IOG_PORTS], out_elided[IOG_PORTS], out_failed[IOG_PORTS], poisoned;
+	_Atomic uint64_t out_forged[IOG_PORTS]; /* looked at while the worker runs */
 	uint64_t sleeps, wakes;
 	struct iog_node_count node[IOG_STAGE_NODES];
 };

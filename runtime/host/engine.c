@@ -609,7 +609,7 @@ static void check_forged(struct iog_engine *e, struct iog_rt *rt)
 	uint64_t forged = atomic_load_explicit(&rt->forged, memory_order_relaxed);
 	const struct iog_status *s = rt->status.map;
 	for (uint32_t q = 0; s && !elsewhere(rt) && q < rt->u->n_out; q++)
-		forged += s->out_forged[q];
+		forged += atomic_load_explicit(&s->out_forged[q], memory_order_relaxed);
 	if (forged <= rt->forged_seen)
 		return;
 	rt->forged_seen = forged;
