@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * edge.hop1, edge.hop32: records through one edge, outlet to inlet and their release back, between two pinned threads, against
- * bench/base-rings.c with the same batch and credit. Only the edge: no record is encoded. The consumer is a thread that lives as long as the
- * figure and spins between measurements.
+ * bench/base-rings.c with the same batch and credit. Only the edge: no record is encoded. The rings look at their credit for every batch; the
+ * edge reads releases when half of its credit is out, as a worker does once per turn. The consumer is a thread that lives as long as
+ * the figure and spins between measurements.
  */
 #include "bench/bench.h"
 

@@ -12,36 +12,32 @@
 /* Lines that move between two cores are asked for ahead of time: that many descriptors. Measured by build/iog bench edge. */
 enum { AHEAD = 8 };
 
-/* A descriptor in registers: written field by field and read as a whole it would wait for its own stores. */
+/* Two words of a descriptor in a register: written field by field and read as a whole it would wait for its own stores. */
 typedef uint64_t word2 __attribute__((vector_size(16)));
-struct desc_words { word2 w[4]; };
-_Static_assert(sizeof(struct desc_words) == sizeof(struct iog_desc), "the same bytes");
+_Static_assert(offsetof(struct iog_desc, epoch) == 16 && offsetof(struct iog_desc, slot) == 24 && offsetof(struct iog_desc, length) == 32 &&
+		       offsetof(struct iog_desc, param_version) == 48 && offsetof(struct iog_desc, edges) == 56 &&
+		       __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "layout of a descriptor");
 
-static inline struct desc_words desc_words(const struct iog_record *r, uint32_t slot, uint32_t gen, uint64_t length)
+/* What is sent for r, into the private table. */
+static inline void desc_store(struct iog_desc *to, const struct iog_record *r, uint64_t slot_gen, uint64_t length, uint64_t edges)
 {
-	_Static_assert(offsetof(struct iog_desc, epoch) == 16 && offsetof(struct iog_desc, slot) == 24 && offsetof(struct iog_desc, length) == 32 &&
-			       offsetof(struct iog_desc, param_version) == 48 && __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "layout of a descriptor");
-	uint64_t seq = r->id.seq, born_ns = r->born_ns;
+	uint64_t seq = r->id.seq, born_ns = r->born_ns, epoch_writer;
 	/* Kept from being loaded together with their neighbours: they were stored alone, a moment ago. */
 	__asm__("" : "+r"(seq), "+r"(born_ns));
-	return (struct desc_words){ {
-		{ r->id.stream, seq },
-		{ r->id.epoch | (uint64_t)r->id.writer << 32, slot | (uint64_t)gen << 32 },
-		{ length, born_ns },
-		{ r->param_version, 0 },
-	} };
-}
-static inline void desc_store(struct iog_desc *to, const struct desc_words *d)
-{
-	for (unsigned i = 0; i < 4; i++)
-		memcpy((uint8_t *)to + 16 * i, &d->w[i], 16);
+	_Static_assert(offsetof(struct iog_id, writer) == offsetof(struct iog_id, epoch) + 4, "read as one");
+	memcpy(&epoch_writer, &r->id.epoch, 8);
+	const word2 a = { r->id.stream, seq }, b = { epoch_writer, slot_gen }, c = { length, born_ns }, d = { r->param_version, edges };
+	memcpy((uint8_t *)to, &a, 16);
+	memcpy((uint8_t *)to + 16, &b, 16);
+	memcpy((uint8_t *)to + 32, &c, 16);
+	memcpy((uint8_t *)to + 48, &d, 16);
 }
 
 /* ---- outlet ---- */
 
 uint64_t iog_outlet_memory(uint32_t n_slots)
 {
-	return IOG_ROUND_UP((uint64_t)n_slots * sizeof(struct iog_slot), IOG_ALIGN) + 3 * IOG_ROUND_UP((uint64_t)n_slots * 4, IOG_ALIGN);
+	return IOG_ROUND_UP((uint64_t)n_slots * sizeof(struct iog_desc), IOG_ALIGN) + 3 * IOG_ROUND_UP((uint64_t)n_slots * 4, IOG_ALIGN);
 }
 
 void iog_outlet_init(struct iog_outlet *o, const struct iog_arena *arena, void *memory)
@@ -50,7 +46,7 @@ void iog_outlet_init(struct iog_outlet *o, const struct iog_arena *arena, void *
 	o->arena = *arena;
 	o->hold_mask = UINT32_MAX;
 	o->slot = memory;
-	o->free = (uint32_t *)((uint8_t *)memory + IOG_ROUND_UP((uint64_t)arena->n_slots * sizeof(struct iog_slot), IOG_ALIGN));
+	o->free = (uint32_t *)((uint8_t *)memory + IOG_ROUND_UP((uint64_t)arena->n_slots * sizeof(struct iog_desc), IOG_ALIGN));
 	o->late = (uint32_t *)((uint8_t *)o->free + IOG_ROUND_UP((uint64_t)arena->n_slots * 4, IOG_ALIGN));
 	/* The lowest slots on top of the stack: few slots in use means little memory touched. */
 	for (uint32_t i = 0; i < arena->n_slots; i++)
@@ -62,6 +58,7 @@ static void edge_attach(struct iog_outlet *o, uint32_t k, const struct iog_edge 
 	struct iog_out_edge *x = &o->edge[k];
 	uint64_t dropped = x->dropped, forged = x->forged;
 	*x = (struct iog_out_edge){ .e = *e, .used = true, .dropped = dropped, .forged = forged };
+	o->room = 0;
 	for (unsigned i = 0; i < IOG_LATEST_ENTRIES; i++)
 		x->entry_slot[i] = IOG_NO_SLOT;
 	o->live_mask |= 1u << k;
@@ -77,11 +74,15 @@ int iog_outlet_add(struct iog_outlet *o, const struct iog_edge *e)
 	return (int)o->n_edges++;
 }
 
-/* Nobody holds the slot any more. */
-static void slot_done(struct iog_outlet *o, uint32_t s)
+bool iog_outlet_count_room(struct iog_outlet *o)
 {
-	o->static_live[o->slot[s].desc.epoch & 1]--;
-	iog_outlet_put_back(o, s);
+	uint32_t room = o->n_free;
+	for (uint32_t m = o->block_mask; m; m &= m - 1) {
+		const struct iog_out_edge *x = &o->edge[__builtin_ctz(m)];
+		room = IOG_MIN(room, x->e.capacity - iog_edge_outstanding(x));
+	}
+	o->room = o->live_mask == 1 && o->block_mask == 1 ? room : 0;
+	return room != 0;
 }
 
 enum { LET_GO = 1, FREE = 2, LATE_SHIFT = 30 };
@@ -129,7 +130,39 @@ static __attribute__((noinline)) void release_any(struct iog_outlet *o, uint32_t
 	if (bits & LET_GO)
 		out[(*n)++] = s;
 	if (bits & FREE)
-		slot_done(o, s);
+		iog_outlet_put_back(o, s);
+}
+
+/*
+ * Releases [at, end) of edge k, as far as each gives back a slot that only this edge holds and the owner waits for. Where it stopped. What
+ * changes is kept in registers.
+ */
+static uint32_t read_fast(struct iog_outlet *o, uint32_t k, uint32_t at, uint32_t end, uint32_t *out, uint32_t *n)
+{
+	struct iog_out_edge *x = &o->edge[k];
+	const uint64_t *ring = x->e.up->ring;
+	const uint32_t mask = x->e.capacity - 1, n_slots = o->arena.n_slots, alone = 1u << k, first = at;
+	struct iog_desc *slot = o->slot;
+	uint32_t *free = o->free + o->n_free;
+	out += *n;
+	for (; at != end; at++) {
+		const uint64_t rel = ring[at & mask];
+		const uint32_t s = (uint32_t)rel;
+		if (iog_unlikely(s >= n_slots))
+			break;
+		struct iog_desc *t = &slot[s];
+		uint64_t slot_gen;
+		memcpy(&slot_gen, &t->slot, 8);
+		if (iog_unlikely(slot_gen != rel || t->edges != alone))
+			break;
+		t->edges = 0;
+		*free++ = s;
+		*out++ = s;
+	}
+	x->back += at - first;
+	o->n_free += at - first;
+	*n += at - first;
+	return at;
 }
 
 /* Reads the releases of edge k. Slots that are let go go to out[*n...max); out NULL: they are remembered for the next reap. */
@@ -142,33 +175,14 @@ static void read_releases(struct iog_outlet *o, uint32_t k, uint32_t *out, uint3
 		x->forged++; /* more releases than the ring holds */
 		return;
 	}
-	/* Only this edge holds the slot, and the owner waits for it. What changes is kept in registers, but for release_any. */
-	const uint64_t *ring = x->e.up->ring, alone = 1u << k;
-	const uint32_t n_slots = o->arena.n_slots;
-	const bool fast = out && x->e.policy != IOG_LATEST && (o->hold_mask >> k & 1);
-	struct iog_slot *slot = o->slot;
-	uint32_t *free = o->free, at = x->reaped, n_free = o->n_free, count = out ? *n : 0, back = 0;
-	for (; at != head && (!out || count < max); at++) {
-		const uint64_t rel = ring[at & mask];
-		const uint32_t s = (uint32_t)rel;
-		uint64_t held; /* edges and gen, compared at once */
-		if (iog_unlikely(!fast || s >= n_slots || (memcpy(&held, &slot[s].edges, 8), held != ((rel >> 32 << 32) | alone)))) {
-			o->n_free = n_free;
-			release_any(o, k, rel, out, &count);
-			n_free = o->n_free;
-			continue;
-		}
-		slot[s].edges = 0;
-		o->static_live[slot[s].desc.epoch & 1]--;
-		free[n_free++] = s;
-		out[count++] = s;
-		back++;
+	uint32_t at = x->reaped;
+	if (out && x->e.policy != IOG_LATEST && (o->hold_mask >> k & 1)) {
+		const uint32_t end = head - at > max - *n ? at + (max - *n) : head;
+		at = read_fast(o, k, at, end, out, n);
 	}
+	for (; at != head && (!out || *n < max); at++)
+		release_any(o, k, x->e.up->ring[at & mask], out, n);
 	x->reaped = at;
-	x->back += back;
-	o->n_free = n_free;
-	if (out)
-		*n = count;
 }
 
 static uint32_t unused_entry(const struct iog_out_edge *x)
@@ -227,7 +241,7 @@ static inline void ring_write(struct iog_outlet *o, struct iog_out_edge *x)
 	const uint32_t mask = x->e.capacity - 1, head = x->head;
 	struct iog_desc *ring = x->e.down->ring;
 	for (uint32_t i = x->written; i != head; i++)
-		memcpy(&ring[i & mask], &o->slot[x->late[i % IOG_BURST]].desc, sizeof *ring);
+		memcpy(&ring[i & mask], &o->slot[x->late[i % IOG_BURST]], sizeof *ring);
 	x->written = head;
 }
 
@@ -240,16 +254,16 @@ static inline void push_ring(struct iog_outlet *o, struct iog_out_edge *x, uint3
 		ring_write(o, x);
 }
 
-/* The general case: several edges, or a mailbox. */
-static __attribute__((noinline)) bool push_all(struct iog_outlet *o, uint32_t slot, uint32_t gen)
+/* The general case: several edges, a lossy one, or no credit. */
+static __attribute__((noinline)) bool push_all(struct iog_outlet *o, uint32_t slot)
 {
-	struct iog_slot *t = &o->slot[slot];
-	t->gen = gen;
+	struct iog_desc *t = &o->slot[slot];
+	t->edges = 0;
 	for (uint32_t m = o->live_mask; m; m &= m - 1) {
 		const uint32_t k = (uint32_t)__builtin_ctz(m);
 		struct iog_out_edge *x = &o->edge[k];
 		if (x->e.policy == IOG_LATEST) {
-			push_latest(o, k, &t->desc);
+			push_latest(o, k, t);
 		} else if (iog_edge_outstanding(x) < x->e.capacity) {
 			push_ring(o, x, slot);
 			t->edges |= 1u << k;
@@ -258,27 +272,22 @@ static __attribute__((noinline)) bool push_all(struct iog_outlet *o, uint32_t sl
 		}
 	}
 	if (!t->edges) {
-		slot_done(o, slot);
+		iog_outlet_put_back(o, slot);
 		return false;
 	}
 	return true;
 }
 
-/* One edge: 73 instructions for a record, 41 more to read its release (callgrind); in time: build/iog bench edge. */
+/* In bursts of 32 on one edge: 73 instructions for a record, 23 more to read its release (callgrind); in time: build/iog bench edge. */
 bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_record *r, uint64_t length)
 {
-	struct iog_slot *t = &o->slot[slot];
-	struct iog_out_edge *x = &o->edge[0];
-	const uint32_t gen = t->gen + 1;
-	const struct desc_words d = desc_words(r, slot, gen, length);
-	desc_store(&t->desc, &d);
-	o->static_live[r->id.epoch & 1]++;
+	const uint32_t gen = o->slot[slot].gen + 1, room = o->room;
+	desc_store(&o->slot[slot], r, slot | (uint64_t)gen << 32, length, 1);
 	iog_outlet_pass(o, r->id.epoch, r->id.seq);
-	if (iog_unlikely(o->live_mask != 1 || x->e.policy == IOG_LATEST || iog_edge_outstanding(x) >= x->e.capacity))
-		return push_all(o, slot, gen);
-	const uint64_t edges_gen = 1 | (uint64_t)gen << 32;
-	memcpy(&t->edges, &edges_gen, 8);
-	push_ring(o, x, slot);
+	if (iog_unlikely(!room))
+		return push_all(o, slot);
+	o->room = room - 1;
+	push_ring(o, &o->edge[0], slot);
 	return true;
 }
 
@@ -337,7 +346,7 @@ uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max)
 		if (l >> LATE_SHIFT & LET_GO)
 			let_go[n++] = s;
 		if (l >> LATE_SHIFT & FREE)
-			slot_done(o, s);
+			iog_outlet_put_back(o, s);
 	}
 	for (uint32_t m = o->live_mask; m; m &= m - 1)
 		read_releases(o, (uint32_t)__builtin_ctz(m), let_go, &n, max);
@@ -352,9 +361,12 @@ uint64_t iog_outlet_forged(const struct iog_outlet *o)
 	return n;
 }
 
-uint32_t iog_outlet_busy(const struct iog_outlet *o)
+bool iog_outlet_static_busy(const struct iog_outlet *o, uint32_t epoch)
 {
-	return o->static_live[0] + o->static_live[1];
+	for (uint32_t s = 0; s < o->arena.n_slots; s++)
+		if (o->slot[s].edges && !((o->slot[s].epoch ^ epoch) & 1))
+			return true;
+	return false;
 }
 
 void iog_outlet_cut(struct iog_outlet *o, uint32_t k)
@@ -363,9 +375,10 @@ void iog_outlet_cut(struct iog_outlet *o, uint32_t k)
 	x->muted = true;
 	o->block_mask &= ~(1u << k);
 	o->live_mask &= ~(1u << k);
+	o->room = 0;
 	for (uint32_t s = 0; s < o->arena.n_slots; s++)
 		if ((o->slot[s].edges >> k & 1) && (slot_drop(o, k, s) & FREE))
-			slot_done(o, s);
+			iog_outlet_put_back(o, s);
 }
 
 void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge *e)
@@ -378,7 +391,7 @@ void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge 
 		uint32_t next = IOG_NO_SLOT;
 		struct iog_id best = { 0 };
 		for (uint32_t s = 0; s < o->arena.n_slots; s++) {
-			const struct iog_desc *d = &o->slot[s].desc;
+			const struct iog_desc *d = &o->slot[s];
 			struct iog_id id = { .epoch = d->epoch, .seq = d->seq };
 			if (!(o->slot[s].edges >> k & 1) || (!first && iog_id_order(&id, &last) <= 0))
 				continue;
@@ -390,7 +403,7 @@ void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge 
 		last = best;
 		if (e->policy == IOG_LATEST) {
 			o->slot[next].edges &= ~(1u << k);
-			push_latest(o, k, &o->slot[next].desc);
+			push_latest(o, k, &o->slot[next]);
 		} else {
 			push_ring(o, x, next);
 		}
@@ -412,7 +425,7 @@ int iog_outlet_static(struct iog_outlet *o, struct iog_record *r)
 	const struct iog_schema *s = r->schema;
 	if (!o->have_static || o->static_epoch != r->id.epoch) {
 		uint32_t area = r->id.epoch & 1;
-		if (o->static_live[area])
+		if (iog_outlet_static_busy(o, r->id.epoch))
 			return -11; /* EAGAIN */
 		uint8_t *at = o->arena.base + o->arena.static_bytes / 2 * area;
 		uint64_t room = o->arena.static_bytes / 2, used = 0;

@@ -39,7 +39,8 @@ struct iog_desc {
 	uint64_t length;  /* bytes of the record in its slot */
 	uint64_t born_ns;
 	uint32_t param_version, flags;
-	uint64_t pad;
+	uint32_t edges;   /* the producer's own: in its table, a bit per edge that has not released the slot. In a ring it means nothing */
+	uint32_t pad;
 };
 _Static_assert(sizeof(struct iog_desc) == 64, "a descriptor is one cache line");
 
@@ -93,12 +94,6 @@ static inline uint8_t *iog_arena_slot(const struct iog_arena *a, uint32_t slot) 
 
 /* ---- the producing end ---- */
 
-struct iog_slot {
-	struct iog_desc desc; /* what was pushed: to check releases and to send again */
-	uint32_t edges;       /* bit per edge that has not released it; 0: not outstanding */
-	uint32_t gen;
-	uint8_t pad[56];
-};
 struct iog_out_edge {
 	struct iog_edge e;
 	uint32_t head;            /* records pushed: ring positions up to the next publish */
@@ -117,15 +112,15 @@ static inline uint32_t iog_edge_outstanding(const struct iog_out_edge *x) { retu
 
 struct iog_outlet {
 	struct iog_arena arena;
-	struct iog_slot *slot;    /* table of n_slots, private */
+	struct iog_desc *slot;    /* private table of n_slots: what was pushed, to check releases and to send again */
 	uint32_t *free, n_free;   /* stack of slots */
+	uint32_t room;            /* records that can go the short way: one blocking edge, with credit and a slot for as many at least */
 	uint32_t *late, n_late;   /* let go by a push; LATE_FREE: the slot is free once reap has told the owner */
 	uint32_t hold_mask;       /* edges whose releases the owner waits for; the others only keep the slot */
 	uint32_t n_edges, block_mask;
 	uint32_t live_mask;       /* edges in use and not muted */
 	uint32_t epoch;           /* of passed */
 	uint64_t passed;
-	uint32_t static_live[2];  /* outstanding slots of the epochs that use static area 0 and 1 */
 	struct iog_out_edge edge[IOG_FANOUT];
 	/* static variables of the current epoch, as they lie in the arena */
 	uint32_t static_epoch;
@@ -147,15 +142,12 @@ int iog_outlet_add(struct iog_outlet *o, const struct iog_edge *e);
 void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge *e);
 /* Edge k has no consumer any more: what it holds is released, nothing is sent there. */
 void iog_outlet_cut(struct iog_outlet *o, uint32_t k);
+/* Looks at each edge; see iog_outlet_ready. */
+bool iog_outlet_count_room(struct iog_outlet *o);
 /* Every blocking edge has credit; then a free slot exists too (n_slots >= sum of capacities + 1). */
-static inline bool iog_outlet_ready(const struct iog_outlet *o)
+static inline bool iog_outlet_ready(struct iog_outlet *o)
 {
-	for (uint32_t m = o->block_mask; m; m &= m - 1) {
-		const struct iog_out_edge *x = &o->edge[__builtin_ctz(m)];
-		if (iog_edge_outstanding(x) >= x->e.capacity)
-			return false;
-	}
-	return o->n_free != 0;
+	return iog_likely(o->room != 0) || iog_outlet_count_room(o);
 }
 /* A free slot for the next record, or IOG_NO_SLOT. It stays the caller's until pushed or put back. */
 static inline uint32_t iog_outlet_take(struct iog_outlet *o)
@@ -182,8 +174,13 @@ uint32_t iog_outlet_publish(struct iog_outlet *o);
 uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max);
 /* Releases that could not be, over all edges: a consumer that is wrong or hostile. */
 uint64_t iog_outlet_forged(const struct iog_outlet *o);
-/* Outstanding slots over all edges. */
-uint32_t iog_outlet_busy(const struct iog_outlet *o);
+/* Slots that are not free: outstanding, or in the caller's hands. */
+static inline uint32_t iog_outlet_busy(const struct iog_outlet *o)
+{
+	return o->arena.n_slots - o->n_free;
+}
+/* A record of an epoch that uses the same static area as `epoch` is outstanding. Looks at every slot. */
+bool iog_outlet_static_busy(const struct iog_outlet *o, uint32_t epoch);
 /* Ends the stream for all consumers. Returns the sleepers like publish. */
 uint32_t iog_outlet_close(struct iog_outlet *o, enum iog_edge_state state);
 /*

@@ -411,13 +411,13 @@ static void emit(struct iog_worker *w, uint32_t q, struct key k)
 	}
 }
 
-static bool outputs_ready(const struct iog_worker *w, uint32_t epoch)
+static bool outputs_ready(struct iog_worker *w, uint32_t epoch)
 {
 	for (uint32_t q = 0; q < w->st->n_out; q++) {
-		const struct iog_outlet *o = &w->out[q].o;
+		struct iog_outlet *o = &w->out[q].o;
 		if (!iog_outlet_ready(o))
 			return false;
-		if (iog_unlikely(w->out[q].n_statics && (!o->have_static || o->static_epoch != epoch)) && o->static_live[epoch & 1])
+		if (iog_unlikely(w->out[q].n_statics && (!o->have_static || o->static_epoch != epoch)) && iog_outlet_static_busy(o, epoch))
 			return false; /* records of the epoch before the last still use the static area */
 	}
 	return true;

@@ -166,7 +166,6 @@ static bool source_send(struct source *s, uint32_t slot)
 		return true;
 	}
 	r->schema = s->schema;
-	r->schema = s->schema;
 	identify(s, r);
 	while (s->statics && iog_outlet_static(&s->o, r) == -EAGAIN) {
 		outlet_wake(&s->o, iog_outlet_publish(&s->o));
