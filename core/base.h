@@ -32,7 +32,7 @@ enum iog_dtype {
 enum iog_step {
 	IOG_OK,         /* the outputs are filled */
 	IOG_ELIDE,      /* nothing to say for this record: it ends here, and those who wait for it are told */
-	IOG_HOLD,       /* keep the input; it is offered again in iog_call.held until the window is full */
+	IOG_HOLD,       /* not decided: the input may still be sent while it is in the window (iog_need.window) */
 	IOG_BAD_INPUT,  /* the record breaks a rule of this operator: elided and counted */
 	IOG_NO_SPACE,   /* the output did not fit: a bug if the space was out_max */
 	IOG_FAILED,     /* this record could not be processed: elided and counted */

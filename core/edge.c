@@ -6,8 +6,8 @@
 #include "edge.h"
 
 #define STORE(p, v) atomic_store_explicit(p, v, memory_order_release)
-#define LOAD(p) atomic_load_explicit(p, memory_order_acquire)
-#define PEEK(p) atomic_load_explicit(p, memory_order_relaxed)
+#define LOAD(p)     atomic_load_explicit(p, memory_order_acquire)
+#define PEEK(p)     atomic_load_explicit(p, memory_order_relaxed)
 
 /* Lines that move between two cores are asked for ahead of time: that many descriptors. Measured by build/iog bench edge. */
 enum { AHEAD = 8 };
@@ -16,7 +16,8 @@ enum { AHEAD = 8 };
 typedef uint64_t word2 __attribute__((vector_size(16)));
 _Static_assert(offsetof(struct iog_desc, epoch) == 16 && offsetof(struct iog_desc, slot) == 24 && offsetof(struct iog_desc, length) == 32 &&
 		       offsetof(struct iog_desc, param_version) == 48 && offsetof(struct iog_desc, edges) == 56 &&
-		       __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "layout of a descriptor");
+		       __BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__,
+	"layout of a descriptor");
 
 /* What is sent for r, into the private table. */
 static inline void desc_store(struct iog_desc *to, const struct iog_record *r, uint64_t slot_gen, uint64_t length, uint64_t edges)
@@ -57,7 +58,7 @@ static void edge_attach(struct iog_outlet *o, uint32_t k, const struct iog_edge 
 {
 	struct iog_out_edge *x = &o->edge[k];
 	uint64_t dropped = x->dropped, forged = x->forged;
-	*x = (struct iog_out_edge){ .e = *e, .used = true, .dropped = dropped, .forged = forged };
+	*x = (struct iog_out_edge) { .e = *e, .used = true, .dropped = dropped, .forged = forged };
 	o->room = 0;
 	for (unsigned i = 0; i < IOG_LATEST_ENTRIES; i++)
 		x->entry_slot[i] = IOG_NO_SLOT;
@@ -333,10 +334,7 @@ static __attribute__((noinline)) uint32_t publish_all(struct iog_outlet *o)
 	return sleepers;
 }
 
-uint32_t iog_outlet_publish(struct iog_outlet *o)
-{
-	return iog_likely(o->live_mask == 1) ? publish_edge(o, &o->edge[0]) : publish_all(o);
-}
+uint32_t iog_outlet_publish(struct iog_outlet *o) { return iog_likely(o->live_mask == 1) ? publish_edge(o, &o->edge[0]) : publish_all(o); }
 
 uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max)
 {
@@ -458,7 +456,7 @@ int iog_outlet_static(struct iog_outlet *o, struct iog_record *r)
 	}
 	for (uint32_t v = 0; v < s->n_vars; v++)
 		if ((s->var[v].flags & IOG_VAR_STATIC) && r->var[v].n_blocks)
-			r->var[v] = (struct iog_var){ .block = &o->static_block[v], .n_blocks = 1 };
+			r->var[v] = (struct iog_var) { .block = &o->static_block[v], .n_blocks = 1 };
 	return 0;
 }
 
@@ -478,10 +476,7 @@ void iog_inlet_passed(const struct iog_inlet *in, uint32_t *epoch, uint64_t *pas
 	*passed = LOAD(&in->e.down->passed);
 }
 
-enum iog_edge_state iog_inlet_state(const struct iog_inlet *in)
-{
-	return (enum iog_edge_state)LOAD(&in->e.down->state);
-}
+enum iog_edge_state iog_inlet_state(const struct iog_inlet *in) { return (enum iog_edge_state)LOAD(&in->e.down->state); }
 
 /* Where the next descriptor of a mailbox lies; NULL: there is none, or it may not be taken yet. */
 static __attribute__((noinline)) const struct iog_desc *front_latest(const struct iog_inlet *in)

@@ -36,10 +36,10 @@ struct iog_desc {
 	uint64_t stream, seq;
 	uint32_t epoch, writer;
 	uint32_t slot, gen;
-	uint64_t length;  /* bytes of the record in its slot */
+	uint64_t length; /* bytes of the record in its slot */
 	uint64_t born_ns;
 	uint32_t param_version, flags;
-	uint32_t edges;   /* the producer's own: in its table, a bit per edge that has not released the slot. In a ring it means nothing */
+	uint32_t edges; /* the producer's own: in its table, a bit per edge that has not released the slot. In a ring it means nothing */
 	uint32_t pad;
 };
 _Static_assert(sizeof(struct iog_desc) == 64, "a descriptor is one cache line");
@@ -79,8 +79,8 @@ struct iog_edge {
 	struct iog_up *up;
 	struct iog_mailbox *box; /* NULL unless policy is IOG_LATEST */
 	uint32_t capacity;
-	uint8_t policy;          /* enum iog_policy */
-	uint8_t safe;            /* a safe sink is below: the producer's inputs wait for its releases */
+	uint8_t policy; /* enum iog_policy */
+	uint8_t safe;   /* a safe sink is below: the producer's inputs wait for its releases */
 	uint8_t pad[2];
 };
 /* An arena as one side has it mapped. The first slot starts at static_bytes; two areas of static_bytes/2 take turns by epoch. */
@@ -96,14 +96,14 @@ static inline uint8_t *iog_arena_slot(const struct iog_arena *a, uint32_t slot) 
 
 struct iog_out_edge {
 	struct iog_edge e;
-	uint32_t head;            /* records pushed: ring positions up to the next publish */
-	uint32_t reaped;          /* releases read */
-	uint32_t back;            /* releases that were right: head - back records are outstanding */
-	uint32_t boxed;           /* IOG_LATEST: count for the mailbox word */
-	uint32_t entry_slot[4];   /* IOG_LATEST: slot a descriptor entry stands for, IOG_NO_SLOT: not in use */
+	uint32_t head;          /* records pushed: ring positions up to the next publish */
+	uint32_t reaped;        /* releases read */
+	uint32_t back;          /* releases that were right: head - back records are outstanding */
+	uint32_t boxed;         /* IOG_LATEST: count for the mailbox word */
+	uint32_t entry_slot[4]; /* IOG_LATEST: slot a descriptor entry stands for, IOG_NO_SLOT: not in use */
 	uint32_t published_epoch;
-	uint32_t written;         /* descriptors in the ring; those of the records up to head are written together */
-	bool used, muted;         /* muted: cut off, nothing is sent any more */
+	uint32_t written; /* descriptors in the ring; those of the records up to head are written together */
+	bool used, muted; /* muted: cut off, nothing is sent any more */
 	uint64_t dropped, forged;
 	uint32_t late[IOG_BURST]; /* slots of those not written, by position */
 };
@@ -112,14 +112,14 @@ static inline uint32_t iog_edge_outstanding(const struct iog_out_edge *x) { retu
 
 struct iog_outlet {
 	struct iog_arena arena;
-	struct iog_desc *slot;    /* private table of n_slots: what was pushed, to check releases and to send again */
-	uint32_t *free, n_free;   /* stack of slots */
-	uint32_t room;            /* records that can go the short way: one blocking edge, with credit and a slot for as many at least */
-	uint32_t *late, n_late;   /* let go by a push; LATE_FREE: the slot is free once reap has told the owner */
-	uint32_t hold_mask;       /* edges whose releases the owner waits for; the others only keep the slot */
+	struct iog_desc *slot;  /* private table of n_slots: what was pushed, to check releases and to send again */
+	uint32_t *free, n_free; /* stack of slots */
+	uint32_t room;          /* records that can go the short way: one blocking edge, with credit and a slot for as many at least */
+	uint32_t *late, n_late; /* let go by a push; LATE_FREE: the slot is free once reap has told the owner */
+	uint32_t hold_mask;     /* edges whose releases the owner waits for; the others only keep the slot */
 	uint32_t n_edges, block_mask;
-	uint32_t live_mask;       /* edges in use and not muted */
-	uint32_t epoch;           /* of passed */
+	uint32_t live_mask; /* edges in use and not muted */
+	uint32_t epoch;     /* of passed */
 	uint64_t passed;
 	struct iog_out_edge edge[IOG_FANOUT];
 	/* static variables of the current epoch, as they lie in the arena */
@@ -145,10 +145,7 @@ void iog_outlet_cut(struct iog_outlet *o, uint32_t k);
 /* Looks at each edge; see iog_outlet_ready. */
 bool iog_outlet_count_room(struct iog_outlet *o);
 /* Every blocking edge has credit; then a free slot exists too (n_slots >= sum of capacities + 1). */
-static inline bool iog_outlet_ready(struct iog_outlet *o)
-{
-	return iog_likely(o->room != 0) || iog_outlet_count_room(o);
-}
+static inline bool iog_outlet_ready(struct iog_outlet *o) { return iog_likely(o->room != 0) || iog_outlet_count_room(o); }
 /* A free slot for the next record, or IOG_NO_SLOT. It stays the caller's until pushed or put back. */
 static inline uint32_t iog_outlet_take(struct iog_outlet *o)
 {
@@ -156,10 +153,7 @@ static inline uint32_t iog_outlet_take(struct iog_outlet *o)
 		return IOG_NO_SLOT;
 	return o->free[--o->n_free]; /* its edges are 0: that is what made it free */
 }
-static inline void iog_outlet_put_back(struct iog_outlet *o, uint32_t slot)
-{
-	o->free[o->n_free++] = slot;
-}
+static inline void iog_outlet_put_back(struct iog_outlet *o, uint32_t slot) { o->free[o->n_free++] = slot; }
 /*
  * Sends the record in `slot` on every edge (lossy ones may drop it there) and counts everything below its seq as passed. Visible after
  * iog_outlet_publish. Returns false when no edge took it: the slot is free again.
@@ -175,10 +169,7 @@ uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max);
 /* Releases that could not be, over all edges: a consumer that is wrong or hostile. */
 uint64_t iog_outlet_forged(const struct iog_outlet *o);
 /* Slots that are not free: outstanding, or in the caller's hands. */
-static inline uint32_t iog_outlet_busy(const struct iog_outlet *o)
-{
-	return o->arena.n_slots - o->n_free;
-}
+static inline uint32_t iog_outlet_busy(const struct iog_outlet *o) { return o->arena.n_slots - o->n_free; }
 /* A record of an epoch that uses the same static area as `epoch` is outstanding. Looks at every slot. */
 bool iog_outlet_static_busy(const struct iog_outlet *o, uint32_t epoch);
 /* Ends the stream for all consumers. Returns the sleepers like publish. */
@@ -194,10 +185,10 @@ int iog_outlet_static(struct iog_outlet *o, struct iog_record *r);
 enum iog_front { IOG_FRONT_NONE, IOG_FRONT_RECORD, IOG_FRONT_DUPLICATE, IOG_FRONT_FORGED };
 struct iog_inlet {
 	struct iog_edge e;
-	uint32_t n_slots;      /* of the producer's arena: bounds for descriptors */
+	uint32_t n_slots; /* of the producer's arena: bounds for descriptors */
 	uint64_t slot_bytes;
-	uint32_t tail, rel;    /* records read; releases written */
-	uint32_t seen;         /* the producer's head when it was last looked at: not IOG_LATEST */
+	uint32_t tail, rel; /* records read; releases written */
+	uint32_t seen;      /* the producer's head when it was last looked at: not IOG_LATEST */
 	uint32_t rel_published;
 	uint32_t epoch;        /* of the last record taken */
 	uint64_t next_seq;     /* smaller ones of that epoch were seen */

@@ -179,8 +179,10 @@ static int ask(struct iog_graph *g, struct iog_gnode *n, struct iog_schema *out,
 	p->live = NULL;
 	for (uint32_t o = 0; !rc && o < n->n_out; o++)
 		rc = iog_schema_seal(&out[o], err);
-	if (!rc && p->need.window)
-		rc = iog_fail(err, -ENOTSUP, "holds a window of %u records, which stages cannot do", p->need.window);
+	if (!rc && p->need.window > IOG_WINDOW_MAX)
+		rc = iog_fail(err, -EINVAL, "wants to hold %u records; %u is the most", p->need.window, IOG_WINDOW_MAX);
+	if (!rc && p->need.window && (n->op->in_max != 1 || !n->op->run))
+		rc = iog_fail(err, -EINVAL, "operator \"%s\" holds records, which only one with a single input and .run may", n->op->name);
 	return rc;
 }
 

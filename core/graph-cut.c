@@ -32,8 +32,8 @@ static void move_policies(struct iog_graph *g, uint8_t *policy, uint64_t *bytes,
 		int at = (int)i;
 		while (g->node[at].n_in == 1) {
 			int up = g->node[at].in[0].node;
-			if (g->node[up].kind != IOG_G_OP || g->node[up].n_users != 1)
-				break;
+			if (g->node[up].kind != IOG_G_OP || g->node[up].n_users != 1 || g->node[up].need.window)
+				break; /* a window is of what came, not of what was not dropped */
 			at = up;
 		}
 		policy[at] = n->opt.policy;
@@ -56,7 +56,7 @@ static uint8_t target_of(const struct iog_gnode *n, enum iog_target target)
 /* The unit node may join: that of all its inputs; -1: it starts its own. */
 static int joins(const struct iog_graph *g, const struct iog_cut *cut, const struct iog_gnode *n, uint8_t policy, uint8_t target)
 {
-	if (n->kind != IOG_G_OP || policy != IOG_BLOCK || !n->n_in)
+	if (n->kind != IOG_G_OP || policy != IOG_BLOCK || !n->n_in || n->need.window) /* only what a stage is fed with can be held */
 		return -1;
 	int u = g->node[n->in[0].node].unit;
 	for (uint32_t k = 0; k < n->n_in; k++)
@@ -86,6 +86,14 @@ static int unit_output(struct iog_unit *u, struct iog_gref r)
 }
 
 /* ---- sizes ---- */
+
+static uint64_t power_of_two_from(uint64_t n)
+{
+	uint64_t p = 1;
+	while (p < n)
+		p *= 2;
+	return p;
+}
 
 static uint32_t power_of_two_below(uint64_t n)
 {
@@ -133,22 +141,91 @@ static void size_outputs(struct iog_graph *g, struct iog_cut *cut, uint32_t i)
 	}
 }
 
-static int size_edge(struct iog_graph *g, const struct iog_cut *cut, struct iog_uedge *e, uint64_t bytes, int node)
+/*
+ * Records that may have to wait on each edge until others come, or the graph would stand still: those a window holds; at a join, those that
+ * came early because another branch has a window; and where outputs pin the inputs they were made from (safe release, views), what may
+ * have to wait further down. Units are in topological order. *via: for each unit the one with the window that it lags behind for most.
+ */
+static int count_holds(struct iog_cut *cut, int **via)
 {
-	uint64_t slot = cut->unit[e->from].slot_bytes[e->from_port];
+	uint32_t *lag = calloc(2 * (size_t)cut->n_units + 1, sizeof *lag), *pinned = lag + cut->n_units;
+	*via = calloc(cut->n_units + 1, sizeof **via);
+	if (!lag || !*via) {
+		free(lag);
+		return -ENOMEM;
+	}
+	for (uint32_t i = 0; i < cut->n_units; i++) {
+		(*via)[i] = (int)i;
+		for (uint32_t k = 0; k < cut->n_edges; k++)
+			if (cut->edge[k].to == (int)i && lag[cut->edge[k].from] > lag[i])
+				lag[i] = lag[cut->edge[k].from], (*via)[i] = (*via)[cut->edge[k].from];
+		for (uint32_t k = 0; k < cut->n_edges; k++)
+			if (cut->edge[k].to == (int)i)
+				cut->edge[k].hold = cut->unit[i].window + lag[i] - lag[cut->edge[k].from];
+		lag[i] += cut->unit[i].window;
+		if (cut->unit[i].window)
+			(*via)[i] = (int)i;
+	}
+	for (uint32_t i = cut->n_units; i-- > 0;) {
+		struct iog_unit *u = &cut->unit[i];
+		for (uint32_t k = 0; k < cut->n_edges; k++)
+			if (cut->edge[k].from == (int)i && (u->safe || u->views[cut->edge[k].from_port]))
+				pinned[i] = IOG_MAX(pinned[i], cut->edge[k].hold);
+		for (uint32_t k = 0; k < cut->n_edges && u->kind == IOG_G_OP; k++)
+			if (cut->edge[k].to == (int)i)
+				cut->edge[k].hold += pinned[i];
+	}
+	free(lag);
+	return 0;
+}
+
+/* Why records have to wait on an edge, for a message. */
+static void say_hold(const struct iog_cut *cut, const struct iog_uedge *e, const int *via, char *text, size_t size)
+{
+	const struct iog_unit *to = &cut->unit[e->to], *w = &cut->unit[via[e->to]];
+	text[0] = 0;
+	if (!e->hold)
+		return;
+	if (to->window)
+		iog_format(text, size, " (%s holds %u)", to->name, to->window);
+	else if (w->window)
+		iog_format(text, size, " (%s also waits for %s, which holds %u)", to->name, w->name, w->window);
+	else
+		iog_format(text, size, " (what %s sends waits further down for %u)", to->name, e->hold);
+}
+
+static int size_edge(struct iog_graph *g, const struct iog_cut *cut, struct iog_uedge *e, uint64_t bytes, int node, const int *via)
+{
+	const struct iog_gnode *n = &g->node[node];
+	const uint64_t slot = cut->unit[e->from].slot_bytes[e->from_port], least = (uint64_t)e->hold + CREDIT_MIN;
+	char why[IOG_TEXT + 128];
+	say_hold(cut, e, via, why, sizeof why);
 	if (e->policy == IOG_LATEST) {
 		e->capacity = IOG_LATEST_ENTRIES;
-	} else {
-		uint64_t room = (bytes ? bytes : EDGE_BYTES_DEFAULT) / slot;
-		if (bytes && room < CREDIT_MIN) {
-			const struct iog_gnode *n = &g->node[node];
+		if (cut->unit[e->to].window + 1 >= IOG_LATEST_ENTRIES) {
 			iog_graph_diag(g, n->file, n->line, false,
-				       "%s: bytes = %llu holds %llu records of up to %llu bytes, and with fewer than %u the graph would stand still; give at least %llu",
-				       n->name, (unsigned long long)bytes, (unsigned long long)room, (unsigned long long)slot, CREDIT_MIN,
-				       (unsigned long long)(slot * CREDIT_MIN));
+				"%s holds %u records, and an edge with policy \"latest\" gives at most %u; use \"drop-new\" or \"block\"",
+				n->name, cut->unit[e->to].window, IOG_LATEST_ENTRIES - 2);
 			return -EINVAL;
 		}
-		e->capacity = power_of_two_below(IOG_MIN(IOG_MAX(room, (uint64_t)CREDIT_MIN), (uint64_t)CREDIT_DEFAULT_MAX));
+		e->hold = IOG_MIN(e->hold, 1u);
+	} else {
+		const uint64_t room = (bytes ? bytes : EDGE_BYTES_DEFAULT) / slot;
+		if (least > IOG_CREDIT_MAX || (bytes && room < power_of_two_from(least))) {
+			if (least > IOG_CREDIT_MAX)
+				iog_graph_diag(g, n->file, n->line, false,
+					"%s: %llu records may have to wait here%s; %u is the most an edge can have", n->name,
+					(unsigned long long)least, why, IOG_CREDIT_MAX);
+			else
+				iog_graph_diag(g, n->file, n->line, false,
+					"%s: bytes = %llu holds %llu records of up to %llu bytes, and with fewer than %llu%s the graph "
+					"would stand still; give at least %llu",
+					n->name, (unsigned long long)bytes, (unsigned long long)room, (unsigned long long)slot,
+					(unsigned long long)least, why, (unsigned long long)(slot * power_of_two_from(least)));
+			return -EINVAL;
+		}
+		const uint64_t usual = power_of_two_below(IOG_MIN(IOG_MAX(room, (uint64_t)CREDIT_MIN), (uint64_t)CREDIT_DEFAULT_MAX));
+		e->capacity = (uint32_t)IOG_MAX(usual, power_of_two_from(least));
 	}
 	cut->unit[e->from].n_slots[e->from_port] += e->capacity;
 	return 0;
@@ -169,7 +246,7 @@ void iog_cut_free(struct iog_cut *cut)
 {
 	free(cut->unit);
 	free(cut->edge);
-	*cut = (struct iog_cut){ 0 };
+	*cut = (struct iog_cut) { 0 };
 }
 
 /* ---- the cut ---- */
@@ -192,13 +269,19 @@ static int add_edges(struct iog_graph *g, struct iog_cut *cut, int node, const u
 		for (uint32_t e = 0; e < cut->n_edges; e++)
 			fan += cut->edge[e].from == from && cut->edge[e].from_port == q;
 		if (q < 0 || u->n_in == IOG_PORTS || fan == IOG_FANOUT) {
-			iog_graph_diag(g, n->file, n->line, false, "%s: %s feeds more than %u consumers; put an operator between to share one", n->name,
-				       g->node[n->in[k].node].name, q < 0 ? (unsigned)IOG_PORTS : (unsigned)IOG_FANOUT);
+			iog_graph_diag(g, n->file, n->line, false,
+				"%s: %s feeds more than %u consumers; put an operator between to share one", n->name,
+				g->node[n->in[k].node].name, q < 0 ? (unsigned)IOG_PORTS : (unsigned)IOG_FANOUT);
 			return -EINVAL;
 		}
 		u->in_from[u->n_in] = n->in[k];
-		cut->edge[cut->n_edges++] = (struct iog_uedge){ .from = from, .to = n->unit, .from_port = (uint8_t)q, .to_port = (uint8_t)u->n_in++,
-								.policy = policy[node], .safe = n->safe, .timeout_s = timeout[node] };
+		cut->edge[cut->n_edges++] = (struct iog_uedge) { .from = from,
+			.to = n->unit,
+			.from_port = (uint8_t)q,
+			.to_port = (uint8_t)u->n_in++,
+			.policy = policy[node],
+			.safe = n->safe,
+			.timeout_s = timeout[node] };
 	}
 	return 0;
 }
@@ -210,7 +293,7 @@ static int set_views(struct iog_cut *cut)
 		return -ENOMEM;
 	for (uint32_t i = 0; i < cut->n_units; i++)
 		for (uint32_t q = 0; q < cut->unit[i].n_out; q++)
-			cut->unit[i].views[q] = cut->unit[i].kind == IOG_G_OP && cut->unit[i].target == IOG_T_HOST;
+			cut->unit[i].views[q] = cut->unit[i].kind == IOG_G_OP && cut->unit[i].target == IOG_T_HOST && !cut->unit[i].window;
 	for (uint32_t k = 0; k < cut->n_edges; k++)
 		if (cut->edge[k].policy != IOG_BLOCK || cut->unit[cut->edge[k].to].target != IOG_T_HOST)
 			cut->unit[cut->edge[k].from].views[cut->edge[k].from_port] = false;
@@ -238,7 +321,7 @@ static int set_views(struct iog_cut *cut)
 int iog_graph_cut(struct iog_graph *g, bool fuse, enum iog_target target, struct iog_cut *cut)
 {
 	uint32_t n = g->n_nodes, links = 0;
-	*cut = (struct iog_cut){ 0 };
+	*cut = (struct iog_cut) { 0 };
 	for (uint32_t i = 0; i < n; i++)
 		links += g->node[i].n_in;
 	uint8_t *policy = calloc(n + 1, 1);
@@ -259,9 +342,11 @@ int iog_graph_cut(struct iog_graph *g, bool fuse, enum iog_target target, struct
 			cut->unit[u].kind = x->kind;
 			cut->unit[u].target = t;
 			cut->unit[u].safe = x->safe;
+			cut->unit[u].window = x->need.window;
 		}
 		if (t == IOG_T_VM && x->kind == IOG_G_OP && !(x->op->flags & IOG_FREESTANDING)) {
-			iog_graph_diag(g, x->file, x->line, false, "%s cannot run in a VM: it needs libraries of the host; use on = \"sidecore\"", x->name);
+			iog_graph_diag(g, x->file, x->line, false,
+				"%s cannot run in a VM: it needs libraries of the host; use on = \"sidecore\"", x->name);
 			rc = -EINVAL;
 		}
 		x->unit = u;
@@ -275,10 +360,14 @@ int iog_graph_cut(struct iog_graph *g, bool fuse, enum iog_target target, struct
 		unit_name(g, &cut->unit[i]);
 		size_outputs(g, cut, i);
 	}
+	int *via = NULL;
+	if (!rc)
+		rc = count_holds(cut, &via);
 	for (uint32_t k = 0; !rc && k < cut->n_edges; k++) {
 		int to = cut->unit[cut->edge[k].to].node[0];
-		rc = size_edge(g, cut, &cut->edge[k], bytes[to], to);
+		rc = size_edge(g, cut, &cut->edge[k], bytes[to], to, via);
 	}
+	free(via);
 	/* One slot more than all credits together: who has credit on every edge then always has a slot to write to. */
 	for (uint32_t i = 0; i < cut->n_units; i++)
 		for (uint32_t q = 0; q < cut->unit[i].n_out; q++)
@@ -297,12 +386,12 @@ static struct iog_ref ref_in(const struct iog_graph *g, const struct iog_unit *u
 {
 	for (uint32_t j = 0; j < u->n_nodes; j++)
 		if (u->node[j] == r.node)
-			return (struct iog_ref){ (uint8_t)j, (uint8_t)r.port };
+			return (struct iog_ref) { (uint8_t)j, (uint8_t)r.port };
 	(void)g;
 	for (uint32_t p = 0; p < u->n_in; p++)
 		if (u->in_from[p].node == r.node && u->in_from[p].port == r.port)
-			return (struct iog_ref){ IOG_FROM_INPUT, (uint8_t)p };
-	return (struct iog_ref){ IOG_FROM_INPUT, 0 };
+			return (struct iog_ref) { IOG_FROM_INPUT, (uint8_t)p };
+	return (struct iog_ref) { IOG_FROM_INPUT, 0 };
 }
 
 void iog_stage_conf(const struct iog_graph *g, const struct iog_unit *u, struct iog_stage *image, uint32_t version)
@@ -310,7 +399,7 @@ void iog_stage_conf(const struct iog_graph *g, const struct iog_unit *u, struct 
 	for (uint32_t j = 0; j < u->n_nodes; j++) {
 		const struct iog_stage_node *d = &image->node[j];
 		memcpy((uint8_t *)image + d->conf + (uint64_t)(version % IOG_CONF_VERSIONS) * d->conf_bytes, g->node[u->node[j]].conf,
-		       g->node[u->node[j]].conf_size);
+			g->node[u->node[j]].conf_size);
 	}
 }
 
@@ -327,8 +416,13 @@ static uint64_t place(uint8_t *base, uint64_t *at, const void *from, uint64_t by
 static void fill_node(const struct iog_graph *g, const struct iog_unit *u, struct iog_stage *st, uint8_t *base, uint64_t *at, uint32_t j)
 {
 	const struct iog_gnode *n = &g->node[u->node[j]];
-	struct iog_stage_node d = { .conf_bytes = (uint32_t)IOG_ROUND_UP(n->conf_size, IOG_ALIGN), .n_in = (uint8_t)n->n_in, .n_out = (uint8_t)n->n_out,
-				    .out_blocks = n->need.out_blocks, .scratch_bytes = n->need.scratch, .state_bytes = n->need.state, .split = n->split };
+	struct iog_stage_node d = { .conf_bytes = (uint32_t)IOG_ROUND_UP(n->conf_size, IOG_ALIGN),
+		.n_in = (uint8_t)n->n_in,
+		.n_out = (uint8_t)n->n_out,
+		.out_blocks = n->need.out_blocks,
+		.scratch_bytes = n->need.scratch,
+		.state_bytes = n->need.state,
+		.split = n->split };
 	iog_strset(d.op, sizeof d.op, n->op->name);
 	iog_strset(d.name, sizeof d.name, n->name);
 	d.state = st->state_bytes;
@@ -355,7 +449,8 @@ static uint64_t fill(const struct iog_graph *g, const struct iog_unit *u, struct
 	st->magic = IOG_STAGE_MAGIC;
 	st->n_nodes = u->n_nodes, st->n_in = u->n_in, st->n_out = u->n_out;
 	st->safe = u->safe;
-	st->state_bytes = 0;
+	st->window = u->window;
+	st->state_bytes = u->safe && u->window ? IOG_ALIGN : 0; /* so that there are snapshots: they name what is in the window */
 	iog_strset(st->name, sizeof st->name, u->name);
 	for (uint32_t p = 0; p < u->n_in; p++) {
 		const struct iog_gnode *f = &g->node[u->in_from[p].node];
@@ -366,7 +461,9 @@ static uint64_t fill(const struct iog_graph *g, const struct iog_unit *u, struct
 		fill_node(g, u, st, base, &at, j);
 	for (uint32_t q = 0; q < u->n_out; q++) {
 		struct iog_ref r = ref_in(g, u, u->out_from[q]);
-		st->out[q] = (struct iog_stage_out){ .schema = st->node[r.node].out_schema[r.port], .head_max = u->head_max[q], .from = r, .views = u->views[q] };
+		st->out[q] = (struct iog_stage_out) {
+			.schema = st->node[r.node].out_schema[r.port], .head_max = u->head_max[q], .from = r, .views = u->views[q]
+		};
 	}
 	return at;
 }

@@ -130,6 +130,7 @@ struct iog_unit {
 	/* the arena of each output */
 	uint64_t slot_bytes[IOG_PORTS], static_bytes[IOG_PORTS], head_max[IOG_PORTS];
 	uint32_t n_slots[IOG_PORTS];
+	uint32_t window;         /* inputs its first operator holds */
 	bool views[IOG_PORTS];
 	char name[IOG_TEXT];     /* "filter+crop" */
 };
@@ -138,6 +139,7 @@ struct iog_uedge {
 	uint8_t from_port, to_port, policy;
 	bool safe;
 	uint32_t capacity;
+	uint32_t hold;           /* records that may have to wait on it until others come; less than capacity */
 	double timeout_s;
 };
 struct iog_cut {

@@ -19,6 +19,7 @@ enum {
 	IOG_DETERMINISTIC = 8, /* may stand on a `safe` path */
 	IOG_SEGMENTS = 16,     /* set by the core when .segment is there */
 };
+enum { IOG_WINDOW_MAX = 1024 }; /* records an operator can hold */
 
 /* What the runtime must provide. From the configuration, the input schema and its declared maxima; never from a record. */
 struct iog_need {
@@ -26,7 +27,7 @@ struct iog_need {
 	uint64_t scratch;            /* bytes, contents undefined at each call */
 	uint64_t out_max[IOG_PORTS]; /* payload bytes written per output record, at most; 0 for pure views */
 	uint32_t out_blocks;         /* blocks made per output record, at most (the core adds those passed through) */
-	uint32_t window;             /* inputs it may hold */
+	uint32_t window;             /* earlier inputs it wants to see again, at most IOG_WINDOW_MAX; one input port, .run */
 };
 
 /* Claimed cost, until measured. */
@@ -49,7 +50,7 @@ struct iog_plan {
 	struct iog_cost cost;                   /* zeroed */
 	const struct iog_live *live;            /* current values; a change plans again into a new version of conf */
 	uint32_t n_live;
-	uint32_t split[IOG_PORTS];              /* with .segment: dimension of in[port] along which records may be cut */
+	uint32_t split[IOG_PORTS]; /* with .segment: dimension of in[port] along which records may be cut */
 };
 
 /*
@@ -58,38 +59,45 @@ struct iog_plan {
  */
 struct iog_out {
 	struct iog_record rec;
-	uint8_t *space;            /* IOG_ALIGN-aligned, need.out_max bytes */
+	uint32_t of;    /* with a window: the held input it stands for, set by iog_out_stand_for; preset: the one in hand */
+	uint8_t *space; /* IOG_ALIGN-aligned, need.out_max bytes */
 	uint64_t size, used;
-	struct iog_block *block;   /* table to take blocks from */
+	struct iog_block *block; /* table to take blocks from */
 	uint32_t n_blocks, max_blocks;
 };
 
 /* A piece of a record: the elements [first, first+count) of the split dimension, as a NIC or a wire sees them. The piece is itself a
  * record whose axis extent along that dimension is count. Pieces of a record come in order, without gaps. */
 struct iog_seg {
-	uint32_t dim;             /* of the input schema */
+	uint32_t dim; /* of the input schema */
 	bool is_first, is_last;
 	int64_t first, count;
-	int64_t total;            /* extent of the whole record; -1: open, not known yet */
+	int64_t total; /* extent of the whole record; -1: open, not known yet */
 };
 
 struct iog_call {
-	const void *conf;  /* the version the record was stamped with */
+	const void *conf; /* the version the record was stamped with */
 	void *state, *scratch, *lib;
 	const struct iog_record *in[IOG_PORTS]; /* NULL: elided at this step */
-	uint32_t n_in, n_out, n_held;
-	uint32_t isa;      /* enum iog_isa: widest vector instructions this worker may use; must not change the result */
-	const struct iog_record *const *held;   /* earlier inputs that were answered with IOG_HOLD, oldest first */
+	uint32_t n_in, n_out;
+	uint32_t isa; /* enum iog_isa: widest vector instructions this worker may use; must not change the result */
+	/*
+	 * With need.window: the inputs of this epoch before in[0], as many as fit the window, oldest first. Of those before `open` it is decided
+	 * what came of them; one that leaves the window undecided is elided. Outputs come in the order of inputs: an output for the one in
+	 * hand decides all before it.
+	 */
+	const struct iog_record *const *held;
+	uint32_t n_held, open;
 	struct iog_out *out;
-	uint32_t split;    /* iog_plan.split[0]: the dimension of in[0] that iog_op_run passes to an operator that has only .segment */
+	uint32_t split; /* iog_plan.split[0]: the dimension of in[0] that iog_op_run passes to an operator that has only .segment */
 };
 
 enum iog_isa { IOG_ISA_BASE, IOG_ISA_AVX2, IOG_ISA_AVX512 };
 
 struct iog_op {
-	const char *name, *summary;    /* the summary is one line a scientist understands */
+	const char *name, *summary; /* the summary is one line a scientist understands */
 	const struct iog_param *params;
-	uint32_t flags, conf_size;     /* IOG_STATELESS...; bytes of the configuration struct: parameters, then whatever plan derives */
+	uint32_t flags, conf_size; /* IOG_STATELESS...; bytes of the configuration struct: parameters, then whatever plan derives */
 	uint8_t in_min, in_max, outs;
 	/* Cold, hosted. Checks conf against the input schemas, fills the derived part of conf, the output schemas, need and cost.
 	 * The same arguments give the same result. 0 or -errno with a message. */
@@ -128,15 +136,23 @@ static inline struct iog_block *iog_out_blocks(struct iog_out *o, unsigned v, ui
 		return NULL;
 	struct iog_block *b = o->block + o->n_blocks;
 	o->n_blocks += n;
-	o->rec.var[v] = (struct iog_var){ .block = b, .n_blocks = n };
+	o->rec.var[v] = (struct iog_var) { .block = b, .n_blocks = n };
 	return b;
 }
 
-/* Output variable v is input variable i of record in, unchanged: nothing is copied. */
-static inline void iog_out_pass(struct iog_out *o, unsigned v, const struct iog_record *in, unsigned i)
+/*
+ * The output is that of held[i], open <= i < n_held: it gets its identity, time and axes, and everything before it is decided. Return
+ * IOG_OK; the operator is called again with the same input and a larger `open`. First thing in run, before axes and variables are set.
+ */
+static inline void iog_out_stand_for(const struct iog_call *c, struct iog_out *o, uint32_t i)
 {
-	o->rec.var[v] = in->var[i];
+	const struct iog_schema *in = c->held[i]->schema;
+	iog_record_head(&o->rec, c->held[i], IOG_MIN(in->n_dims, o->rec.schema->n_dims));
+	o->of = i;
 }
+
+/* Output variable v is input variable i of record in, unchanged: nothing is copied. */
+static inline void iog_out_pass(struct iog_out *o, unsigned v, const struct iog_record *in, unsigned i) { o->rec.var[v] = in->var[i]; }
 
 /* A dense block of rank `rank` and the given counts at start 0, with room for its elements. NULL: no space. */
 static inline void *iog_out_dense(struct iog_out *o, unsigned v, unsigned rank, uint32_t elem_size, const int64_t *count)

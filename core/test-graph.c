@@ -31,9 +31,12 @@ static int accept_image(const void *conf, const struct iog_schema *in, struct io
 static const struct iog_gnode_end SOURCE = { .name = "md", .describe = describe }, OPEN = { .name = "md", .describe = describe_open },
 				  SINK = { .name = "file", .safe = true }, PICTURE = { .name = "picture", .accept = accept_image };
 
-struct conf { double factor; };
+struct conf {
+	double factor;
+};
 static const struct iog_param scale_params[] = {
-	IOG_PARAM(struct conf, factor, IOG_P_NUMBER, .flags = IOG_PF_REQUIRED | IOG_PF_FIRST | IOG_PF_LIVE, .min = 0, .max = 10, .doc = "By how much."),
+	IOG_PARAM(struct conf, factor, IOG_P_NUMBER, .flags = IOG_PF_REQUIRED | IOG_PF_FIRST | IOG_PF_LIVE, .min = 0, .max = 10,
+		.doc = "By how much."),
 	{ .name = NULL },
 };
 static int same_plan(void *conf, struct iog_plan *p, struct iog_err *err)
@@ -42,14 +45,38 @@ static int same_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	*p->out[0] = *p->in[0];
 	return 0;
 }
-static enum iog_step no_run(const struct iog_call *c) { (void)c; return IOG_ELIDE; }
-static const struct iog_op scale = { .name = "scale", .params = scale_params, .flags = IOG_STATELESS | IOG_FREESTANDING | IOG_DETERMINISTIC,
-				     .conf_size = sizeof(struct conf), .in_min = 1, .in_max = 1, .outs = 1, .plan = same_plan, .run = no_run };
-static const struct iog_op chance = { .name = "chance", .flags = IOG_STATELESS, .in_min = 1, .in_max = 1, .outs = 1, .plan = same_plan, .run = no_run };
-static const struct iog_op join = { .name = "join", .flags = IOG_ZIP | IOG_DETERMINISTIC, .in_min = 2, .in_max = 4, .outs = 1, .plan = same_plan, .run = no_run };
+static enum iog_step no_run(const struct iog_call *c)
+{
+	(void)c;
+	return IOG_ELIDE;
+}
+static const struct iog_op scale = { .name = "scale",
+	.params = scale_params,
+	.flags = IOG_STATELESS | IOG_FREESTANDING | IOG_DETERMINISTIC,
+	.conf_size = sizeof(struct conf),
+	.in_min = 1,
+	.in_max = 1,
+	.outs = 1,
+	.plan = same_plan,
+	.run = no_run };
+static const struct iog_op chance = {
+	.name = "chance", .flags = IOG_STATELESS, .in_min = 1, .in_max = 1, .outs = 1, .plan = same_plan, .run = no_run
+};
+static uint32_t window = 20;
+static int window_plan(void *conf, struct iog_plan *p, struct iog_err *err)
+{
+	p->need.window = window;
+	return same_plan(conf, p, err);
+}
+static const struct iog_op trigger = {
+	.name = "trigger", .flags = IOG_DETERMINISTIC, .in_min = 1, .in_max = 1, .outs = 1, .plan = window_plan, .run = no_run
+};
+static const struct iog_op join = {
+	.name = "join", .flags = IOG_ZIP | IOG_DETERMINISTIC, .in_min = 2, .in_max = 4, .outs = 1, .plan = same_plan, .run = no_run
+};
 
-static struct iog_value num(double n) { return (struct iog_value){ .kind = IOG_V_NUMBER, .n = n }; }
-static struct iog_value str(const char *s) { return (struct iog_value){ .kind = IOG_V_STRING, .s = s }; }
+static struct iog_value num(double n) { return (struct iog_value) { .kind = IOG_V_NUMBER, .n = n }; }
+static struct iog_value str(const char *s) { return (struct iog_value) { .kind = IOG_V_STRING, .s = s }; }
 
 static int add(struct iog_graph *g, int from, const struct iog_op *op)
 {
@@ -85,7 +112,7 @@ static void expect(struct iog_graph *g, const char *const *texts, unsigned n)
 	assert_int_equal(have, n);
 	iog_graph_free(g);
 }
-#define EXPECT(g, ...) expect(g, (const char *const[]){ __VA_ARGS__ }, sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *))
+#define EXPECT(g, ...) expect(g, (const char *const[]) { __VA_ARGS__ }, sizeof((const char *const[]) { __VA_ARGS__ }) / sizeof(char *))
 
 /* ---- mistakes ---- */
 
@@ -105,7 +132,8 @@ static void mistakes_are_named(void **state)
 	(void)b; /* not used */
 	sink(g, md, &SINK, "policy", "newest");
 	assert_int_equal(iog_graph_check(g), -22);
-	EXPECT(g, "scale needs \"factor\"", "nothing uses what scale.2 gives", "\"policy\" must be one of \"block\", \"latest\", \"drop-new\", got \"newest\"");
+	EXPECT(g, "scale needs \"factor\"", "nothing uses what scale.2 gives",
+		"\"policy\" must be one of \"block\", \"latest\", \"drop-new\", got \"newest\"");
 
 	g = iog_graph_new();
 	md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
@@ -181,6 +209,102 @@ static void too_few_bytes_are_refused_with_the_number(void **state)
 	assert_int_equal(iog_graph_check(g), 0);
 	assert_int_equal(iog_graph_cut(g, true, IOG_T_HOST, &cut), -22);
 	EXPECT(g, "bytes = 4096 holds 0 records");
+}
+
+/* source -> trigger -> join, and source -> join beside it. */
+static struct iog_graph *fork_and_join(const char *bytes, const char *policy, const char *release)
+{
+	struct iog_graph *g = iog_graph_new();
+	int md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE), t = add(g, md, &trigger), b = add(g, md, &scale), j = add(g, t, &join);
+	struct iog_value v = str(bytes ? bytes : policy);
+	iog_graph_link(g, b, 0, j);
+	if (bytes)
+		assert_true(iog_graph_option(g, j, "bytes", &v));
+	if (policy)
+		assert_true(iog_graph_option(g, t, "policy", &v));
+	sink(g, j, &SINK, release ? "release" : NULL, release);
+	assert_int_equal(iog_graph_check(g), 0);
+	return g;
+}
+static uint32_t hold_of(const struct iog_graph *g, const struct iog_cut *cut, const char *from, const char *to)
+{
+	for (uint32_t k = 0; k < cut->n_edges; k++)
+		if (!strcmp(cut->unit[cut->edge[k].from].name, from) && !strcmp(cut->unit[cut->edge[k].to].name, to)) {
+			assert_true(cut->edge[k].capacity >= cut->edge[k].hold + 2);
+			return cut->edge[k].hold;
+		}
+	(void)g;
+	fail_msg("no edge from %s to %s", from, to);
+	return 0;
+}
+
+static void windows_and_those_who_wait_for_them_get_credit(void **state)
+{
+	(void)state;
+	struct iog_cut cut;
+	window = 100;
+	struct iog_graph *g = fork_and_join(NULL, NULL, NULL);
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_SIDECORE, &cut), 0); /* no views between processes */
+	assert_int_equal(hold_of(g, &cut, "md", "trigger"), 100);
+	assert_int_equal(hold_of(g, &cut, "scale", "join"), 100);
+	assert_int_equal(hold_of(g, &cut, "md", "scale"), 0);
+	assert_int_equal(hold_of(g, &cut, "trigger", "join"), 0);
+	assert_int_equal(cut.edge[0].capacity, 128);
+	for (uint32_t i = 0; i < cut.n_units; i++)
+		assert_int_equal(cut.unit[i].window, strcmp(cut.unit[i].name, "trigger") ? 0 : 100);
+	iog_cut_free(&cut);
+	/* Views pin what they were made from: what waits behind a view waits above it too. So does what a safe sink has not acknowledged. */
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_HOST, &cut), 0);
+	assert_int_equal(hold_of(g, &cut, "md", "scale"), 100);
+	iog_cut_free(&cut);
+	iog_graph_free(g);
+	g = fork_and_join(NULL, NULL, "safe");
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_SIDECORE, &cut), 0);
+	assert_int_equal(hold_of(g, &cut, "md", "scale"), 100);
+	uint64_t bytes;
+	for (uint32_t i = 0; i < cut.n_units; i++)
+		if (cut.unit[i].window) { /* a successor needs to know what is in it */
+			struct iog_stage *st = iog_stage_build(g, &cut, i, &bytes);
+			assert_true(st->window == 100 && st->state_bytes && !st->out[0].views);
+			free(st);
+		}
+	iog_cut_free(&cut);
+	iog_graph_free(g);
+	/* A window starts its own stage, whatever stands before it. */
+	g = iog_graph_new();
+	int n = add(g, iog_graph_end(g, IOG_G_SOURCE, &SOURCE), &scale);
+	sink(g, add(g, add(g, n, &trigger), &scale), &SINK, NULL, NULL);
+	assert_int_equal(iog_graph_check(g), 0);
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_HOST, &cut), 0);
+	assert_int_equal(hold_of(g, &cut, "scale", "trigger+scale.2"), 100);
+	iog_cut_free(&cut);
+	iog_graph_free(g);
+}
+
+static void a_graph_that_would_stand_still_is_refused(void **state)
+{
+	(void)state;
+	struct iog_cut cut;
+	window = 100;
+	struct iog_graph *g = fork_and_join("64KiB", NULL, NULL);
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_HOST, &cut), -22);
+	EXPECT(g, "with fewer than 102 (join also waits for trigger, which holds 100) the graph would stand still");
+	g = fork_and_join(NULL, "latest", NULL);
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_HOST, &cut), -22);
+	EXPECT(g, "trigger holds 100 records, and an edge with policy \"latest\" gives at most 2");
+	/* A lossy sink below does not make the window one of what was not dropped. */
+	g = iog_graph_new();
+	sink(g, add(g, add(g, iog_graph_end(g, IOG_G_SOURCE, &SOURCE), &trigger), &scale), &SINK, "policy", "latest");
+	assert_int_equal(iog_graph_check(g), 0);
+	assert_int_equal(iog_graph_cut(g, true, IOG_T_HOST, &cut), 0);
+	assert_int_equal(cut.edge[0].policy, IOG_BLOCK);
+	iog_cut_free(&cut);
+	iog_graph_free(g);
+	window = IOG_WINDOW_MAX + 1;
+	g = iog_graph_new();
+	sink(g, add(g, iog_graph_end(g, IOG_G_SOURCE, &SOURCE), &trigger), &SINK, NULL, NULL);
+	iog_graph_check(g);
+	EXPECT(g, "trigger: wants to hold 1025 records; 1024 is the most");
 }
 
 /* ---- cutting ---- */
@@ -286,6 +410,8 @@ int main(void)
 		cmocka_unit_test(circles_and_wrong_ends),
 		cmocka_unit_test(safe_needs_what_can_repeat),
 		cmocka_unit_test(too_few_bytes_are_refused_with_the_number),
+		cmocka_unit_test(windows_and_those_who_wait_for_them_get_credit),
+		cmocka_unit_test(a_graph_that_would_stand_still_is_refused),
 		cmocka_unit_test(chains_are_fused),
 		cmocka_unit_test(lossy_policy_moves_up_to_the_fork),
 		cmocka_unit_test(a_thousand_nodes),

@@ -18,7 +18,9 @@
 
 /* ---- operators of the tests ---- */
 
-struct conf { double factor; };
+struct conf {
+	double factor;
+};
 static const struct iog_param params[] = {
 	IOG_PARAM(struct conf, factor, IOG_P_NUMBER, .flags = IOG_PF_FIRST | IOG_PF_LIVE, .def = "1", .doc = "By how much."),
 	{ .name = NULL },
@@ -116,14 +118,90 @@ static enum iog_step run_zip(const struct iog_call *c)
 	return IOG_OK;
 }
 
-static const struct iog_op copy = { .name = "copy", .params = params, .conf_size = sizeof(struct conf), .flags = IOG_STATELESS | IOG_DETERMINISTIC,
-				    .in_min = 1, .in_max = 1, .outs = 1, .plan = plan_copy, .run = run_copy },
-			   view = { .name = "view", .flags = IOG_STATELESS | IOG_DETERMINISTIC, .in_min = 1, .in_max = 1, .outs = 1, .plan = plan_view,
-				    .run = run_view },
-			   sum = { .name = "sum", .flags = IOG_DETERMINISTIC, .in_min = 1, .in_max = 1, .outs = 1, .plan = plan_sum, .run = run_sum },
-			   zip = { .name = "zip", .flags = IOG_ZIP | IOG_DETERMINISTIC, .in_min = 1, .in_max = 3, .outs = 1, .plan = plan_copy,
-				   .run = run_zip };
-const struct iog_op *const iog_ops[] = { &copy, &view, &sum, &zip, NULL };
+/* Sends a record with x % 5 == 4 and up to three before it; TAG is what a running sum over all inputs was at that record. */
+enum { BEFORE = 3 };
+struct before {
+	uint64_t seen;
+	int64_t sum;
+	bool any, pad[7];
+};
+static int plan_before(void *conf, struct iog_plan *p, struct iog_err *err)
+{
+	plan_copy(conf, p, err);
+	p->need.state = sizeof(struct before);
+	p->need.window = BEFORE;
+	return 0;
+}
+static enum iog_step run_before(const struct iog_call *c)
+{
+	struct before *b = c->state;
+	const struct iog_record *r = c->in[0];
+	if (!b->any || b->seen != r->id.seq) /* it is called again for each record it sends */
+		b->sum = (int64_t)((uint64_t)b->sum * 3 + (uint64_t)first(r)), b->seen = r->id.seq, b->any = true;
+	if (first(r) >= 1000)
+		return (enum iog_step)(first(r) - 1000);
+	if (first(r) % 5 != 4)
+		return IOG_HOLD;
+	if (c->open < c->n_held) {
+		iog_out_stand_for(c, &c->out[0], c->open);
+		r = c->held[c->open];
+	}
+	iog_out_pass(&c->out[0], X, r, X);
+	put_tag(&c->out[0], b->sum);
+	return IOG_OK;
+}
+/* TAG is the sum of x over this record and the three before: a window that is only looked at. */
+static int plan_mean(void *conf, struct iog_plan *p, struct iog_err *err)
+{
+	plan_copy(conf, p, err);
+	p->need.window = BEFORE;
+	return 0;
+}
+static enum iog_step run_mean(const struct iog_call *c)
+{
+	int64_t sum = first(c->in[0]);
+	assert_int_equal(c->open, c->n_held);
+	for (uint32_t i = 0; i < c->n_held; i++)
+		sum += first(c->held[i]);
+	iog_out_pass(&c->out[0], X, c->in[0], X);
+	put_tag(&c->out[0], sum);
+	return IOG_OK;
+}
+
+static const struct iog_op
+	copy = { .name = "copy",
+		.params = params,
+		.conf_size = sizeof(struct conf),
+		.flags = IOG_STATELESS | IOG_DETERMINISTIC,
+		.in_min = 1,
+		.in_max = 1,
+		.outs = 1,
+		.plan = plan_copy,
+		.run = run_copy },
+	view = { .name = "view",
+		.flags = IOG_STATELESS | IOG_DETERMINISTIC,
+		.in_min = 1,
+		.in_max = 1,
+		.outs = 1,
+		.plan = plan_view,
+		.run = run_view },
+	sum = { .name = "sum", .flags = IOG_DETERMINISTIC, .in_min = 1, .in_max = 1, .outs = 1, .plan = plan_sum, .run = run_sum },
+	zip = { .name = "zip",
+		.flags = IOG_ZIP | IOG_DETERMINISTIC,
+		.in_min = 1,
+		.in_max = 3,
+		.outs = 1,
+		.plan = plan_copy,
+		.run = run_zip },
+	before = { .name = "before",
+		.flags = IOG_DETERMINISTIC,
+		.in_min = 1,
+		.in_max = 1,
+		.outs = 1,
+		.plan = plan_before,
+		.run = run_before },
+	mean = { .name = "mean", .flags = IOG_DETERMINISTIC, .in_min = 1, .in_max = 1, .outs = 1, .plan = plan_mean, .run = run_mean };
+const struct iog_op *const iog_ops[] = { &copy, &view, &sum, &zip, &before, &mean, NULL };
 
 static int describe(const void *conf, struct iog_schema *s, struct iog_err *err)
 {
@@ -181,9 +259,10 @@ static uint64_t clock_ns(void *ctx)
 
 static void end_new(struct end *e, const struct iog_unit *u, uint32_t port, const struct iog_schema *s, uint32_t id)
 {
-	e->e = (struct iog_edge){ .down = zeroed(iog_down_bytes(CAPACITY)), .up = zeroed(iog_up_bytes(CAPACITY)), .capacity = CAPACITY,
-				  .policy = IOG_BLOCK };
-	e->ar = (struct iog_arena){ .static_bytes = u->static_bytes[port], .slot_bytes = u->slot_bytes[port], .n_slots = SLOTS, .id = id };
+	e->e = (struct iog_edge) {
+		.down = zeroed(iog_down_bytes(CAPACITY)), .up = zeroed(iog_up_bytes(CAPACITY)), .capacity = CAPACITY, .policy = IOG_BLOCK
+	};
+	e->ar = (struct iog_arena) { .static_bytes = u->static_bytes[port], .slot_bytes = u->slot_bytes[port], .n_slots = SLOTS, .id = id };
 	e->ar.base = zeroed(iog_arena_bytes(&e->ar));
 	e->schema = s;
 	e->head_max = u->head_max[port];
@@ -199,7 +278,7 @@ static void end_free(struct end *e)
 
 static struct iog_region region(const struct end *e)
 {
-	return (struct iog_region){ .base = e->ar.base, .size = iog_arena_bytes(&e->ar), .arena = e->ar.id };
+	return (struct iog_region) { .base = e->ar.base, .size = iog_arena_bytes(&e->ar), .arena = e->ar.id };
 }
 
 static void input_new(struct rig *r, uint32_t p)
@@ -215,7 +294,9 @@ static void input_new(struct rig *r, uint32_t p)
 }
 static struct iog_worker_in input_of(const struct end *e)
 {
-	return (struct iog_worker_in){ .edge = e->e, .n_slots = SLOTS, .slot_bytes = e->ar.slot_bytes, .region = { region(e) }, .n_regions = 1 };
+	return (struct iog_worker_in) {
+		.edge = e->e, .n_slots = SLOTS, .slot_bytes = e->ar.slot_bytes, .region = { region(e) }, .n_regions = 1
+	};
 }
 
 /* A worker for what is there; also the successor of one that died, on the same snapshots. */
@@ -243,25 +324,33 @@ static void output_new(struct rig *r)
 	struct iog_gref from = r->cut.unit[r->unit].out_from[0];
 	iog_graph_nodes(r->g, &n);
 	end_new(&r->out, &r->cut.unit[r->unit], 0, &n[from.node].out[from.port], 9 + 10 * r->incarnations);
+	r->out.e.safe = r->st->safe;
 	iog_inlet_init(&r->out.in, &r->out.e, SLOTS, r->out.ar.slot_bytes);
 }
 
+static uint32_t fused_views; /* that follow the operator in its stage */
 static void rig_build(struct rig *r, const struct iog_op *op, uint32_t n_in, bool safe, bool statics)
 {
 	memset(r, 0, sizeof *r);
 	r->n_in = n_in;
 	r->g = iog_graph_new();
 	int o = iog_graph_op(r->g, op);
-	struct iog_gnode_end src = { .name = "src", .describe = statics ? describe_static : describe }, dst = { .name = "dst", .safe = true };
+	struct iog_gnode_end src = { .name = "src", .describe = statics ? describe_static : describe },
+			     dst = { .name = "dst", .safe = true };
 	for (uint32_t i = 0; i < n_in; i++)
 		iog_graph_link(r->g, iog_graph_end(r->g, IOG_G_SOURCE, &src), 0, o);
 	if (op == &copy) {
 		iog_graph_live(r->g, "gain", 1, 0, 0);
-		iog_graph_set(r->g, o, "factor", &(struct iog_value){ .kind = IOG_V_NUMBER, .n = 1 }, "gain");
+		iog_graph_set(r->g, o, "factor", &(struct iog_value) { .kind = IOG_V_NUMBER, .n = 1 }, "gain");
 	}
 	int k = iog_graph_end(r->g, IOG_G_SINK, &dst);
 	if (safe)
-		iog_graph_option(r->g, k, "release", &(struct iog_value){ .kind = IOG_V_STRING, .s = "safe" });
+		iog_graph_option(r->g, k, "release", &(struct iog_value) { .kind = IOG_V_STRING, .s = "safe" });
+	for (uint32_t i = 0; i < fused_views; i++) {
+		int v = iog_graph_op(r->g, &view);
+		iog_graph_link(r->g, o, 0, v);
+		o = v;
+	}
 	iog_graph_link(r->g, o, 0, k);
 	assert_int_equal(iog_graph_check(r->g), 0);
 	assert_int_equal(iog_graph_cut(r->g, true, IOG_T_HOST, &r->cut), 0);
@@ -272,7 +361,7 @@ static void rig_build(struct rig *r, const struct iog_op *op, uint32_t n_in, boo
 	assert_non_null(r->st);
 	r->a.stage = r->st;
 	r->a.status = zeroed(sizeof *r->a.status);
-	r->a.env = (struct iog_env){ .wait = no_wait, .wake = no_wake, .now_ns = clock_ns };
+	r->a.env = (struct iog_env) { .wait = no_wait, .wake = no_wake, .now_ns = clock_ns };
 	if (safe && r->st->state_bytes)
 		r->a.snapshots = zeroed(iog_snapshots_bytes(r->st->state_bytes));
 	for (uint32_t p = 0; p < n_in; p++)
@@ -297,7 +386,12 @@ static void rig_free(struct rig *r)
 	iog_graph_free(r->g);
 }
 
-struct sent { int64_t value; uint32_t version; double mass; int64_t n; };
+struct sent {
+	int64_t value;
+	uint32_t version;
+	double mass;
+	int64_t n;
+};
 
 /* Puts a record on port p, not yet visible; its slot. */
 static uint32_t put(struct rig *r, uint32_t p, uint32_t epoch, uint64_t seq, struct sent v)
@@ -308,13 +402,17 @@ static uint32_t put(struct rig *r, uint32_t p, uint32_t epoch, uint64_t seq, str
 	int64_t x[16], tag = v.value;
 	double mass[16];
 	struct iog_block b[3] = { { .data = (uint8_t *)x, .count = { v.n }, .stride = { 8 } }, { .data = (uint8_t *)&tag },
-				  { .data = (uint8_t *)mass, .count = { v.n }, .stride = { 8 } } };
-	struct iog_record rec = { .schema = e->schema, .id = { .stream = 7, .epoch = epoch, .seq = seq }, .step = (int64_t)seq, .writers = 1,
-				  .param_version = v.version, .axis = { { v.n, 0, 1 } } };
+		{ .data = (uint8_t *)mass, .count = { v.n }, .stride = { 8 } } };
+	struct iog_record rec = { .schema = e->schema,
+		.id = { .stream = 7, .epoch = epoch, .seq = seq },
+		.step = (int64_t)seq,
+		.writers = 1,
+		.param_version = v.version,
+		.axis = { { v.n, 0, 1 } } };
 	for (int i = 0; i < 16; i++)
 		x[i] = v.value + i, mass[i] = v.mass;
 	for (unsigned i = 0; i < e->schema->n_vars; i++)
-		rec.var[i] = (struct iog_var){ .block = &b[i], .n_blocks = 1 };
+		rec.var[i] = (struct iog_var) { .block = &b[i], .n_blocks = 1 };
 	struct iog_region own = { .base = e->ar.base, .size = e->ar.static_bytes, .arena = e->ar.id };
 	uint32_t viewed;
 	if (e->schema->n_vars > 2)
@@ -326,7 +424,7 @@ static uint32_t put(struct rig *r, uint32_t p, uint32_t epoch, uint64_t seq, str
 }
 static uint32_t send(struct rig *r, uint32_t p, uint32_t epoch, uint64_t seq, int64_t value)
 {
-	uint32_t s = put(r, p, epoch, seq, (struct sent){ .value = value, .n = 4, .mass = 1 });
+	uint32_t s = put(r, p, epoch, seq, (struct sent) { .value = value, .n = 4, .mass = 1 });
 	iog_outlet_publish(&r->in[p].o);
 	return s;
 }
@@ -343,7 +441,12 @@ static void turns(struct rig *r)
 		assert_true(i < 1000);
 }
 
-struct got { uint32_t slot, gen, epoch; uint64_t seq; int64_t x, tag; double mass; };
+struct got {
+	uint32_t slot, gen, epoch;
+	uint64_t seq;
+	int64_t x, tag;
+	double mass;
+};
 /* The next output record, held until release; false: none. */
 static bool next(struct rig *r, struct got *g)
 {
@@ -354,9 +457,10 @@ static bool next(struct rig *r, struct got *g)
 		reg[1 + p] = region(&r->in[p]);
 	if (iog_inlet_peek(&e->in) != IOG_FRONT_RECORD)
 		return false;
-	*g = (struct got){ .slot = e->in.front.slot, .gen = e->in.front.gen, .epoch = e->in.front.epoch, .seq = e->in.front.seq };
+	*g = (struct got) { .slot = e->in.front.slot, .gen = e->in.front.gen, .epoch = e->in.front.epoch, .seq = e->in.front.seq };
 	assert_int_equal(iog_wire_open(&rec, iog_arena_slot(&e->ar, g->slot), e->in.front.length, e->schema, reg, 1 + r->n_in, r->block,
-				       IOG_COUNT(r->block), r->head, sizeof r->head, 0, NULL), 0);
+				 IOG_COUNT(r->block), r->head, sizeof r->head, 0, NULL),
+		0);
 	iog_inlet_take(&e->in);
 	g->x = first(&rec);
 	memcpy(&g->tag, rec.var[TAG].block[0].data, 8);
@@ -384,10 +488,7 @@ static void expect_none(struct rig *r)
 	struct got g;
 	assert_false(next(r, &g));
 }
-static uint32_t returned(struct rig *r, uint32_t p, uint32_t *slots)
-{
-	return iog_outlet_reap(&r->in[p].o, slots, SLOTS);
-}
+static uint32_t returned(struct rig *r, uint32_t p, uint32_t *slots) { return iog_outlet_reap(&r->in[p].o, slots, SLOTS); }
 
 /* ---- pairing ---- */
 
@@ -542,7 +643,10 @@ static uint32_t rnd(uint32_t n)
 }
 
 /* Dies at a step of the protocol: the rest of the call never happens. */
-static struct { jmp_buf env; uint32_t point, count; } death;
+static struct {
+	jmp_buf env;
+	uint32_t point, count;
+} death;
 static void die(void *ctx, uint32_t point)
 {
 	(void)ctx;
@@ -570,29 +674,67 @@ static void successor(struct rig *r, struct iog_edge *old_edges, void **old_memo
 	e->e.up = zeroed(iog_up_bytes(CAPACITY));
 	iog_outlet_replace(&e->o, 0, &e->e);
 	iog_outlet_publish(&e->o);
-	struct iog_inlet before = r->out.in;
+	struct iog_inlet last = r->out.in;
 	r->incarnations++;
 	output_new(r);
-	r->out.in.epoch = before.epoch, r->out.in.next_seq = before.next_seq, r->out.in.taken = before.taken;
+	r->out.in.epoch = last.epoch, r->out.in.next_seq = last.next_seq, r->out.in.taken = last.taken;
 	assert_true(worker_new(r, 1 << 24));
 }
 
-/* What an undisturbed worker gives. */
-static int64_t sum_at(uint64_t seq, int64_t *x)
+/* What an undisturbed worker gives for inputs 1 to n; the last seq that is sent. */
+struct expected {
+	bool sent;
+	int64_t tag;
+};
+static int64_t x_of(uint64_t seq) { return (int64_t)((seq * 7 + 1) % 11); }
+static uint64_t expected(const struct iog_op *op, struct expected *e, uint64_t n)
 {
 	int64_t s = 0;
-	for (uint64_t k = 1; k <= seq; k++)
-		s = (int64_t)((uint64_t)s * 3 + (k * 7 + 1) % 11);
-	*x = (int64_t)((seq * 7 + 1) % 11);
-	return s;
+	uint64_t last = 0;
+	memset(e, 0, (n + 1) * sizeof *e);
+	for (uint64_t k = 1; k <= n; k++) {
+		const bool hit = x_of(k) % 5 == 4;
+		s = (int64_t)((uint64_t)s * 3 + (uint64_t)x_of(k));
+		if (op == &before) {
+			for (uint64_t i = k > BEFORE ? k - BEFORE : 1; hit && i <= k; i++)
+				if (!e[i].sent)
+					e[i] = (struct expected) { true, s };
+		} else if (op == &mean) {
+			e[k].sent = true;
+			for (uint64_t i = k > BEFORE ? k - BEFORE : 1; i <= k; i++)
+				e[k].tag += x_of(i);
+		} else {
+			e[k] = (struct expected) { !hit, s };
+		}
+	}
+	for (uint64_t k = 1; k <= n; k++)
+		if (e[k].sent)
+			last = k;
+	return last;
 }
 
-static void killed_anywhere_nothing_is_lost_or_changed(void **state)
+static void drop_duplicates(struct rig *r)
+{
+	while (iog_inlet_peek(&r->out.in) == IOG_FRONT_DUPLICATE) {
+		struct got g = { .slot = r->out.in.front.slot, .gen = r->out.in.front.gen };
+		iog_inlet_take(&r->out.in);
+		release(r, &g);
+	}
+}
+static bool patience(void *ctx)
+{
+	uint32_t *left = ctx;
+	return *left && --*left;
+}
+
+/* The worker dies at every step of the protocol, now and then, and its inputs come and its outputs go in random order. */
+static void kill_anywhere(const struct iog_op *op, uint32_t trials)
 {
 	enum { RECORDS = 40 };
-	(void)state;
+	struct expected exp[RECORDS + 1];
+	const uint64_t last = expected(op, exp, RECORDS);
 	random_state = 1;
-	for (uint32_t trial = 0; trial < 300; trial++) {
+	for (uint32_t trial = 0; trial < trials; trial++) {
 		struct rig r;
 		struct iog_edge old[64];
 		void *old_memory[64];
@@ -602,18 +744,20 @@ static void killed_anywhere_nothing_is_lost_or_changed(void **state)
 		uint32_t deaths = 0;
 		bool given[RECORDS + 1] = { false };
 		uint32_t slot_seq[SLOTS] = { 0 };
-		rig_new(&r, &sum, 1, true, false);
-		r.a.env.point = die;
+		fused_views = trial & 1;
+		rig_new(&r, op, 1, true, false);
+		uint32_t left = 5000;
+		r.a.env.point = die, r.a.env.control = patience, r.a.env.ctx = &left;
 		assert_true(worker_new(&r, 1 << 24));
 		death.point = 1 + trial % (IOG_POINTS - 1);
 		death.count = 1 + rnd(6);
-		for (uint32_t round = 0; seen < RECORDS; round++) {
+		for (uint32_t round = 0; seen < last || sent < RECORDS; round++) {
 			if (round > 3000)
-				fail_msg("trial %u: stands still after %llu of %d", trial, (unsigned long long)seen, RECORDS);
+				fail_msg("%s, trial %u: stands still after %llu of %d", op->name, trial, (unsigned long long)seen, RECORDS);
 			uint32_t what = rnd(4);
 			if (what == 0 && sent < RECORDS && iog_outlet_ready(&r.in[0].o)) {
 				sent++;
-				slot_seq[send(&r, 0, 0, sent, (int64_t)((sent * 7 + 1) % 11))] = (uint32_t)sent;
+				slot_seq[send(&r, 0, 0, sent, x_of(sent))] = (uint32_t)sent;
 			}
 			if (what == 1) {
 				bool alive = lives_through(r.w, 1 + rnd(6));
@@ -628,40 +772,182 @@ static void killed_anywhere_nothing_is_lost_or_changed(void **state)
 					death.count = deaths < 8 ? 1 + rnd(20) : UINT32_MAX;
 				}
 			}
-			for (enum iog_front f; what == 2 && (f = iog_inlet_peek(&r.out.in)) == IOG_FRONT_DUPLICATE;) {
-				g = (struct got){ .slot = r.out.in.front.slot, .gen = r.out.in.front.gen };
-				iog_inlet_take(&r.out.in);
-				release(&r, &g);
-			}
-			if (what == 2 && n_held < SLOTS && next(&r, &g)) {
-				int64_t x, s = sum_at(g.seq, &x);
-				assert_int_equal(g.x, x);
-				assert_int_equal(g.tag, s);
-				/* In order, and what lies between was elided by the operator. */
-				for (uint64_t k = seen + 1; k < g.seq; k++)
-					assert_true(((k * 7 + 1) % 11) % 5 == 4);
-				assert_true(g.seq > seen);
-				if (given[g.seq])
-					fail_msg("trial %u: input %llu was given back before its output was released", trial, (unsigned long long)g.seq);
-				seen = g.seq;
-				held[n_held++] = g;
-			}
 			if (what == 3 && n_held) {
 				release(&r, &held[0]);
 				memmove(held, held + 1, --n_held * sizeof *held);
 			}
-			/* The last ones may be elided. */
-			if (sent == RECORDS && ((RECORDS * 7 + 1) % 11) % 5 == 4)
-				break;
+			if (what != 2)
+				continue;
+			uint32_t epoch;
+			uint64_t passed;
+			iog_inlet_passed(&r.out.in, &epoch, &passed);
+			drop_duplicates(&r);
+			if (iog_inlet_peek(&r.out.in) == IOG_FRONT_NONE) /* then it means what it says */
+				for (uint64_t k = seen + 1; k < passed; k++)
+					if (exp[k].sent)
+						fail_msg("%s, trial %u: %llu is passed and was not sent", op->name, trial,
+							(unsigned long long)k);
+			if (n_held < SLOTS && next(&r, &g)) {
+				/* In order, and what lies between was elided by the operator. */
+				for (uint64_t k = seen + 1; k < g.seq; k++)
+					if (exp[k].sent)
+						fail_msg("%s, trial %u: %llu is lost", op->name, trial, (unsigned long long)k);
+				assert_true(g.seq > seen && g.seq <= RECORDS);
+				assert_int_equal(g.x, x_of(g.seq));
+				assert_true(exp[g.seq].sent);
+				assert_int_equal(g.tag, exp[g.seq].tag);
+				if (given[g.seq])
+					fail_msg("%s, trial %u: input %llu was given back before its output was released", op->name, trial,
+						(unsigned long long)g.seq);
+				seen = g.seq;
+				held[n_held++] = g;
+			}
 		}
+		/* To the end: everything comes back. */
+		while (n_held)
+			release(&r, &held[--n_held]);
+		for (int i = 0; i < 50; i++) {
+			death.count = UINT32_MAX;
+			iog_worker_turn(r.w, 8);
+			drop_duplicates(&r);
+			expect_none(&r);
+		}
+		close_in(&r, 0);
+		assert_int_equal(iog_worker_run(r.w), IOG_W_DRAINED);
+		while (returned(&r, 0, back))
+			;
+		assert_int_equal(iog_outlet_busy(&r.in[0].o), 0);
 		for (uint32_t i = 0; i < n_old; i++) {
 			free(old[i].down);
 			free(old[i].up);
 			free(old_memory[i]);
 		}
-		r.a.env.point = NULL;
 		rig_free(&r);
 	}
+	fused_views = 0;
+}
+
+static void killed_anywhere_nothing_is_lost_or_changed(void **state)
+{
+	(void)state;
+	kill_anywhere(&sum, 300);
+}
+static void killed_anywhere_a_window_is_what_it_was(void **state)
+{
+	(void)state;
+	kill_anywhere(&before, 400);
+	kill_anywhere(&mean, 300);
+}
+
+/* ---- windows ---- */
+
+static void passed_is(struct rig *r, uint32_t epoch, uint64_t all_below)
+{
+	uint32_t e;
+	uint64_t passed;
+	iog_inlet_passed(&r->out.in, &e, &passed);
+	assert_int_equal(e, epoch);
+	assert_int_equal(passed, all_below);
+}
+
+static void a_window_sends_what_came_before(void **state)
+{
+	struct rig r;
+	uint32_t back[SLOTS];
+	(void)state;
+	rig_new(&r, &before, 1, false, false);
+	for (uint64_t k = 1; k <= 5; k++)
+		send(&r, 0, 0, k, 1);
+	turns(&r);
+	expect_none(&r);
+	passed_is(&r, 0, 3); /* 1 and 2 left the window, 3 to 5 may still be sent */
+	assert_int_equal(returned(&r, 0, back), 2);
+	assert_int_equal(r.a.status->node[0].elided, 2);
+	send(&r, 0, 0, 6, 4);
+	turns(&r);
+	int64_t s = 4 + 3 * (1 + 3 * (1 + 3 * (1 + 3 * (1 + 3))));
+	for (uint64_t k = 3; k <= 6; k++)
+		expect(&r, 0, k, k == 6 ? 4 : 1, s);
+	passed_is(&r, 0, 7);
+	/* What was sent is not sent again; what is undecided ends with its epoch. */
+	send(&r, 0, 0, 7, 4);
+	turns(&r);
+	expect(&r, 0, 7, 4, 3 * s + 4);
+	send(&r, 0, 0, 8, 2);
+	send(&r, 0, 1, 1, 9);
+	turns(&r);
+	expect(&r, 1, 1, 9, 9);
+	expect_none(&r);
+	assert_int_equal(r.a.status->node[0].elided, 3);
+	/* So it does at the end, and everything is given back. */
+	send(&r, 0, 1, 2, 2);
+	turns(&r);
+	passed_is(&r, 1, 2);
+	close_in(&r, 0);
+	assert_int_equal(iog_worker_run(r.w), IOG_W_DRAINED);
+	passed_is(&r, 1, 3);
+	while (returned(&r, 0, back))
+		;
+	assert_int_equal(iog_outlet_busy(&r.in[0].o), 0);
+	const struct iog_node_count *c = &r.a.status->node[0];
+	assert_int_equal(c->records, 10);
+	assert_int_equal(c->out + c->elided, 10);
+	rig_free(&r);
+}
+
+static void a_window_waits_for_credit_in_the_middle(void **state)
+{
+	struct rig r;
+	struct got g[CAPACITY];
+	(void)state;
+	rig_new(&r, &before, 1, false, false);
+	for (uint64_t k = 1; k <= CAPACITY - 2; k++)
+		send(&r, 0, 0, k, 4);
+	turns(&r);
+	for (uint32_t i = 0; i < CAPACITY - 2; i++)
+		assert_true(next(&r, &g[i]));
+	uint32_t back[SLOTS];
+	returned(&r, 0, back);
+	for (uint64_t k = 10; k <= 13; k++)
+		send(&r, 0, 0, k, k == 13 ? 4 : 1);
+	turns(&r); /* credit for two of four */
+	assert_true(next(&r, &g[6]) && next(&r, &g[7]));
+	assert_int_equal(g[7].seq, 11);
+	expect_none(&r);
+	passed_is(&r, 0, 12);
+	release(&r, &g[0]);
+	turns(&r);
+	assert_true(next(&r, &g[0]));
+	assert_int_equal(g[0].seq, 12);
+	release(&r, &g[1]);
+	turns(&r);
+	assert_true(next(&r, &g[1]));
+	assert_int_equal(g[1].seq, 13);
+	assert_int_equal(g[1].tag, g[7].tag);
+	rig_free(&r);
+}
+
+static void a_window_that_is_answered_for_wrongly_ends_the_stage(void **state)
+{
+	struct rig r;
+	(void)state;
+	rig_new(&r, &before, 1, false, false);
+	send(&r, 0, 0, 1, 1);
+	send(&r, 0, 0, 2, 1000 + IOG_BAD_INPUT);
+	send(&r, 0, 0, 3, 1000 + IOG_ELIDE);
+	send(&r, 0, 0, 4, 4);
+	turns(&r);
+	for (uint64_t k = 1; k <= 4; k++) {
+		struct got g;
+		assert_true(next(&r, &g)); /* while something before it is undecided, nothing is */
+		assert_int_equal(g.seq, k);
+		release(&r, &g);
+	}
+	assert_int_equal(r.a.status->node[0].bad, 1);
+	send(&r, 0, 0, 5, 1000 + IOG_FATAL);
+	turns(&r);
+	assert_int_equal(r.a.status->state, IOG_W_FAILED);
+	rig_free(&r);
 }
 
 static void duplicates_are_given_back_with_their_original(void **state)
@@ -707,8 +993,8 @@ static void poison_is_elided(void **state)
 	uint32_t back[SLOTS];
 	(void)state;
 	rig_build(&r, &copy, 1, false, false);
-	r.a.poison[0] = (struct iog_poison){ .seq = 2, .epoch = 3 };
-	r.a.poison[1] = (struct iog_poison){ .seq = 3, .epoch = 4 }; /* of another epoch */
+	r.a.poison[0] = (struct iog_poison) { .seq = 2, .epoch = 3 };
+	r.a.poison[1] = (struct iog_poison) { .seq = 3, .epoch = 4 }; /* of another epoch */
 	r.a.n_poison = 2;
 	assert_true(worker_new(&r, 1 << 24));
 	for (uint64_t s = 1; s <= 3; s++)
@@ -792,21 +1078,24 @@ static void damage_never_crashes_the_worker(void **state)
 	(void)state;
 	random_state = 2;
 	uint64_t bad = 0, good = 0;
-	for (uint32_t trial = 0; trial < 1500; trial++) {
-		const struct iog_op *op = iog_ops[trial % 4];
+	for (uint32_t trial = 0; trial < 1800; trial++) {
+		const struct iog_op *op = iog_ops[trial % 6];
 		uint32_t ports = op == &zip ? 3 : 1;
 		struct rig r;
-		rig_new(&r, op, ports, trial & 4, trial & 8 && op != &sum && op != &zip);
+		rig_new(&r, op, ports, trial / 6 & 1, trial / 6 & 2 && (op == &copy || op == &view));
 		for (uint64_t s = 1; s <= 6; s++)
 			for (uint32_t p = 0; p < ports; p++) {
 				struct end *e = &r.in[p];
-				uint32_t slot = put(&r, p, 1, s, (struct sent){ .value = (int64_t)s, .n = rnd(17), .mass = 2 });
-				uint8_t *at[4] = { iog_arena_slot(&e->ar, slot), (uint8_t *)&e->e.down->ring[s - 1], (uint8_t *)e->e.down, e->ar.base };
-				uint64_t size[4] = { e->ar.slot_bytes, sizeof(struct iog_desc), sizeof(struct iog_down), e->ar.static_bytes + 1 };
+				uint32_t slot = put(&r, p, 1, s, (struct sent) { .value = (int64_t)s, .n = rnd(17), .mass = 2 });
+				uint8_t *at[4] = { iog_arena_slot(&e->ar, slot), (uint8_t *)&e->e.down->ring[s - 1], (uint8_t *)e->e.down,
+					e->ar.base };
+				uint64_t size[4] = { e->ar.slot_bytes, sizeof(struct iog_desc), sizeof(struct iog_down),
+					e->ar.static_bytes + 1 };
 				iog_outlet_publish(&e->o);
 				uint32_t what = rnd(12);
 				for (uint32_t k = 0; what < 5 && k <= rnd(4); k++)
-					at[what % 4][rnd((uint32_t)IOG_MIN(size[what % 4], what == 0 ? 400u : 1u << 20))] ^= (uint8_t)(1 + rnd(255));
+					at[what % 4][rnd((uint32_t)IOG_MIN(size[what % 4], what == 0 ? 400u : 1u << 20))] ^=
+						(uint8_t)(1 + rnd(255));
 				if (what == 4) { /* a consistent lie: the checksum is right */
 					struct iog_wire *w = (struct iog_wire *)at[0];
 					uint32_t off = rnd(w->head_bytes & 0xffff ? IOG_MIN(w->head_bytes, 1024u) : 64);
@@ -820,7 +1109,7 @@ static void damage_never_crashes_the_worker(void **state)
 		for (int i = 0; i < 50 && iog_worker_turn(r.w, 8); i++) {
 			struct got g;
 			while (iog_inlet_peek(&r.out.in) == IOG_FRONT_RECORD) {
-				g = (struct got){ .slot = r.out.in.front.slot, .gen = r.out.in.front.gen };
+				g = (struct got) { .slot = r.out.in.front.slot, .gen = r.out.in.front.gen };
 				iog_inlet_take(&r.out.in);
 				release(&r, &g);
 				good++;
@@ -838,10 +1127,10 @@ static void a_damaged_image_is_refused_or_harmless(void **state)
 	(void)state;
 	random_state = 3;
 	uint32_t refused = 0, ran = 0;
-	static const struct iog_op *const tried[] = { &copy, &zip, &sum };
+	static const struct iog_op *const tried[] = { &copy, &zip, &sum, &before };
 	for (unsigned t = 0; t < IOG_COUNT(tried); t++) {
 		struct rig r;
-		rig_build(&r, tried[t], tried[t] == &zip ? 2 : 1, tried[t] == &sum, false);
+		rig_build(&r, tried[t], tried[t] == &zip ? 2 : 1, tried[t] == &sum || tried[t] == &before, false);
 		struct iog_stage *right = r.st, *st = zeroed(r.a.stage_bytes);
 		uint64_t header = offsetof(struct iog_stage, node) + sizeof(struct iog_stage_node), size = r.a.stage_bytes;
 		free(r.a.snapshots);
@@ -911,7 +1200,7 @@ static void statics_are_those_of_their_epoch(void **state)
 	(void)state;
 	rig_new(&r, &copy, 1, false, true);
 	for (uint32_t e = 1; e <= 2; e++) {
-		put(&r, 0, e, 1, (struct sent){ .value = 1, .n = 4, .mass = e });
+		put(&r, 0, e, 1, (struct sent) { .value = 1, .n = 4, .mass = e });
 		iog_outlet_publish(&r.in[0].o);
 	}
 	turns(&r);
@@ -920,7 +1209,7 @@ static void statics_are_those_of_their_epoch(void **state)
 	uint32_t back[SLOTS];
 	assert_int_equal(returned(&r, 0, back), 2);
 	/* A third epoch takes the place of the first: not while a record of the first is held. */
-	put(&r, 0, 3, 1, (struct sent){ .value = 1, .n = 4, .mass = 3 });
+	put(&r, 0, 3, 1, (struct sent) { .value = 1, .n = 4, .mass = 3 });
 	iog_outlet_publish(&r.in[0].o);
 	release(&r, &g[1]);
 	turns(&r);
@@ -940,14 +1229,14 @@ static void records_use_the_parameters_they_were_stamped_with(void **state)
 	struct iog_err err;
 	(void)state;
 	rig_new(&r, &copy, 1, false, false);
-	put(&r, 0, 0, 1, (struct sent){ .value = 7, .n = 4, .version = 0 });
+	put(&r, 0, 0, 1, (struct sent) { .value = 7, .n = 4, .version = 0 });
 	assert_int_equal(iog_graph_live_set(r.g, "gain", 3, &err), 0);
 	iog_stage_conf(r.g, &r.cut.unit[r.unit], r.st, 1);
-	put(&r, 0, 0, 2, (struct sent){ .value = 7, .n = 4, .version = 1 });
+	put(&r, 0, 0, 2, (struct sent) { .value = 7, .n = 4, .version = 1 });
 	assert_int_equal(iog_graph_live_set(r.g, "gain", 10, &err), 0);
 	iog_stage_conf(r.g, &r.cut.unit[r.unit], r.st, 2);
-	put(&r, 0, 0, 3, (struct sent){ .value = 7, .n = 4, .version = 2 });
-	put(&r, 0, 0, 4, (struct sent){ .value = 7, .n = 4, .version = 1 });
+	put(&r, 0, 0, 3, (struct sent) { .value = 7, .n = 4, .version = 2 });
+	put(&r, 0, 0, 4, (struct sent) { .value = 7, .n = 4, .version = 1 });
 	iog_outlet_publish(&r.in[0].o);
 	turns(&r);
 	expect(&r, 0, 1, 7, 7);
@@ -965,6 +1254,10 @@ int main(void)
 		cmocka_unit_test(views_pin_inputs_as_long_as_outputs_are_held),
 		cmocka_unit_test(safe_inputs_wait_for_a_snapshot_that_covers_them),
 		cmocka_unit_test(killed_anywhere_nothing_is_lost_or_changed),
+		cmocka_unit_test(killed_anywhere_a_window_is_what_it_was),
+		cmocka_unit_test(a_window_sends_what_came_before),
+		cmocka_unit_test(a_window_waits_for_credit_in_the_middle),
+		cmocka_unit_test(a_window_that_is_answered_for_wrongly_ends_the_stage),
 		cmocka_unit_test(duplicates_are_given_back_with_their_original),
 		cmocka_unit_test(poison_is_elided),
 		cmocka_unit_test(answers_of_operators),

@@ -26,10 +26,11 @@ static bool ref_valid(const struct iog_stage *st, struct iog_ref r, uint32_t bef
 /* Checks what will be followed without further looks. The image comes from our own graph compiler, but through shared memory. */
 static bool stage_valid(const struct iog_stage *st, uint64_t bytes)
 {
-	if (bytes < sizeof *st || st->magic != IOG_STAGE_MAGIC || st->bytes > bytes || st->n_nodes > IOG_STAGE_NODES || st->n_in > IOG_PORTS ||
-	    st->n_out > IOG_PORTS || !st->n_in || st->bytes < sizeof(struct iog_schema))
+	if (bytes < sizeof *st || st->magic != IOG_STAGE_MAGIC || st->bytes > bytes || st->n_nodes > IOG_STAGE_NODES ||
+		st->n_in > IOG_PORTS || st->n_out > IOG_PORTS || !st->n_in || st->bytes < sizeof(struct iog_schema))
 		return false;
-	if (st->state_bytes > LARGEST)
+	if (st->state_bytes > LARGEST || st->window > IOG_WINDOW_MAX ||
+		(st->window && (st->n_in != 1 || !st->n_nodes || st->node[0].n_in != 1)) || (st->window && st->safe && !st->state_bytes))
 		return false;
 	for (uint32_t i = 0; i < st->n_in; i++)
 		if (!schema_valid(st, st->in[i].schema) || st->in[i].max_blocks > IOG_BLOCKS_MAX || !st->in[i].max_blocks)
@@ -37,12 +38,12 @@ static bool stage_valid(const struct iog_stage *st, uint64_t bytes)
 	for (uint32_t j = 0; j < st->n_nodes; j++) {
 		const struct iog_stage_node *n = &st->node[j];
 		uint64_t conf = (uint64_t)n->conf_bytes * IOG_CONF_VERSIONS;
-		if (n->n_in > IOG_PORTS || !n->n_in || n->n_out > IOG_PORTS || conf > st->bytes || n->conf > st->bytes - conf || n->conf % IOG_ALIGN ||
-		    n->conf_bytes % IOG_ALIGN || n->state % IOG_ALIGN || n->state_bytes > st->state_bytes || n->state > st->state_bytes - n->state_bytes ||
-		    n->scratch_bytes > LARGEST || n->out_blocks > IOG_BLOCKS_MAX)
+		if (n->n_in > IOG_PORTS || !n->n_in || n->n_out > IOG_PORTS || conf > st->bytes || n->conf > st->bytes - conf ||
+			n->conf % IOG_ALIGN || n->conf_bytes % IOG_ALIGN || n->state % IOG_ALIGN || n->state_bytes > st->state_bytes ||
+			n->state > st->state_bytes - n->state_bytes || n->scratch_bytes > LARGEST || n->out_blocks > IOG_BLOCKS_MAX)
 			return false;
 		for (uint32_t i = 0; i < n->n_in; i++)
-			if (!ref_valid(st, n->in[i], j))
+			if (!ref_valid(st, n->in[i], j) || (st->window && (n->in[i].node == IOG_FROM_INPUT) != !j))
 				return false;
 		for (uint32_t o = 0; o < n->n_out; o++)
 			if (!schema_valid(st, n->out_schema[o]) || n->out_slot[o] >= (int)st->n_out || n->out_max[o] > LARGEST)
@@ -50,8 +51,11 @@ static bool stage_valid(const struct iog_stage *st, uint64_t bytes)
 	}
 	for (uint32_t q = 0; q < st->n_out; q++) {
 		const struct iog_stage_out *o = &st->out[q];
+		if (st->window && (o->views || o->from.node == IOG_FROM_INPUT))
+			return false;
 		if (o->head_max % IOG_ALIGN || !ref_valid(st, o->from, st->n_nodes) ||
-		    o->schema != (o->from.node == IOG_FROM_INPUT ? st->in[o->from.port].schema : st->node[o->from.node].out_schema[o->from.port]))
+			o->schema != (o->from.node == IOG_FROM_INPUT ? st->in[o->from.port].schema
+								     : st->node[o->from.node].out_schema[o->from.port]))
 			return false;
 	}
 	return true;
@@ -61,6 +65,9 @@ static bool stage_valid(const struct iog_stage *st, uint64_t bytes)
 static bool slots_valid(const struct iog_worker_args *a)
 {
 	const struct iog_stage *st = a->stage;
+	/* A mailbox lets its consumer hold all entries but one. */
+	if (st->window && st->window + 1 >= a->in[0].edge.capacity)
+		return false;
 	for (uint32_t q = 0; q < st->n_out; q++)
 		if (st->out[q].head_max > a->out[q].arena.slot_bytes || a->out[q].n_edges > IOG_FANOUT)
 			return false;
@@ -74,7 +81,10 @@ static bool slots_valid(const struct iog_worker_args *a)
 }
 
 /* Two passes with the same code: base NULL only counts. */
-struct bump { uint8_t *base; uint64_t at; };
+struct bump {
+	uint8_t *base;
+	uint64_t at;
+};
 static void *bump(struct bump *b, uint64_t bytes)
 {
 	void *p = b->base ? b->base + b->at : NULL;
@@ -102,6 +112,27 @@ static void layout_in(struct iog_worker *w, const struct iog_worker_args *a, str
 	}
 }
 
+static void layout_window(struct iog_worker *w, const struct iog_worker_args *a, struct bump *b)
+{
+	const struct iog_stage *st = a->stage;
+	const uint32_t max = st->window, blocks = st->in[0].max_blocks;
+	if (!max)
+		return;
+	const uint64_t head_size = iog_wire_head_max(iog_stage_schema(st, st->in[0].schema), blocks, IOG_SEGMENTS_MAX);
+	struct kept *entry = bump(b, max * sizeof *entry);
+	const struct iog_record **held = bump(b, 2 * (uint64_t)max * sizeof *held);
+	for (uint32_t i = 0; i < max; i++) {
+		struct iog_block *block = bump(b, blocks * sizeof *block);
+		uint8_t *head = bump(b, head_size);
+		if (!w)
+			continue;
+		entry[i].block = block, entry[i].head = head;
+		held[i] = held[max + i] = &entry[i].rec;
+	}
+	if (w)
+		w->win = (struct window) { .entry = entry, .held = held, .max = max };
+}
+
 static void layout_node(struct iog_worker *w, const struct iog_worker_args *a, struct bump *b, uint32_t j)
 {
 	const struct iog_stage_node *d = &a->stage->node[j];
@@ -124,8 +155,14 @@ static void layout_node(struct iog_worker *w, const struct iog_worker_args *a, s
 	n->d = d;
 	n->out = out;
 	n->conf = (const uint8_t *)a->stage + d->conf;
-	n->call = (struct iog_call){ .state = w->state + d->state, .scratch = scratch, .lib = a->lib[j], .n_in = d->n_in,
-				     .n_out = d->n_out, .isa = a->isa, .out = out, .split = d->split };
+	n->call = (struct iog_call) { .state = w->state + d->state,
+		.scratch = scratch,
+		.lib = a->lib[j],
+		.n_in = d->n_in,
+		.n_out = d->n_out,
+		.isa = a->isa,
+		.out = out,
+		.split = d->split };
 }
 
 static struct iog_worker *layout(const struct iog_worker_args *a, struct bump *b)
@@ -137,6 +174,7 @@ static struct iog_worker *layout(const struct iog_worker_args *a, struct bump *b
 		w->state = state;
 	for (uint32_t p = 0; p < st->n_in; p++)
 		layout_in(w, a, b, p);
+	layout_window(w, a, b);
 	for (uint32_t q = 0; q < st->n_out; q++) {
 		const struct iog_arena *ar = &a->out[q].arena;
 		void *mem = bump(b, iog_outlet_memory(ar->n_slots));
@@ -166,7 +204,7 @@ void iog_worker_views(struct iog_worker *w)
 	for (uint32_t q = 0; q < w->st->n_out; q++) {
 		struct port_out *out = &w->out[q];
 		const struct iog_arena *ar = &out->o.arena;
-		out->view[0] = (struct iog_region){ .base = ar->base, .size = ar->static_bytes, .arena = ar->id };
+		out->view[0] = (struct iog_region) { .base = ar->base, .size = ar->static_bytes, .arena = ar->id };
 		out->view_port[0] = IOG_FROM_INPUT;
 		out->n_view = 1;
 		for (uint32_t p = 0; w->st->out[q].views && p < w->st->n_in; p++)
@@ -184,14 +222,16 @@ static void restore(struct iog_worker *w)
 	if (base != 1 && base != 2)
 		return;
 	memcpy(w->state, iog_snap_buffer(w, (int)base - 1), w->st->state_bytes);
-	w->done = (struct iog_id){ .epoch = w->snap->name[base - 1].epoch, .seq = w->snap->name[base - 1].seq };
+	const uint64_t from = w->snap->name[base - 1].from, open = w->snap->name[base - 1].open;
+	w->done = (struct iog_id) { .epoch = w->snap->name[base - 1].epoch, .seq = w->snap->name[base - 1].seq };
 	w->any = true;
+	w->win.refill_open = open;
 	for (uint32_t p = 0; p < w->st->n_in; p++) {
 		struct iog_inlet *in = &w->in[p].in;
-		in->epoch = w->done.epoch, in->next_seq = w->done.seq + 1, in->taken = 1;
+		in->epoch = w->done.epoch, in->next_seq = from, in->taken = 1;
 	}
 	for (uint32_t q = 0; q < w->st->n_out; q++)
-		iog_outlet_pass(&w->out[q].o, w->done.epoch, w->done.seq);
+		iog_outlet_pass(&w->out[q].o, w->done.epoch, open - 1);
 }
 
 static bool find_ops(struct iog_worker *w, const struct iog_op *const *ops, struct iog_err *err)
@@ -202,12 +242,14 @@ static bool find_ops(struct iog_worker *w, const struct iog_op *const *ops, stru
 			if (iog_streq((*o)->name, n->d->op))
 				n->op = *o;
 		if (!n->op) {
-			iog_fail(err, -1, "stage %.*s: operator \"%.*s\" is not built into this target", IOG_NAME, w->st->name, IOG_NAME, n->d->op);
+			iog_fail(err, -1, "stage %.*s: operator \"%.*s\" is not built into this target", IOG_NAME, w->st->name, IOG_NAME,
+				n->d->op);
 			return false;
 		}
-		if (n->d->n_in < n->op->in_min || n->d->n_in > n->op->in_max || n->d->n_out != n->op->outs || n->d->conf_bytes < n->op->conf_size) {
-			iog_fail(err, -1, "stage %.*s: the image is damaged (inputs, outputs or configuration of operator \"%s\")", IOG_NAME,
-				 w->st->name, n->op->name);
+		if (n->d->n_in < n->op->in_min || n->d->n_in > n->op->in_max || n->d->n_out != n->op->outs ||
+			n->d->conf_bytes < n->op->conf_size) {
+			iog_fail(err, -1, "stage %.*s: the image is damaged (inputs, outputs or configuration of operator \"%s\")",
+				IOG_NAME, w->st->name, n->op->name);
 			return false;
 		}
 	}

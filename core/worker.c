@@ -9,7 +9,11 @@
 enum { SAMPLE = 64, TURN = 32, CONTROL_TURNS = 64, TURN_CYCLES = 100000, NONE = IOG_PEND_NONE };
 
 #define STORE(p, v) atomic_store_explicit(p, v, memory_order_release)
-#define POINT(w, p) do { if (iog_unlikely((w)->env.point != NULL)) (w)->env.point((w)->env.ctx, p); } while (0)
+#define POINT(w, p)                                                                                                                        \
+	do {                                                                                                                               \
+		if (iog_unlikely((w)->env.point != NULL))                                                                                  \
+			(w)->env.point((w)->env.ctx, p);                                                                                   \
+	} while (0)
 
 static inline uint64_t cycles(void)
 {
@@ -22,7 +26,7 @@ static inline uint64_t cycles(void)
 
 /* ---- giving inputs back ---- */
 
-static void give_back(struct port_in *in, uint16_t i)
+void iog_give_back(struct port_in *in, uint16_t i)
 {
 	while (i != NONE) {
 		struct pend *p = &in->pend[i];
@@ -38,7 +42,8 @@ static uint16_t pend_new(struct port_in *in)
 {
 	uint16_t i = in->free[--in->n_free];
 	const struct iog_desc *d = &in->in.front;
-	in->pend[i] = (struct pend){ .seq = d->seq, .epoch = d->epoch, .slot = d->slot, .gen = d->gen, .life = in->life, .next_dup = NONE };
+	in->pend[i] =
+		(struct pend) { .seq = d->seq, .epoch = d->epoch, .slot = d->slot, .gen = d->gen, .life = in->life, .next_dup = NONE };
 	return i;
 }
 
@@ -55,35 +60,35 @@ static void take_duplicate(struct port_in *in)
 		p->next_dup = i;
 		return;
 	}
-	give_back(in, i);
+	iog_give_back(in, i);
 }
 
-static bool key_le(const struct pend *p, uint32_t epoch, uint64_t seq)
+static bool key_below(const struct pend *p, uint32_t epoch, uint64_t seq)
 {
-	return p->epoch < epoch || (p->epoch == epoch && p->seq <= seq);
+	return p->epoch < epoch || (p->epoch == epoch && p->seq < seq);
 }
 
-/* Gives back, in order and on port p, what is finished and not after (epoch, seq). */
-static uint32_t give_back_through(struct port_in *in, uint32_t epoch, uint64_t seq)
+/* Gives back, in order and on port p, what is finished and before (epoch, seq). */
+static uint32_t give_back_below(struct port_in *in, uint32_t epoch, uint64_t seq)
 {
 	uint32_t n = 0;
 	for (; in->fifo_head != in->fifo_tail; in->fifo_head++, n++) {
 		uint16_t i = in->fifo[in->fifo_head % in->n_pend];
-		if (!in->pend[i].done || in->pend[i].users || !key_le(&in->pend[i], epoch, seq))
+		if (!in->pend[i].done || in->pend[i].users || !key_below(&in->pend[i], epoch, seq))
 			break;
-		give_back(in, i);
+		iog_give_back(in, i);
 	}
 	return n;
 }
 
-/* True when everything up to (epoch, seq) on every port is processed and its outputs are released. */
-static bool acked_through(const struct iog_worker *w, uint32_t epoch, uint64_t seq)
+/* True when everything before (epoch, seq) on every port is processed and its outputs are released. */
+static bool acked_below(const struct iog_worker *w, uint32_t epoch, uint64_t seq)
 {
 	for (uint32_t p = 0; p < w->st->n_in; p++) {
 		const struct port_in *in = &w->in[p];
 		for (uint32_t f = in->fifo_head; f != in->fifo_tail; f++) {
 			const struct pend *x = &in->pend[in->fifo[f % in->n_pend]];
-			if (!key_le(x, epoch, seq))
+			if (!key_below(x, epoch, seq))
 				break;
 			if (!x->done || x->users)
 				return false;
@@ -98,31 +103,33 @@ static uint32_t advance_safe(struct iog_worker *w, bool idle)
 	uint32_t n = 0;
 	if (!w->snap) { /* no state: nothing to come back to but the inputs themselves */
 		for (uint32_t p = 0; p < w->st->n_in; p++)
-			n += give_back_through(&w->in[p], UINT32_MAX, UINT64_MAX);
+			n += give_back_below(&w->in[p], UINT32_MAX, UINT64_MAX);
 		if (n)
 			POINT(w, IOG_AT_RELEASED);
 		return n;
 	}
 	if (w->pending >= 0) {
 		uint32_t epoch = w->snap->name[w->pending].epoch;
-		uint64_t seq = w->snap->name[w->pending].seq;
-		if (!acked_through(w, epoch, seq))
+		uint64_t from = w->snap->name[w->pending].from;
+		if (!acked_below(w, epoch, w->snap->name[w->pending].seq + 1))
 			return 0;
 		/* Release: the snapshot is complete before it is named. Named before anything is given back. */
 		STORE(&w->snap->base, (uint32_t)w->pending + 1);
 		POINT(w, IOG_AT_BASE);
 		w->pending = -1;
 		for (uint32_t p = 0; p < w->st->n_in; p++)
-			give_back_through(&w->in[p], epoch, seq);
+			give_back_below(&w->in[p], epoch, from);
 		n++;
 		POINT(w, IOG_AT_RELEASED);
 	}
 	uint64_t fresh = w->count - w->snapped;
-	if (fresh && (idle || fresh >= w->snap_every)) {
+	if (fresh && !w->win.again && (idle || fresh >= w->snap_every)) {
 		int i = atomic_load_explicit(&w->snap->base, memory_order_relaxed) == 1 ? 1 : 0;
 		memcpy(iog_snap_buffer(w, i), w->state, w->st->state_bytes);
 		w->snap->name[i].epoch = w->done.epoch;
 		w->snap->name[i].seq = w->done.seq;
+		w->snap->name[i].from = iog_window_from(w);
+		w->snap->name[i].open = iog_window_open(w);
 		w->pending = i;
 		w->snapped = w->count;
 		n++;
@@ -139,8 +146,8 @@ static void input_done(struct iog_worker *w, uint32_t p)
 		return;
 	struct pend *x = &in->pend[in->now];
 	x->done = true;
-	if (!w->st->safe && !x->users)
-		give_back(in, in->now);
+	if (!w->st->safe && !x->users && !x->held)
+		iog_give_back(in, in->now);
 	in->now = NONE;
 }
 
@@ -152,7 +159,7 @@ static void unpin(struct iog_worker *w, struct port_out *out, uint32_t slot)
 			continue;
 		struct pend *x = &w->in[p].pend[*pin];
 		if (--x->users == 0 && x->done && !w->st->safe)
-			give_back(&w->in[p], *pin);
+			iog_give_back(&w->in[p], *pin);
 		*pin = NONE;
 	}
 }
@@ -171,7 +178,10 @@ static uint32_t reap(struct iog_worker *w)
 
 /* ---- finding the next step ---- */
 
-struct key { uint32_t epoch; uint64_t seq; };
+struct key {
+	uint32_t epoch;
+	uint64_t seq;
+};
 static inline bool key_less(struct key a, struct key b) { return a.epoch != b.epoch ? a.epoch < b.epoch : a.seq < b.seq; }
 static const struct key KEY_END = { UINT32_MAX, UINT64_MAX };
 
@@ -208,22 +218,17 @@ static bool front(struct iog_worker *w, uint32_t p, struct key *low)
 		iog_inlet_passed(&in->in, &low->epoch, &low->seq);
 		in->seen_head = atomic_load_explicit(&in->in.e.down->head, memory_order_relaxed);
 		if (!in->n_free || iog_inlet_full(&in->in)) {
-			*low = (struct key){ 0, 0 }; /* there may be a record we must not take yet */
+			*low = (struct key) { 0, 0 }; /* there may be a record we must not take yet */
 			return false;
 		}
 		switch (iog_inlet_peek(&in->in)) {
-		case IOG_FRONT_RECORD:
-			*low = (struct key){ in->in.front.epoch, in->in.front.seq };
-			return true;
-		case IOG_FRONT_DUPLICATE:
-			take_duplicate(in);
-			continue;
+		case IOG_FRONT_RECORD: *low = (struct key) { in->in.front.epoch, in->in.front.seq }; return true;
+		case IOG_FRONT_DUPLICATE: take_duplicate(in); continue;
 		case IOG_FRONT_FORGED:
 			w->status->in_forged[p]++;
 			iog_inlet_take(&in->in);
 			continue;
-		case IOG_FRONT_NONE:
-			break;
+		case IOG_FRONT_NONE: break;
 		}
 		if (in->n_next) {
 			switch_next(w, in); /* its producer is dead and the old ring is drained */
@@ -234,7 +239,7 @@ static bool front(struct iog_worker *w, uint32_t p, struct key *low)
 			*low = KEY_END;
 		return false;
 	}
-	*low = (struct key){ 0, 0 };
+	*low = (struct key) { 0, 0 };
 	return false;
 }
 
@@ -257,10 +262,11 @@ static void take(struct iog_worker *w, uint32_t p)
 		return;
 	}
 	const struct iog_region *r = &in->at.region[0];
-	const uint8_t *at = r->base + (r->size - (uint64_t)in->at.n_slots * in->at.slot_bytes) + (uint64_t)in->pend[i].slot * in->at.slot_bytes;
+	const uint8_t *at =
+		r->base + (r->size - (uint64_t)in->at.n_slots * in->at.slot_bytes) + (uint64_t)in->pend[i].slot * in->at.slot_bytes;
 	if (iog_wire_open(&in->rec, at, length, iog_stage_schema(w->st, w->st->in[p].schema), in->at.region, in->at.n_regions, in->block,
-			  w->st->in[p].max_blocks, in->head, in->head_size, 0, NULL) ||
-	    in->rec.id.seq != in->pend[i].seq || in->rec.id.epoch != in->pend[i].epoch) {
+		    w->st->in[p].max_blocks, in->head, in->head_size, 0, NULL) ||
+		in->rec.id.seq != in->pend[i].seq || in->rec.id.epoch != in->pend[i].epoch) {
 		w->status->in_bad[p]++;
 		in->rec.schema = NULL;
 	}
@@ -269,7 +275,7 @@ static void take(struct iog_worker *w, uint32_t p)
 static const struct iog_record *input_of(const struct iog_worker *w, struct iog_ref r)
 {
 	if (r.node != IOG_FROM_INPUT)
-		return w->node[r.node].ok ? &w->node[r.node].out[r.port].rec : NULL;
+		return w->node[r.node].step == IOG_OK ? &w->node[r.node].out[r.port].rec : NULL;
 	return w->in[r.port].now != NONE && w->in[r.port].rec.schema ? &w->in[r.port].rec : NULL;
 }
 
@@ -309,7 +315,7 @@ static void node_run(struct iog_worker *w, uint32_t j, bool sample)
 		else if (!head)
 			head = x;
 	}
-	n->ok = false;
+	n->step = IOG_ELIDE;
 	if (!head || (!all && !(n->op->flags & IOG_ZIP)))
 		return;
 	struct iog_node_count *c = &w->status->node[j];
@@ -323,35 +329,35 @@ static void node_run(struct iog_worker *w, uint32_t j, bool sample)
 	}
 	n->call.conf = n->conf + (head->param_version % IOG_CONF_VERSIONS) * (uint64_t)n->d->conf_bytes;
 	uint64_t t = sample ? cycles() : 0;
-	enum iog_step step = iog_op_run(n->op, &n->call);
+	const bool window = w->win.max && !j;
+	if (window)
+		iog_window_show(w, n);
+	const enum iog_step step = n->step = iog_op_run(n->op, &n->call);
 	if (sample) {
 		c->cycles += cycles() - t;
 		c->timed++;
 		count_bytes(c, n, step == IOG_OK);
 	}
-	c->records++;
+	c->records += !(window && w->win.again);
 	switch (step) {
-	case IOG_OK:
-		n->ok = true;
-		c->out++;
-		break;
+	case IOG_OK: c->out++; break;
 	case IOG_ELIDE:
-		c->elided++;
+		c->elided += !window; /* there it is counted when it is decided */
 		break;
-	case IOG_BAD_INPUT:
-		c->bad++;
-		break;
+	case IOG_BAD_INPUT: c->bad++; break;
+	case IOG_HOLD:
+		if (window)
+			break;
+		__attribute__((fallthrough));
 	case IOG_FATAL:
 	case IOG_NO_SPACE:
-	case IOG_HOLD:
 		/* NO_SPACE within out_max and HOLD without a window break the contract: the operator cannot be trusted further. */
 		w->status->fail_node = j;
 		w->status->fail_step = step;
 		w->status->fail_seq = head->id.seq;
 		STORE(&w->status->state, IOG_W_FAILED);
 		break;
-	default:
-		c->failed++;
+	default: c->failed++;
 	}
 }
 
@@ -371,11 +377,11 @@ static int64_t encode(struct iog_worker *w, uint32_t q, const struct iog_record 
 		r = *rec = tmp;
 	}
 	return iog_wire_put(iog_arena_slot(&out->o.arena, out->taken), out->o.arena.slot_bytes, w->st->out[q].head_max,
-			    out->slot_out ? out->slot_out->used : 0, r, out->view, out->n_view, viewed);
+		out->slot_out ? out->slot_out->used : 0, r, out->view, out->n_view, viewed);
 }
 
 /* Sends what output q has for this step; nothing: it is elided there. */
-static void emit(struct iog_worker *w, uint32_t q, struct key k)
+static void emit(struct iog_worker *w, uint32_t q, const struct iog_id *id)
 {
 	struct port_out *out = &w->out[q];
 	const struct iog_record *rec;
@@ -387,7 +393,8 @@ static void emit(struct iog_worker *w, uint32_t q, struct key k)
 		if (rec)
 			w->status->out_failed[q]++;
 		iog_outlet_put_back(&out->o, s);
-		iog_outlet_pass(&out->o, k.epoch, k.seq);
+		if (!w->win.max)
+			iog_outlet_pass(&out->o, id->epoch, id->seq);
 		return;
 	}
 	POINT(w, IOG_AT_ENCODED);
@@ -423,23 +430,48 @@ static bool outputs_ready(struct iog_worker *w, uint32_t epoch)
 	return true;
 }
 
-static void process(struct iog_worker *w, struct key k)
+/* What is decided is passed on; later records of a window are not. */
+static void pass_decided(struct iog_worker *w)
+{
+	const uint64_t open = iog_window_open(w);
+	for (uint32_t q = 0; q < w->st->n_out; q++)
+		iog_outlet_pass(&w->out[q].o, w->done.epoch, open - 1);
+}
+
+static void new_epoch(struct iog_worker *w)
+{
+	if (w->st->state_bytes)
+		memset(w->state, 0, w->st->state_bytes);
+	if (w->win.max)
+		iog_window_clear(w);
+}
+
+/* The record in hand is finished. */
+static void finish(struct iog_worker *w, struct iog_id id)
+{
+	if (w->win.max && w->in[0].rec.schema) {
+		const enum iog_step step = w->node[0].step;
+		const bool sent = step == IOG_OK, decided = sent || (step != IOG_HOLD && w->win.open == w->win.n);
+		w->status->node[0].elided += decided && step == IOG_ELIDE;
+		iog_window_add(w, decided);
+	}
+	w->done = id;
+	w->any = true;
+	w->count++;
+	for (uint32_t p = 0; p < w->st->n_in; p++)
+		input_done(w, p);
+	if (w->win.max)
+		pass_decided(w);
+}
+
+/* Calls the operators for the records in hand, and sends what comes of it. With a window it may be called again (win.again) for the same. */
+static void proceed(struct iog_worker *w)
 {
 	struct iog_status *st = w->status;
-	atomic_store_explicit(&st->busy_seq, k.seq, memory_order_relaxed);
-	atomic_store_explicit(&st->busy_epoch, k.epoch, memory_order_relaxed);
-	STORE(&st->busy, 1);
-	if (w->any && k.epoch != w->done.epoch && w->st->state_bytes)
-		memset(w->state, 0, w->st->state_bytes);
-	for (uint32_t p = 0; p < w->st->n_in; p++) {
-		const struct iog_inlet *in = &w->in[p].in;
-		if (in->kind == IOG_FRONT_RECORD && in->front.epoch == k.epoch && in->front.seq == k.seq)
-			take(w, p);
-	}
-	POINT(w, IOG_AT_TAKEN);
 	for (uint32_t q = 0; q < w->st->n_out; q++)
 		w->out[q].taken = iog_outlet_take(&w->out[q].o);
 	bool sample = w->count % SAMPLE == 0;
+	struct iog_id id = w->now;
 	for (uint32_t j = 0; j < w->st->n_nodes; j++) {
 		const struct iog_stage_node *d = &w->st->node[j];
 		for (uint32_t o = 0; o < d->n_out; o++)
@@ -449,21 +481,56 @@ static void process(struct iog_worker *w, struct key k)
 			}
 		atomic_store_explicit(&st->busy_node, j, memory_order_relaxed);
 		node_run(w, j, sample);
+		if (w->win.max && !j)
+			iog_window_answer(w, &w->node[0], &id);
 		if (iog_unlikely(atomic_load_explicit(&st->state, memory_order_relaxed) == IOG_W_FAILED))
 			return;
 	}
 	POINT(w, IOG_AT_RUN);
 	for (uint32_t q = 0; q < w->st->n_out; q++)
-		emit(w, q, k);
-	w->done = (struct iog_id){ .epoch = k.epoch, .seq = k.seq };
-	w->any = true;
-	w->count++;
-	for (uint32_t p = 0; p < w->st->n_in; p++)
-		input_done(w, p);
-	atomic_store_explicit(&st->done_seq, k.seq, memory_order_relaxed);
-	atomic_store_explicit(&st->done_epoch, k.epoch, memory_order_relaxed);
+		emit(w, q, &id);
+	if (w->win.again) {
+		pass_decided(w);
+	} else {
+		finish(w, id);
+		atomic_store_explicit(&st->done_seq, id.seq, memory_order_relaxed);
+		atomic_store_explicit(&st->done_epoch, id.epoch, memory_order_relaxed);
+	}
 	STORE(&st->busy, 0);
 	atomic_store_explicit(&st->turns, ++w->turns, memory_order_relaxed);
+}
+
+/* Takes the record k from every port that has it. */
+static void take_all(struct iog_worker *w, struct key k)
+{
+	for (uint32_t p = 0; p < w->st->n_in; p++) {
+		const struct iog_inlet *in = &w->in[p].in;
+		if (in->kind == IOG_FRONT_RECORD && in->front.epoch == k.epoch && in->front.seq == k.seq)
+			take(w, p);
+	}
+}
+
+static void process(struct iog_worker *w, struct key k)
+{
+	struct iog_status *st = w->status;
+	w->now = (struct iog_id) { .epoch = k.epoch, .seq = k.seq };
+	atomic_store_explicit(&st->busy_seq, k.seq, memory_order_relaxed);
+	atomic_store_explicit(&st->busy_epoch, k.epoch, memory_order_relaxed);
+	STORE(&st->busy, 1);
+	if (w->any && k.epoch != w->done.epoch)
+		new_epoch(w);
+	take_all(w, k);
+	POINT(w, IOG_AT_TAKEN);
+	proceed(w);
+}
+
+/* A successor's window: what its predecessor held comes again, and was processed. */
+static void refill(struct iog_worker *w, struct key k)
+{
+	take_all(w, k);
+	if (w->in[0].rec.schema)
+		iog_window_add(w, k.seq < w->win.refill_open);
+	input_done(w, 0);
 }
 
 static void wake_edges(struct iog_worker *w, struct iog_outlet *o, uint32_t sleepers)
@@ -498,12 +565,11 @@ static bool pass_below(struct iog_worker *w, struct key low)
 	struct key done = { w->done.epoch, w->done.seq }, last = { low.epoch, low.seq - 1 };
 	if (w->any && !key_less(done, last))
 		return false;
-	if (w->any && last.epoch != done.epoch && w->st->state_bytes)
-		memset(w->state, 0, w->st->state_bytes);
-	w->done = (struct iog_id){ .epoch = last.epoch, .seq = last.seq };
+	if (w->any && last.epoch != done.epoch)
+		new_epoch(w);
+	w->done = (struct iog_id) { .epoch = last.epoch, .seq = last.seq };
 	w->any = true;
-	for (uint32_t q = 0; q < w->st->n_out; q++)
-		iog_outlet_pass(&w->out[q].o, last.epoch, last.seq);
+	pass_decided(w);
 	return true;
 }
 
@@ -514,6 +580,17 @@ uint32_t iog_worker_turn(struct iog_worker *w, uint32_t budget)
 	bool idle = false;
 	/* What took long is sent before the next is begun. */
 	while (taken < budget && !idle && (!taken || cycles() - begun < TURN_CYCLES)) {
+		if (iog_unlikely(w->win.again)) {
+			idle = !outputs_ready(w, w->now.epoch) && !(reap(w) && outputs_ready(w, w->now.epoch));
+			if (!idle) {
+				STORE(&w->status->busy, 1);
+				proceed(w);
+				taken++;
+			}
+			if (iog_unlikely(atomic_load_explicit(&w->status->state, memory_order_relaxed) == IOG_W_FAILED))
+				return 1;
+			continue;
+		}
 		struct key best = KEY_END, gate = KEY_END; /* the smallest record there; what may still come on ports without one */
 		for (uint32_t p = 0; p < w->st->n_in; p++) {
 			struct key low;
@@ -524,6 +601,9 @@ uint32_t iog_worker_turn(struct iog_worker *w, uint32_t budget)
 		if (!key_less(best, gate)) {
 			other += pass_below(w, gate);
 			idle = true;
+		} else if (iog_unlikely(w->win.max && w->any && !key_less((struct key) { w->done.epoch, w->done.seq }, best))) {
+			refill(w, best);
+			taken++;
 		} else if (!outputs_ready(w, best.epoch) && !(reap(w) && outputs_ready(w, best.epoch))) {
 			idle = true; /* a snapshot may be what lets inputs go */
 		} else {
@@ -546,6 +626,8 @@ uint32_t iog_worker_turn(struct iog_worker *w, uint32_t budget)
 
 static bool all_ended(const struct iog_worker *w)
 {
+	if (w->win.again)
+		return false;
 	for (uint32_t p = 0; p < w->st->n_in; p++)
 		if (!w->in[p].ended)
 			return false;
@@ -588,12 +670,12 @@ static void sleep_until(struct iog_worker *w)
 	uint32_t n = 0;
 	for (uint32_t p = 0; p < w->st->n_in; p++)
 		if (w->in[p].in.kind != IOG_FRONT_RECORD && !w->in[p].ended)
-			word[n++] = (struct iog_waitword){ &w->in[p].in.e.down->head, w->in[p].seen_head };
+			word[n++] = (struct iog_waitword) { &w->in[p].in.e.down->head, w->in[p].seen_head };
 	for (uint32_t q = 0; q < w->st->n_out; q++)
 		for (uint32_t k = 0; k < w->out[q].o.n_edges; k++) {
 			const struct iog_out_edge *e = &w->out[q].o.edge[k];
 			if (e->used && !e->muted && iog_edge_outstanding(e))
-				word[n++] = (struct iog_waitword){ &e->e.up->head, e->reaped };
+				word[n++] = (struct iog_waitword) { &e->e.up->head, e->reaped };
 		}
 	w->status->sleeps++;
 	w->env.wait(w->env.ctx, word, n, w->env.sleep_ns);
@@ -648,8 +730,11 @@ enum iog_worker_state iog_worker_run(struct iog_worker *w)
 			continue;
 		}
 		if (all_ended(w)) {
-			if (!w->closed)
+			if (!w->closed) {
+				if (w->win.max)
+					iog_window_clear(w), pass_decided(w);
 				close_outputs(w, IOG_EDGE_CLOSED);
+			}
 			if (all_returned(w)) {
 				publish(w);
 				STORE(&w->status->state, IOG_W_DRAINED);

@@ -11,6 +11,9 @@
  * Safe release: an input is given back once everything made from it and from all before it was released by every consumer, and a stored
  * snapshot covers it. Two snapshots take turns; `base` names the one that releases have reached, and a successor starts from it. `base` is
  * stored before the first release it allows, so whatever instant the worker dies at, what is not released can be computed again.
+ *
+ * Windows: the first operator of a stage may hold earlier inputs (iog_need.window). They stay unreleased, so holding them costs no copy, and
+ * a successor gets them again: a snapshot also names the oldest input that was held when it was taken, and releases stop before that one.
  */
 #ifndef IOG_CORE_WORKER_H
 #define IOG_CORE_WORKER_H
@@ -20,25 +23,27 @@
 
 enum {
 	IOG_STAGE_NODES = 24,
-	IOG_CONF_VERSIONS = 8,  /* of live parameters, in force at once */
-	IOG_FROM_INPUT = 255,   /* as iog_ref.node: the stage's input number .port */
+	IOG_CONF_VERSIONS = 8, /* of live parameters, in force at once */
+	IOG_FROM_INPUT = 255,  /* as iog_ref.node: the stage's input number .port */
 	IOG_POISON = 8,
 	IOG_STAGE_MAGIC = 0x53474f49, /* "IOGS" */
 };
 
-struct iog_ref { uint8_t node, port; };
+struct iog_ref {
+	uint8_t node, port;
+};
 
 struct iog_stage_node {
 	char op[IOG_NAME], name[IOG_NAME]; /* operator; name in the graph */
 	uint64_t conf;                     /* offset in the image: IOG_CONF_VERSIONS times conf_bytes */
 	uint64_t state, state_bytes;       /* place in the stage's state */
 	uint64_t scratch_bytes;
-	uint64_t out_schema[IOG_PORTS];    /* offsets in the image */
+	uint64_t out_schema[IOG_PORTS]; /* offsets in the image */
 	uint64_t out_max[IOG_PORTS];
-	int8_t out_slot[IOG_PORTS];        /* stage output whose slot this output is written to directly; -1: to scratch */
+	int8_t out_slot[IOG_PORTS]; /* stage output whose slot this output is written to directly; -1: to scratch */
 	struct iog_ref in[IOG_PORTS];
 	uint32_t conf_bytes, out_blocks;
-	uint32_t split;                    /* dimension along which an operator that only knows pieces is cut */
+	uint32_t split; /* dimension along which an operator that only knows pieces is cut */
 	uint8_t n_in, n_out, pad[2];
 };
 struct iog_stage_in {
@@ -48,17 +53,18 @@ struct iog_stage_in {
 };
 struct iog_stage_out {
 	uint64_t schema;
-	uint64_t head_max;   /* where payload starts in a slot */
+	uint64_t head_max; /* where payload starts in a slot */
 	struct iog_ref from;
-	uint8_t views;       /* outputs may refer to input slots (consumers in the same trust domain, all edges blocking) */
+	uint8_t views; /* outputs may refer to input slots (consumers in the same trust domain, all edges blocking) */
 	uint8_t pad[5];
 };
 struct iog_stage {
 	uint32_t magic, n_nodes, n_in, n_out;
-	uint64_t bytes;      /* of the image */
+	uint64_t bytes; /* of the image */
 	uint64_t state_bytes;
-	uint8_t safe;        /* release rule */
-	uint8_t pad[7];
+	uint8_t safe; /* release rule */
+	uint8_t pad[3];
+	uint32_t window; /* inputs the first node holds; then there is one input, and only that node reads it */
 	char name[IOG_NAME];
 	struct iog_stage_in in[IOG_PORTS];
 	struct iog_stage_out out[IOG_PORTS];
@@ -76,10 +82,10 @@ enum iog_worker_state { IOG_W_STARTING, IOG_W_RUNNING, IOG_W_DRAINED /* all done
 struct iog_status {
 	_Atomic uint32_t state;
 	uint32_t pad;
-	_Atomic uint64_t turns;       /* rises with every record and every turn of the loop */
+	_Atomic uint64_t turns;                 /* rises with every record and every turn of the loop */
 	_Alignas(64) _Atomic uint64_t busy_seq; /* record in hand, valid while busy is 1: a death then is that record's */
 	_Atomic uint32_t busy, busy_epoch, busy_node;
-	_Atomic uint32_t done_epoch;  /* of the last record that was completed; 0: none */
+	_Atomic uint32_t done_epoch; /* of the last record that was completed; 0: none */
 	_Atomic uint64_t done_seq;
 	uint32_t fail_node, fail_step;
 	uint64_t fail_seq;
@@ -92,13 +98,17 @@ struct iog_status {
 
 /* Two buffers of state behind this header, each IOG_ALIGN-aligned. Written by the worker only. */
 struct iog_snapshots {
-	_Atomic uint32_t base;  /* index + 1 of the snapshot that releases have reached; 0: none */
+	_Atomic uint32_t base; /* index + 1 of the snapshot that releases have reached; 0: none */
 	uint32_t pad;
-	struct { uint64_t seq; uint32_t epoch, pad; } name[2];
+	/* State after (epoch, seq). The window began at `from`, and what came of all below `open` was decided. Both seq + 1 without a window. */
+	struct {
+		uint64_t seq, from, open;
+		uint32_t epoch, pad;
+	} name[2];
 };
 static inline uint64_t iog_snapshots_bytes(uint64_t state_bytes)
 {
-	return IOG_ALIGN + 2 * IOG_ROUND_UP(state_bytes, IOG_ALIGN);
+	return IOG_ROUND_UP(sizeof(struct iog_snapshots), IOG_ALIGN) + 2 * IOG_ROUND_UP(state_bytes, IOG_ALIGN);
 }
 
 /* What the target does for the loop. All called on the worker's thread. */
@@ -122,17 +132,17 @@ struct iog_env {
 
 /* Steps of the protocol, in the order one record meets them. */
 enum iog_point {
-	IOG_AT_TAKEN = 1,   /* descriptor read, nothing done */
-	IOG_AT_RUN,         /* operators ran, nothing sent */
-	IOG_AT_ENCODED,     /* record in its slot */
-	IOG_AT_PUSHED,      /* descriptor in the ring, not visible */
-	IOG_AT_PUBLISHED,   /* visible */
-	IOG_AT_REAPED,      /* consumers' releases read */
-	IOG_AT_SNAPSHOT,    /* snapshot stored, not base */
-	IOG_AT_BASE,        /* base moved, inputs not given back */
-	IOG_AT_RELEASED,    /* releases written, not visible */
-	IOG_AT_RETURNED,    /* visible */
-	IOG_AT_CLOSED,      /* end of stream sent */
+	IOG_AT_TAKEN = 1, /* descriptor read, nothing done */
+	IOG_AT_RUN,       /* operators ran, nothing sent */
+	IOG_AT_ENCODED,   /* record in its slot */
+	IOG_AT_PUSHED,    /* descriptor in the ring, not visible */
+	IOG_AT_PUBLISHED, /* visible */
+	IOG_AT_REAPED,    /* consumers' releases read */
+	IOG_AT_SNAPSHOT,  /* snapshot stored, not base */
+	IOG_AT_BASE,      /* base moved, inputs not given back */
+	IOG_AT_RELEASED,  /* releases written, not visible */
+	IOG_AT_RETURNED,  /* visible */
+	IOG_AT_CLOSED,    /* end of stream sent */
 	IOG_POINTS
 };
 
@@ -150,10 +160,13 @@ struct iog_worker_out {
 	struct iog_edge edge[IOG_FANOUT];
 	uint32_t n_edges;
 };
-struct iog_poison { uint64_t seq; uint32_t epoch, pad; };
+struct iog_poison {
+	uint64_t seq;
+	uint32_t epoch, pad;
+};
 
 struct iog_worker_args {
-	const struct iog_stage *stage;        /* kept; bytes long, checked by init */
+	const struct iog_stage *stage; /* kept; bytes long, checked by init */
 	uint64_t stage_bytes;
 	struct iog_worker_in in[IOG_PORTS];
 	struct iog_worker_out out[IOG_PORTS];

@@ -210,7 +210,7 @@ int iog_engine_new(struct iog_engine **out, struct iog_graph *g, const struct io
 		rt->credit = IOG_CREDIT_MAX;
 		for (uint32_t k = 0; k < cut->n_edges; k++)
 			if (cut->edge[k].to == (int)i)
-				rt->credit = IOG_MIN(rt->credit, IOG_MIN(cut->edge[k].capacity, e->rt[cut->edge[k].from].credit));
+				rt->credit = IOG_MIN(rt->credit, IOG_MIN(cut->edge[k].capacity - cut->edge[k].hold, e->rt[cut->edge[k].from].credit));
 	}
 	for (uint32_t k = 0; e->edge && k < cut->n_edges; k++)
 		e->edge[k].down = e->edge[k].up = e->edge[k].box = IOG_REGION_NONE;
