@@ -14,7 +14,7 @@
 #include "vm.h"
 #include "wait.h"
 
-enum { MAPS = 4 + IOG_PORTS * 5 + IOG_PORTS * IOG_FANOUT * 3 };
+enum { MAPS = 4 + IOG_PORTS * 5 + IOG_PORTS * IOG_FANOUT * 3, PEERS = IOG_PORTS + IOG_PORTS * IOG_FANOUT };
 static const uint64_t STEP = 2ull << 20, STOP_NS = 2000000000ull, PARK_MAX_NS = 50000000ull;
 
 struct guest {
@@ -22,8 +22,14 @@ struct guest {
 	struct iog_guest_arg *arg; /* also mapped in the guest */
 	uint64_t arg_bytes, memory_bytes;
 	void *memory;
-	struct { uint8_t *host; uint64_t bytes, gpa; } map[MAPS];
-	uint32_t n_maps;
+	struct {
+		uint8_t *host;
+		uint64_t bytes, gpa;
+	} map[MAPS];
+	uint32_t n_maps, n_peers;
+	struct {
+		const _Atomic uint32_t *sleeping, *word;
+	} peer[PEERS]; /* of every edge: stays while the VM lives */
 	uint64_t next_gpa;
 };
 
@@ -75,18 +81,30 @@ static void park(void *ctx)
 	for (uint32_t i = 0; i < said && i < IOG_GUEST_WORDS; i++) {
 		const _Atomic uint32_t *word = to_host(g, *(volatile uint64_t *)&g->arg->word[i].gpa);
 		if (word)
-			w[n++] = (struct iog_waitword){ word, *(volatile uint32_t *)&g->arg->word[i].seen };
+			w[n++] = (struct iog_waitword) { word, *(volatile uint32_t *)&g->arg->word[i].seen };
 	}
 	iog_wait_words(w, n, IOG_MIN(limit, PARK_MAX_NS));
 }
 
-static void wake(void *ctx, uint32_t n)
+/* Whoever sleeps at the other end of an edge; on the thread of the bell. */
+static void wake(void *ctx)
 {
 	const struct guest *g = ctx;
-	const _Atomic uint32_t *word = to_host(g, *(volatile uint64_t *)&g->arg->wake_gpa);
-	(void)n;
-	if (word)
-		iog_wake_word(word);
+	for (uint32_t i = 0; i < g->n_peers; i++)
+		if (atomic_load_explicit(g->peer[i].sleeping, memory_order_relaxed))
+			iog_wake_word(g->peer[i].word);
+}
+
+static void peers(const struct iog_rt *rt, struct guest *g)
+{
+	const struct iog_engine *e = rt->engine;
+	for (uint32_t k = 0; k < e->cut->n_edges; k++) {
+		const struct iog_edge *x = &e->edge[k].e;
+		if (&e->rt[e->cut->edge[k].from] == rt && g->n_peers < PEERS)
+			g->peer[g->n_peers].sleeping = &x->up->sleeping, g->peer[g->n_peers++].word = &x->down->head;
+		if (&e->rt[e->cut->edge[k].to] == rt && g->n_peers < PEERS)
+			g->peer[g->n_peers].sleeping = &x->down->sleeping, g->peer[g->n_peers++].word = &x->up->head;
+	}
 }
 
 /* ---- the launcher ---- */
@@ -186,6 +204,7 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 		return iog_fail(err, -ENOMEM, "%s: out of memory", rt->u->name);
 	}
 	g->next_gpa = IOG_GUEST_LOW;
+	peers(rt, g);
 	g->arg_bytes = IOG_ROUND_UP(sizeof *g->arg, 4096);
 	g->memory_bytes = IOG_ROUND_UP(need, 4096);
 	g->arg = pages(g->arg_bytes);
@@ -218,8 +237,7 @@ static int watch(struct iog_rt *rt)
 	const char *op = rt->args.stage->node[atomic_load(&w->busy_node) % IOG_STAGE_NODES].name;
 	switch (s.state) {
 	case IOG_VM_IDLE:
-	case IOG_VM_RUNNING:
-		return 0;
+	case IOG_VM_RUNNING: return 0;
 	case IOG_VM_DONE:
 		if (!s.rc)
 			return 1;
@@ -230,7 +248,7 @@ static int watch(struct iog_rt *rt)
 		return -EIO;
 	case IOG_VM_FAILED:
 		iog_format(rt->death, sizeof rt->death, "operator %s failed at step %lld: %s", op,
-			   (long long)(atomic_load(&w->busy_seq) ^ (1ull << 63)), s.text);
+			(long long)(atomic_load(&w->busy_seq) ^ (1ull << 63)), s.text);
 		return -EIO;
 	}
 	return -EIO;

@@ -66,10 +66,10 @@ static void on_unpark(void *ctx)
 	hold = false;
 }
 
-static void on_wake(void *ctx, uint32_t n)
+static void on_wake(void *ctx)
 {
 	(void)ctx;
-	woken += n + 1;
+	atomic_fetch_add(&woken, 1);
 }
 
 /* One VM for all tests, which is a test as well. */
@@ -238,10 +238,13 @@ static void park_and_wake(void **state)
 	s = run(IOG_GT_PARK, 3, 4);
 	assert_int_equal(s.state, IOG_VM_DONE);
 	assert_int_equal(parked, 3);
-	assert_int_equal(woken, 1 + 2 + 3 + 4);
+	/* The bell has a thread of its own, which may hear several rings as one. */
+	for (uint64_t end = now_ns() + 5000000000; iog_vm_status(vm, &s), s.wakes - before.wakes < 4 && now_ns() < end;)
+		sched_yield();
+	assert_in_range(woken, 1, 4);
 	assert_int_equal(s.parks - before.parks, 3);
 	assert_int_equal(s.wakes - before.wakes, 4);
-	assert_int_equal(s.exits - before.exits, 8);
+	assert_in_range(s.exits - before.exits, 4, 8); /* wake-ups are exits only where KVM has no ioeventfd */
 }
 
 static void clock_is_the_hosts(void **state)

@@ -91,7 +91,10 @@ struct iog_vm {
 	pthread_cond_t ended;
 	pthread_t thread;
 	bool started, joined;
-	atomic_bool stop;
+	pthread_t ringer;     /* calls opts.wake when the guest, or a fallback, has written to `bell` */
+	int bell;             /* -1: there is no opts.wake */
+	bool ringing;
+	atomic_bool stop, silence;
 	struct iog_vm_status status;
 	_Atomic uint64_t exits, parks, wakes;
 };
@@ -474,6 +477,77 @@ static void park(struct iog_vm *vm)
 		clock_nanosleep(CLOCK_MONOTONIC, 0, &t, NULL);
 }
 
+/* ---- the bell ---- */
+
+/* Blocks all but the signals that faults raise; those must find their handlers. */
+static void block_signals(sigset_t *old)
+{
+	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT };
+	sigset_t s;
+
+	sigfillset(&s);
+	for (size_t i = 0; i < IOG_COUNT(faults); i++)
+		sigdelset(&s, faults[i]);
+	pthread_sigmask(SIG_SETMASK, &s, old);
+}
+
+static void ring(struct iog_vm *vm)
+{
+	const uint64_t one = 1;
+
+	if (vm->bell >= 0)
+		(void)!write(vm->bell, &one, sizeof(one));
+}
+
+static void *ringer_thread(void *arg)
+{
+	struct iog_vm *vm = arg;
+	uint64_t n;
+
+	while (read(vm->bell, &n, sizeof(n)) == sizeof(n) && !atomic_load(&vm->silence)) {
+		atomic_fetch_add_explicit(&vm->wakes, n, memory_order_relaxed);
+		vm->opts.wake(vm->opts.ctx);
+	}
+	return NULL;
+}
+
+/* The kernel turns the guest's access to the port into a write to the eventfd. Where it does not, there is an exit, which does the same. */
+static int make_bell(struct iog_vm *vm, struct iog_err *err)
+{
+	struct kvm_ioeventfd io = { .addr = IOG_GUEST_WAKE, .len = 4, .flags = KVM_IOEVENTFD_FLAG_PIO };
+	sigset_t old;
+	int rc;
+
+	if (!vm->opts.wake)
+		return 0;
+	vm->bell = eventfd(0, EFD_CLOEXEC);
+	if (vm->bell < 0)
+		return iog_fail(err, -errno, "vm: eventfd: %s", strerror(errno));
+	io.fd = vm->bell;
+	(void)ioctl(vm->fd, KVM_IOEVENTFD, &io);
+	block_signals(&old);
+	rc = pthread_create(&vm->ringer, NULL, ringer_thread, vm);
+	pthread_sigmask(SIG_SETMASK, &old, NULL);
+	if (rc)
+		return iog_fail(err, -rc, "vm: a thread for wake-ups: %s", strerror(rc));
+	pthread_setname_np(vm->ringer, "iog-vm-bell");
+	vm->ringing = true;
+	return 0;
+}
+
+static void silence_bell(struct iog_vm *vm)
+{
+	if (vm->ringing) {
+		atomic_store(&vm->silence, true);
+		ring(vm);
+		pthread_join(vm->ringer, NULL);
+	}
+	if (vm->bell >= 0)
+		close(vm->bell);
+}
+
+/* ---- what the guest asks for ---- */
+
 /* One access to a port. true: the guest goes on. */
 static bool hypercall(struct iog_vm *vm, struct iog_vm_status *s)
 {
@@ -493,10 +567,8 @@ static bool hypercall(struct iog_vm *vm, struct iog_vm_status *s)
 		if (!atomic_load(&vm->stop))
 			park(vm);
 		return true;
-	case IOG_GUEST_WAKE:
-		atomic_fetch_add_explicit(&vm->wakes, 1, memory_order_relaxed);
-		if (vm->opts.wake)
-			vm->opts.wake(vm->opts.ctx, value);
+	case IOG_GUEST_WAKE: /* only where the kernel does not do it */
+		ring(vm);
 		return true;
 	case IOG_GUEST_CLOCK:
 		vm->clock = now_ns();
@@ -628,18 +700,6 @@ static void *vm_thread(void *arg)
 	pthread_cond_broadcast(&vm->ended);
 	pthread_mutex_unlock(&vm->lock);
 	return NULL;
-}
-
-/* Blocks all but the signals that faults raise; those must find their handlers. */
-static void block_signals(sigset_t *old)
-{
-	static const int faults[] = { SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGSYS, SIGABRT };
-	sigset_t s;
-
-	sigfillset(&s);
-	for (size_t i = 0; i < IOG_COUNT(faults); i++)
-		sigdelset(&s, faults[i]);
-	pthread_sigmask(SIG_SETMASK, &s, old);
 }
 
 static int ready(struct iog_vm *vm, uint64_t arg, struct iog_err *err)
@@ -782,6 +842,7 @@ int iog_vm_reset(struct iog_vm *vm, struct iog_err *err)
 
 static void give_back(struct iog_vm *vm)
 {
+	silence_bell(vm);
 	if (vm->run)
 		munmap(vm->run, vm->run_bytes);
 	if (vm->vcpu >= 0)
@@ -871,7 +932,9 @@ static int create(struct iog_vm *vm, struct iog_err *err)
 	n = set_cpuid(vm, err);
 	if (!n)
 		n = set_mode(vm, err);
-	return n ? n : set_signals(vm, err);
+	if (!n)
+		n = set_signals(vm, err);
+	return n ? n : make_bell(vm, err);
 fail:
 	return iog_fail(err, errno ? -errno : -EIO, "vm: %s: %s", what, strerror(errno));
 }
@@ -887,7 +950,7 @@ int iog_vm_create(struct iog_vm **out, const struct iog_vm_opts *opts, struct io
 		return iog_fail(err, -ENOMEM, "vm: no memory");
 	if (opts)
 		vm->opts = *opts;
-	vm->kvm = vm->fd = vm->vcpu = vm->event = -1;
+	vm->kvm = vm->fd = vm->vcpu = vm->event = vm->bell = -1;
 	pthread_mutex_init(&vm->lock, NULL);
 	pthread_condattr_init(&attr);
 	pthread_condattr_setclock(&attr, CLOCK_MONOTONIC);

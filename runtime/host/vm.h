@@ -7,7 +7,7 @@
  * The guest's addresses are guest-physical addresses. Below 1 GiB lie the image and what the VMM needs (page tables, which the guest cannot
  * see); callers map from IOG_GUEST_LOW up. Inputs are slots that KVM refuses to write, best on mappings that are read-only as well.
  *
- * Functions are called by one thread at a time, unless it says otherwise. Callbacks run on the VM's thread.
+ * Functions are called by one thread at a time, unless it says otherwise. Callbacks run on the VM's thread, unless they say otherwise.
  */
 #ifndef IOG_RUNTIME_HOST_VM_H
 #define IOG_RUNTIME_HOST_VM_H
@@ -22,12 +22,14 @@ struct iog_vm_opts {
 	void (*park)(void *ctx);
 	/* Optional, called by iog_vm_stop on its thread: makes a park that sleeps return soon. */
 	void (*unpark)(void *ctx);
-	/* The guest wakes sleeper number n, which it made up itself: to be checked. NULL: ignored. */
-	void (*wake)(void *ctx, uint32_t n);
+	/* The guest made something visible that others may sleep for; called once for one or for several such calls, on a thread of its
+	 * own: the guest only rings a bell, which the kernel answers without leaving it for long (~5 us, a tenth of an exit to here).
+	 * NULL: ignored. */
+	void (*wake)(void *ctx);
 };
 
 enum iog_vm_state {
-	IOG_VM_IDLE,    /* never started, or reset */
+	IOG_VM_IDLE, /* never started, or reset */
 	IOG_VM_RUNNING,
 	IOG_VM_DONE,    /* the guest said so; rc */
 	IOG_VM_STOPPED, /* by iog_vm_stop */
@@ -36,13 +38,13 @@ enum iog_vm_state {
 
 struct iog_vm_status {
 	enum iog_vm_state state;
-	int32_t rc;               /* what guest_done said; the reason of guest_fault */
-	uint32_t exit_reason;     /* IOG_VM_FAILED: KVM_EXIT_*, 0 when KVM_RUN itself failed (-rc is the error) */
-	uint64_t rip;             /* of the fault; some processors lose it */
-	uint64_t address;         /* that was touched, when has_address */
+	int32_t rc;           /* what guest_done said; the reason of guest_fault */
+	uint32_t exit_reason; /* IOG_VM_FAILED: KVM_EXIT_*, 0 when KVM_RUN itself failed (-rc is the error) */
+	uint64_t rip;         /* of the fault; some processors lose it */
+	uint64_t address;     /* that was touched, when has_address */
 	bool has_address;
 	uint64_t exits, parks, wakes; /* over all runs */
-	char text[200];           /* IOG_VM_FAILED: what happened, one sentence */
+	char text[200];               /* IOG_VM_FAILED: what happened, one sentence */
 };
 
 /* An empty VM. 0 or -errno with a message: -ENOENT, -EACCES (/dev/kvm), -ENOTSUP (this KVM lacks something). */

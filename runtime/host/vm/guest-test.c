@@ -61,55 +61,28 @@ void guest_test(struct iog_guest_test *t)
 {
 	runs++;
 	switch ((enum iog_guest_test_mode)t->mode) {
-	case IOG_GT_ECHO:
-		echo(t);
-		break;
-	case IOG_GT_WRITE:
-		*(volatile uint8_t *)t->a = 1;
-		break;
-	case IOG_GT_READ:
-		t->result = *(volatile uint8_t *)t->a;
-		break;
-	case IOG_GT_CALL:
-		((void (*)(void))t->a)();
-		break;
-	case IOG_GT_UD2:
-		__asm__ volatile("ud2");
-		break;
-	case IOG_GT_SYSCALL:
-		__asm__ volatile("syscall" : : "a"(39) : "rcx", "r11", "memory");
-		break;
-	case IOG_GT_HLT:
-		__asm__ volatile("hlt");
-		break;
-	case IOG_GT_PORT:
-		guest_out(0x80, 1);
-		break;
+	case IOG_GT_ECHO: echo(t); break;
+	case IOG_GT_WRITE: *(volatile uint8_t *)t->a = 1; break;
+	case IOG_GT_READ: t->result = *(volatile uint8_t *)t->a; break;
+	case IOG_GT_CALL: ((void (*)(void))t->a)(); break;
+	case IOG_GT_UD2: __asm__ volatile("ud2"); break;
+	case IOG_GT_SYSCALL: __asm__ volatile("syscall" : : "a"(39) : "rcx", "r11", "memory"); break;
+	case IOG_GT_HLT: __asm__ volatile("hlt"); break;
+	case IOG_GT_PORT: guest_out(0x80, 1); break;
 	case IOG_GT_LOOP:
 		for (;;)
 			__asm__ volatile("pause");
-	case IOG_GT_STACK:
-		t->result = deeper(t->a);
-		break;
-	case IOG_GT_SUM:
-		t->result = sum((const void *)t->a, t->b);
-		break;
-	case IOG_GT_SUM512:
-		t->result = sum512((const void *)t->a, t->b);
-		break;
+	case IOG_GT_STACK: t->result = deeper(t->a); break;
+	case IOG_GT_SUM: t->result = sum((const void *)t->a, t->b); break;
+	case IOG_GT_SUM512: t->result = sum512((const void *)t->a, t->b); break;
 	case IOG_GT_PARK:
 		for (uint64_t i = 0; i < t->a; i++)
 			guest_park();
 		for (uint64_t i = 0; i < t->b; i++)
-			guest_wake((uint32_t)i);
+			guest_wake();
 		break;
-	case IOG_GT_CLOCK:
-		t->result = guest_now_ns();
-		break;
-	case IOG_GT_COUNT:
-		t->result = runs;
-		break;
-	case IOG_GT_CALL_FAULT:
-		guest_fault((uint32_t)t->a);
+	case IOG_GT_CLOCK: t->result = guest_now_ns(); break;
+	case IOG_GT_COUNT: t->result = runs; break;
+	case IOG_GT_CALL_FAULT: guest_fault((uint32_t)t->a);
 	}
 }

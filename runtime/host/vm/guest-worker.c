@@ -18,9 +18,8 @@ static void park(void *ctx, const struct iog_waitword *w, uint32_t n, uint64_t l
 
 static void wake(void *ctx, const _Atomic uint32_t *word)
 {
-	struct iog_guest_arg *g = ctx;
-	g->wake_gpa = (uint64_t)(uintptr_t)word;
-	guest_wake(0);
+	(void)ctx, (void)word; /* the host looks who sleeps */
+	guest_wake();
 }
 
 static uint64_t now(void *ctx)
@@ -29,16 +28,15 @@ static uint64_t now(void *ctx)
 	return guest_now_ns();
 }
 
-static bool control(void *ctx)
-{
-	return !atomic_load_explicit(&((struct iog_guest_arg *)ctx)->stop, memory_order_relaxed);
-}
+static bool control(void *ctx) { return !atomic_load_explicit(&((struct iog_guest_arg *)ctx)->stop, memory_order_relaxed); }
 
 void iog_guest_main(uint64_t arg_gpa)
 {
 	struct iog_guest_arg *g = (struct iog_guest_arg *)(uintptr_t)arg_gpa;
 	struct iog_env *e = &g->args.env;
-	*e = (struct iog_env){ .ctx = g, .wait = park, .wake = wake, .now_ns = now, .control = control, .spin_ns = e->spin_ns, .sleep_ns = e->sleep_ns };
+	*e = (struct iog_env) {
+		.ctx = g, .wait = park, .wake = wake, .now_ns = now, .control = control, .spin_ns = e->spin_ns, .sleep_ns = e->sleep_ns
+	};
 	struct iog_worker *w = iog_worker_init(&g->args, g->memory, &g->err);
 	if (!w)
 		guest_done(1);

@@ -15,8 +15,10 @@ struct iog_guest_arg {
 	_Alignas(64) uint32_t n_words;
 	uint32_t pad;
 	uint64_t limit_ns;
-	struct { uint64_t gpa; uint32_t seen, pad; } word[IOG_GUEST_WORDS];
-	uint64_t wake_gpa;
+	struct {
+		uint64_t gpa;
+		uint32_t seen, pad;
+	} word[IOG_GUEST_WORDS];
 	struct iog_err err;
 };
 

@@ -7,7 +7,7 @@
 static struct {
 	uint64_t tsc, ns; /* taken together */
 	uint64_t khz;
-	uint64_t last;    /* returned */
+	uint64_t last; /* returned */
 } anchor;
 
 static uint64_t tsc(void)

@@ -13,17 +13,17 @@
 /* ---- the image ---- */
 
 /* Where it is linked to start (guest.ld). Everything below 1 GiB belongs to the image and the VMM; what is mapped lies above. */
-#define IOG_GUEST_BASE 0x100000ull
-#define IOG_GUEST_LOW 0x40000000ull
+#define IOG_GUEST_BASE  0x100000ull
+#define IOG_GUEST_LOW   0x40000000ull
 #define IOG_GUEST_MAGIC 0x31474d4956474f49ull /* "IOGVIMG1" */
 
 /* First bytes of the image (entry.S). Addresses are page-aligned but for `entry` and `data_end`, and rise in this order. */
 struct iog_guest_head {
 	uint64_t magic, entry;
-	uint64_t ro;        /* up to here: executable, not writable; then readable */
-	uint64_t rw;        /* then writable: data, then zeros */
-	uint64_t data_end;  /* the image file ends here or earlier */
-	uint64_t rw_end;    /* then nothing, so that a stack that grows too large faults */
+	uint64_t ro;       /* up to here: executable, not writable; then readable */
+	uint64_t rw;       /* then writable: data, then zeros */
+	uint64_t data_end; /* the image file ends here or earlier */
+	uint64_t rw_end;   /* then nothing, so that a stack that grows too large faults */
 	uint64_t stack, stack_end;
 };
 
@@ -32,7 +32,7 @@ struct iog_guest_head {
 /* Ports, four each because accesses are 32 bits wide; out but for the clock. */
 enum iog_guest_port {
 	IOG_GUEST_PARK = 0x510,       /* nothing to do: sleep as the host sees fit, at most some milliseconds, and go on */
-	IOG_GUEST_WAKE = 0x514,       /* somebody sleeps on the word that host and guest call by this number */
+	IOG_GUEST_WAKE = 0x514,       /* somebody may sleep for what was made visible */
 	IOG_GUEST_DONE = 0x518,       /* the run is over, with this result */
 	IOG_GUEST_FAULT = 0x51c,      /* the guest cannot go on, for a reason of its own */
 	IOG_GUEST_CLOCK = 0x520,      /* in: low half of the monotonic clock of the host in ns; keeps the high half for the next */
@@ -48,21 +48,21 @@ enum { IOG_GUEST_NO_MAIN = 1, IOG_GUEST_NO_CLOCK };
 
 #define IOG_GUEST_TEST 0x5453455456474f49ull /* "IOGVTEST", first word of the argument */
 enum iog_guest_test_mode {
-	IOG_GT_ECHO,      /* reply = request + 1 whenever request changes; request 0 ends it */
-	IOG_GT_WRITE,     /* one byte at a */
-	IOG_GT_READ,      /* one byte at a */
-	IOG_GT_CALL,      /* calls a */
+	IOG_GT_ECHO,  /* reply = request + 1 whenever request changes; request 0 ends it */
+	IOG_GT_WRITE, /* one byte at a */
+	IOG_GT_READ,  /* one byte at a */
+	IOG_GT_CALL,  /* calls a */
 	IOG_GT_UD2,
 	IOG_GT_SYSCALL,
 	IOG_GT_HLT,
-	IOG_GT_PORT,      /* a port that means nothing */
-	IOG_GT_LOOP,      /* for ever */
-	IOG_GT_STACK,     /* recursion a levels deep, some 500 bytes each */
-	IOG_GT_SUM,       /* of the u64 in b bytes at a, 16 bytes at a time */
-	IOG_GT_SUM512,    /* likewise with AVX-512 */
-	IOG_GT_PARK,      /* a times park, then b times wake */
-	IOG_GT_CLOCK,     /* result: the clock */
-	IOG_GT_COUNT,     /* result: how often this image ran since it was loaded: 1 after each reset */
+	IOG_GT_PORT,       /* a port that means nothing */
+	IOG_GT_LOOP,       /* for ever */
+	IOG_GT_STACK,      /* recursion a levels deep, some 500 bytes each */
+	IOG_GT_SUM,        /* of the u64 in b bytes at a, 16 bytes at a time */
+	IOG_GT_SUM512,     /* likewise with AVX-512 */
+	IOG_GT_PARK,       /* a times park, then b times wake */
+	IOG_GT_CLOCK,      /* result: the clock */
+	IOG_GT_COUNT,      /* result: how often this image ran since it was loaded: 1 after each reset */
 	IOG_GT_CALL_FAULT, /* reports reason a */
 };
 struct iog_guest_test {
@@ -84,7 +84,7 @@ static inline uint32_t guest_in(uint16_t port)
 
 /* Sleeps until the host has a reason to go on, or its limit passed. */
 static inline void guest_park(void) { guest_out(IOG_GUEST_PARK, 0); }
-static inline void guest_wake(uint32_t n) { guest_out(IOG_GUEST_WAKE, n); }
+static inline void guest_wake(void) { guest_out(IOG_GUEST_WAKE, 0); }
 /* The end of a run; the VMM reports rc. */
 static inline _Noreturn void guest_done(int32_t rc)
 {
