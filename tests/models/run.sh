@@ -155,6 +155,17 @@ fails replace -DBUSYLONG "${broken}v=="
 fails replace -DINFLIGHT "${broken}v=="
 fails replace '-DFORGETFUL -DCRASHES=3 -DSINKDEATHS=0' "${broken}v=="
 
+holds window ''
+holds window '-DCRASHES=1 -DW=3 -DN=7'
+holds window '-DW=1 -DCREDIT=1'
+fails window -DTHROUGHNAME "${broken}from"
+fails window -DALLDECIDED "${broken}wanted"
+fails window -DMIDRECORD "${broken}state"
+fails window -DPASSALL "${broken}wanted"
+fails window -DPASSFIRST "${broken}wanted"
+fails window -DC=W "$stuck"
+fails window -DNOCLEAR "$stuck"
+
 holds mailbox '' newest_seen
 holds mailbox '-DDIES -DN=6' newest_seen
 fails mailbox -DNOREREAD "$stuck"
