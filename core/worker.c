@@ -303,6 +303,16 @@ static void count_bytes(struct iog_node_count *c, const struct node *n, bool ok)
 		c->bytes_out += record_bytes(&n->out[o].rec);
 }
 
+/* A call that took this many times the mean was interrupted. */
+enum { INTERRUPTED = 16 };
+
+static void count_time(struct iog_node_count *c, uint64_t spent)
+{
+	const bool odd = !c->records || (c->timed >= 8 && spent / INTERRUPTED > c->cycles / c->timed);
+	*(odd ? &c->odd_cycles : &c->cycles) += spent;
+	*(odd ? &c->odd : &c->timed) += 1;
+}
+
 static void node_run(struct iog_worker *w, uint32_t j, bool sample)
 {
 	struct node *n = &w->node[j];
@@ -334,8 +344,7 @@ static void node_run(struct iog_worker *w, uint32_t j, bool sample)
 		iog_window_show(w, n);
 	const enum iog_step step = n->step = iog_op_run(n->op, &n->call);
 	if (sample) {
-		c->cycles += cycles() - t;
-		c->timed++;
+		count_time(c, cycles() - t);
 		count_bytes(c, n, step == IOG_OK);
 	}
 	c->records += !(window && w->win.again);
@@ -470,7 +479,7 @@ static void proceed(struct iog_worker *w)
 	struct iog_status *st = w->status;
 	for (uint32_t q = 0; q < w->st->n_out; q++)
 		w->out[q].taken = iog_outlet_take(&w->out[q].o);
-	bool sample = w->count % SAMPLE == 0;
+	const bool sample = !w->win.again && (w->count < SAMPLE || w->count % SAMPLE == 0);
 	struct iog_id id = w->now;
 	for (uint32_t j = 0; j < w->st->n_nodes; j++) {
 		const struct iog_stage_node *d = &w->st->node[j];

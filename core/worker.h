@@ -76,7 +76,8 @@ struct iog_stage {
 struct iog_node_count {
 	uint64_t records, out, elided, bad, failed;
 	uint64_t bytes_in, bytes_out;
-	uint64_t cycles, timed; /* of `timed` sampled calls */
+	uint64_t cycles, timed;     /* of `timed` sampled calls, which stand for the others */
+	uint64_t odd_cycles, odd;   /* of sampled ones that do not: the first, and those that were interrupted */
 };
 enum iog_worker_state { IOG_W_STARTING, IOG_W_RUNNING, IOG_W_DRAINED /* all done */, IOG_W_STOPPED, IOG_W_FAILED };
 struct iog_status {

@@ -348,6 +348,7 @@ static void count_dead(struct iog_rt *rt)
 		const struct iog_node_count *x = &s->node[j];
 		c->records += x->records, c->out += x->out, c->elided += x->elided, c->bad += x->bad, c->failed += x->failed;
 		c->bytes_in += x->bytes_in, c->bytes_out += x->bytes_out, c->cycles += x->cycles, c->timed += x->timed;
+		c->odd_cycles += x->odd_cycles, c->odd += x->odd;
 	}
 }
 
