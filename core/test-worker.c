@@ -77,12 +77,25 @@ static int plan_view(void *conf, struct iog_plan *p, struct iog_err *err)
 {
 	(void)conf, (void)err;
 	*p->out[0] = *p->in[0];
+	p->need.out_blocks = 1;
 	return 0;
 }
 static enum iog_step run_view(const struct iog_call *c)
 {
 	for (unsigned v = 0; v < c->in[0]->schema->n_vars; v++)
 		iog_out_pass(&c->out[0], v, c->in[0], v);
+	return IOG_OK;
+}
+
+/* The first element of x: a view of 8 bytes. */
+static enum iog_step run_one(const struct iog_call *c)
+{
+	struct iog_out *o = &c->out[0];
+	struct iog_block *b = iog_out_blocks(o, X, 1);
+	assert_non_null(b);
+	*b = c->in[0]->var[X].block[0];
+	b->count[0] = o->rec.axis[0].extent = 1;
+	iog_out_pass(o, TAG, c->in[0], TAG);
 	return IOG_OK;
 }
 
@@ -185,6 +198,7 @@ static const struct iog_op
 		.outs = 1,
 		.plan = plan_view,
 		.run = run_view },
+	element = { .name = "element", .flags = IOG_STATELESS, .in_min = 1, .in_max = 1, .outs = 1, .plan = plan_view, .run = run_one },
 	sum = { .name = "sum", .flags = IOG_DETERMINISTIC, .in_min = 1, .in_max = 1, .outs = 1, .plan = plan_sum, .run = run_sum },
 	zip = { .name = "zip",
 		.flags = IOG_ZIP | IOG_DETERMINISTIC,
@@ -201,7 +215,7 @@ static const struct iog_op
 		.plan = plan_before,
 		.run = run_before },
 	mean = { .name = "mean", .flags = IOG_DETERMINISTIC, .in_min = 1, .in_max = 1, .outs = 1, .plan = plan_mean, .run = run_mean };
-const struct iog_op *const iog_ops[] = { &copy, &view, &sum, &zip, &before, &mean, NULL };
+const struct iog_op *const iog_ops[] = { &copy, &view, &sum, &zip, &before, &mean, &element, NULL };
 
 static int describe(const void *conf, struct iog_schema *s, struct iog_err *err)
 {
@@ -584,6 +598,14 @@ static void views_pin_inputs_as_long_as_outputs_are_held(void **state)
 	release(&r, &g[0]);
 	turns(&r);
 	assert_int_equal(returned(&r, 0, back), 2);
+	rig_free(&r);
+	/* One that is much smaller than what it would pin is copied. */
+	rig_new(&r, &element, 1, false, false);
+	send(&r, 0, 0, 1, 1);
+	turns(&r);
+	assert_true(next(&r, &g[0]));
+	assert_int_equal(g[0].x, 1);
+	assert_int_equal(returned(&r, 0, back), 1);
 	rig_free(&r);
 	/* What is copied does not hold its input. */
 	rig_new(&r, &copy, 1, false, false);

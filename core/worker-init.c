@@ -276,6 +276,7 @@ struct iog_worker *iog_worker_init(const struct iog_worker_args *a, void *memory
 	for (uint32_t p = 0; p < st->n_in; p++) {
 		w->in[p].at = a->in[p];
 		w->in[p].now = IOG_PEND_NONE;
+		iog_schema_payload_max(iog_stage_schema(st, st->in[p].schema), false, &w->in[p].payload_max);
 		iog_inlet_init(&w->in[p].in, &a->in[p].edge, a->in[p].n_slots, a->in[p].slot_bytes);
 		w->snap_every = IOG_MIN(w->snap_every, IOG_MAX(1u, a->in[p].edge.capacity / 4));
 	}

@@ -22,7 +22,7 @@ struct port_in {
 	struct iog_record rec;
 	struct iog_block *block;
 	uint8_t *head;
-	uint64_t head_size;
+	uint64_t head_size, payload_max;
 	struct pend *pend;
 	uint16_t *free, *fifo; /* fifo: in order of taking, safe release only */
 	uint32_t n_pend, n_free, fifo_head, fifo_tail;

@@ -279,11 +279,13 @@ static const struct iog_record *input_of(const struct iog_worker *w, struct iog_
 	return w->in[r.port].now != NONE && w->in[r.port].rec.schema ? &w->in[r.port].rec : NULL;
 }
 
-/* Bytes a record's variables take as they are: encoded ones by their encoding. */
-static uint64_t record_bytes(const struct iog_record *r)
+/* Bytes a record's variables take as they are, encoded ones by their encoding; but for those with one of these flags. */
+static uint64_t record_bytes(const struct iog_record *r, unsigned without)
 {
 	uint64_t n = 0;
 	for (uint32_t v = 0; v < r->schema->n_vars; v++) {
+		if (r->schema->var[v].flags & without)
+			continue;
 		if (!iog_var_opaque(&r->schema->var[v])) {
 			n += iog_record_var_bytes(r, v);
 			continue;
@@ -298,9 +300,9 @@ static void count_bytes(struct iog_node_count *c, const struct node *n, bool ok)
 {
 	for (uint32_t i = 0; i < n->d->n_in; i++)
 		if (n->call.in[i])
-			c->bytes_in += record_bytes(n->call.in[i]);
+			c->bytes_in += record_bytes(n->call.in[i], 0);
 	for (uint32_t o = 0; ok && o < n->d->n_out; o++)
-		c->bytes_out += record_bytes(&n->out[o].rec);
+		c->bytes_out += record_bytes(&n->out[o].rec, 0);
 }
 
 /* A call that took this many times the mean was interrupted. */
@@ -370,6 +372,20 @@ static void node_run(struct iog_worker *w, uint32_t j, bool sample)
 	}
 }
 
+/*
+ * How many of the output's regions its record may refer to. A view keeps whole slots of the producers above, for as long as the slowest
+ * consumer keeps the view: one that is much smaller than what it would pin, and quickly copied, is copied.
+ */
+static uint32_t views_of(const struct iog_worker *w, const struct port_out *out, const struct iog_record *r)
+{
+	enum { SMALL = 64 << 10, MUCH = 8 };
+	uint64_t pinned = 0;
+	for (uint32_t p = 0; p < w->st->n_in; p++)
+		pinned += w->in[p].now != NONE ? w->in[p].payload_max : 0;
+	const uint64_t bytes = record_bytes(r, IOG_VAR_STATIC);
+	return bytes <= SMALL && bytes <= pinned / MUCH ? 1 : out->n_view;
+}
+
 /* Puts output q's record into its slot; its bytes, or -1 when there is none or it does not fit. */
 static int64_t encode(struct iog_worker *w, uint32_t q, const struct iog_record **rec, struct iog_record *tmp, uint32_t *viewed)
 {
@@ -386,7 +402,8 @@ static int64_t encode(struct iog_worker *w, uint32_t q, const struct iog_record 
 		r = *rec = tmp;
 	}
 	return iog_wire_put(iog_arena_slot(&out->o.arena, out->taken), out->o.arena.slot_bytes, w->st->out[q].head_max,
-		out->slot_out ? out->slot_out->used : 0, r, out->view, out->n_view, viewed);
+		out->slot_out ? out->slot_out->used : 0, r, out->view,
+		out->n_view > 1 ? views_of(w, out, r) : 1, viewed);
 }
 
 /* Sends what output q has for this step; nothing: it is elided there. */
