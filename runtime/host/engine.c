@@ -131,6 +131,7 @@ static void stage_args(struct iog_engine *e, struct iog_rt *rt)
 	a->stage_bytes = a->stage->bytes;
 	a->status = rt->status.map;
 	a->snapshots = rt->snapshots.map;
+	a->snapshots_bytes = rt->snapshots.map ? rt->snapshots.bytes : 0;
 	a->isa = iog_host_isa();
 	a->env = (struct iog_env){ .wait = iog_env_wait, .wake = iog_env_wake, .now_ns = iog_env_now, .sleep_ns = 50000000,
 				   .spin_ns = e->o.spin ? UINT64_MAX / 2 : 20000 };

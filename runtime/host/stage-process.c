@@ -318,7 +318,7 @@ static int place(const struct msg *m, int fd, struct iog_err *err)
 	switch ((enum part)m->part) {
 	case P_IMAGE: a->stage = r.map, a->stage_bytes = r.bytes; break;
 	case P_STATUS: a->status = r.map; break;
-	case P_SNAPSHOTS: a->snapshots = r.map; break;
+	case P_SNAPSHOTS: a->snapshots = r.map, a->snapshots_bytes = r.bytes; break;
 	case P_IN_DOWN: case P_OUT_DOWN:
 		e->down = r.map;
 		if (m->part == P_OUT_DOWN)
