@@ -43,8 +43,8 @@ struct iog_vm_status {
 	uint64_t rip;         /* of the fault; some processors lose it */
 	uint64_t address;     /* that was touched, when has_address */
 	bool has_address;
-	uint64_t exits, parks, wakes; /* over all runs */
-	char text[200];               /* IOG_VM_FAILED: what happened, one sentence */
+	uint64_t exits, parks, wakes, cpu_ns; /* over all runs */
+	char text[200];                       /* IOG_VM_FAILED: what happened, one sentence */
 };
 
 /* An empty VM. 0 or -errno with a message: -ENOENT, -EACCES (/dev/kvm), -ENOTSUP (this KVM lacks something). */

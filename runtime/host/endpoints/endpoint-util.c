@@ -118,10 +118,10 @@ void iog_sync_parent(const char *path)
 	close(fd);
 }
 
-int iog_fail_write(struct iog_err *err, int code, const char *who, const char *path)
+int iog_fail_write(struct iog_err *err, int code, const char *path)
 {
 	if (code == -ENOSPC || code == -EDQUOT || code == -EFBIG)
-		return iog_fail(err, code, "%s: the disk is full (%s): %s keeps what was stored before; free some space and run again", who,
+		return iog_fail(err, code, "the disk is full (%s): %s keeps what was stored before; free some space and run again",
 			iog_errno_text(-code), path);
-	return iog_fail(err, code, "%s: cannot write %s: %s", who, path, iog_errno_text(-code));
+	return iog_fail(err, code, "cannot write %s: %s", path, iog_errno_text(-code));
 }

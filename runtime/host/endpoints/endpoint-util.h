@@ -35,7 +35,7 @@ int iog_read_at(int fd, void *data, size_t n, uint64_t at);
 /* Makes the directory entry of path durable; errors are ignored where the file system has no such thing. */
 void iog_sync_parent(const char *path);
 /* Fails with a message for a write error: a full disk gets advice. Returns code. */
-int iog_fail_write(struct iog_err *err, int code, const char *who, const char *path);
+int iog_fail_write(struct iog_err *err, int code, const char *path);
 
 /* Variable v of a source's output is one dense block in memory the source keeps. False: the block table is full. */
 static inline bool iog_out_kept(struct iog_out *o, int v, unsigned rank, uint32_t elem_size, int64_t n0, int64_t n1, const void *data)

@@ -310,20 +310,20 @@ int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t
 	struct flock lock = { .l_type = F_WRLCK };
 	struct iog_h5_store *s = calloc(1, sizeof *s);
 	if (!s)
-		return iog_fail(err, -ENOMEM, "h5md: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	s->last = HADDR_UNDEF;
 	s->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	int r = s->fd < 0 || fstat(s->fd, &st) < 0 ? iog_fail(err, -errno, "h5md: cannot open %s: %s", path, iog_errno_text(errno)) : 0;
+	int r = s->fd < 0 || fstat(s->fd, &st) < 0 ? iog_fail(err, -errno, "cannot open %s: %s", path, iog_errno_text(errno)) : 0;
 	if (!r && !S_ISREG(st.st_mode))
-		r = iog_fail(err, -EINVAL, "h5md: %s is not a regular file", path);
+		r = iog_fail(err, -EINVAL, "%s is not a regular file", path);
 	/* Not the kind of lock the HDF5 library takes: readers may come while we write, a second writer may not. */
 	if (!r && fcntl(s->fd, F_OFD_SETLK, &lock) < 0 && (errno == EAGAIN || errno == EACCES))
-		r = iog_fail(err, -EBUSY, "h5md: another program is writing %s", path);
+		r = iog_fail(err, -EBUSY, "another program is writing %s", path);
 	if (!r && fresh && ftruncate(s->fd, 0) < 0)
-		r = iog_fail_write(err, -errno, "h5md", path);
+		r = iog_fail_write(err, -errno, path);
 	static const uint8_t signature[9] = { 0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n', 3 };
 	if (!r && !fresh && (iog_read_at(s->fd, s->super, SUPERBLOCK, 0) < 0 || memcmp(s->super, signature, sizeof signature)))
-		r = iog_fail(err, -EEXIST, "h5md: %s exists and was not written by a program of this kind; use another path or on_restart = \"truncate\"",
+		r = iog_fail(err, -EEXIST, "%s exists and was not written by a program of this kind; use another path or on_restart = \"truncate\"",
 			path);
 	if (r) {
 		destroy(s);
@@ -338,7 +338,7 @@ int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t
 	if (*file < 0) {
 		int e = s->error ? s->error : fapl < 0 ? -ENOTSUP : -EBADMSG;
 		s->frozen = true;
-		r = iog_fail(err, e, "h5md: %s %s; is it an HDF5 file that a program of this kind wrote?", fresh ? "cannot make" : "cannot open", path);
+		r = iog_fail(err, e, "%s %s; is it an HDF5 file that a program of this kind wrote?", fresh ? "cannot make" : "cannot open", path);
 		destroy(s);
 		return r;
 	}
