@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SUPERBLOCK = 48, ALIGNMENT = 1024 };
+enum { SUPERBLOCK = 48 };
 
 struct pending {
 	haddr_t addr;
@@ -280,7 +280,7 @@ static hid_t access_list(struct iog_h5_store *s)
 	hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
 	if (id < 0 || H5Iis_valid(id) <= 0)
 		id = H5FDregister(&driver);
-	bool ok = fapl >= 0 && id >= 0 && H5Pset_driver(fapl, id, &s) >= 0 && H5Pset_alignment(fapl, 1, ALIGNMENT) >= 0 &&
+	bool ok = fapl >= 0 && id >= 0 && H5Pset_driver(fapl, id, &s) >= 0 && H5Pset_alignment(fapl, 1, IOG_H5_ALIGNMENT) >= 0 &&
 		  H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) >= 0 && H5Pset_meta_block_size(fapl, 0) >= 0 &&
 		  H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG) >= 0 && H5Pget_mdc_config(fapl, &c) >= 0;
 	c.evictions_enabled = 0;

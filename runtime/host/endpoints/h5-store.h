@@ -23,6 +23,9 @@
 
 struct iog_h5_store;
 
+/* Of everything that is placed in the file, in bytes. */
+enum { IOG_H5_ALIGNMENT = 1024 };
+
 /* Makes a new file (fresh; what was there is gone) or opens an existing one for writing. The file identifier is to be closed by
  * iog_h5_close. 0 or -errno with a message naming path. */
 int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t *file, struct iog_err *err);

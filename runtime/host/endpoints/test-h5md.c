@@ -14,6 +14,7 @@
 #include <stdarg.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <cmocka.h>
@@ -345,6 +346,72 @@ static void full_disk(void **state)
 	assert_int_equal(verify(p, "500", "false"), 40);
 }
 
+/* A file of records that are much shorter than declared is about as large as what they hold, on the disk and by its length. */
+static void no_padding(void **state)
+{
+	(void)state;
+	enum { MOST = 16384, RECORDS = 60, DATASETS = 3 };
+	static float x[3 * MOST];
+	static int32_t kind[MOST];
+	struct iog_schema s;
+	struct iog_err err = { "" };
+	assert_int_equal(iog_schema_parse(&s, "position: f32[atom<=16384, xyz] nm; type: i32[atom]", &err), 0);
+	const int atom = iog_schema_dim(&s, "atom"), xyz = iog_schema_dim(&s, "xyz");
+	for (int i = 0; i < 3 * MOST; i++)
+		x[i] = (float)i, kind[i / 3] = i / 3;
+	struct iog_block b[2] = { { .data = (const uint8_t *)x, .count = { 0, 3 }, .stride = { 12, 4 } },
+		{ .data = (const uint8_t *)kind, .count = { 0 }, .stride = { 4 } } };
+	struct iog_record r = { .schema = &s };
+	r.axis[xyz] = (struct iog_axis){ 3, 0, 1 };
+	r.var[0] = (struct iog_var){ &b[0], 1, 0 }, r.var[1] = (struct iog_var){ &b[1], 1, 0 };
+	const char *p = test_path("no-padding.h5md");
+	void *conf = TEST_SINK_CONF(sink, "path", p), *self;
+	assert_int_equal(sink->open(conf, &s, &self, &err), 0);
+	uint64_t data = 0;
+	int64_t atoms[RECORDS];
+	for (int k = 0; k < RECORDS; k++) {
+		/* None, all, and what a slab of a fifth of a box holds. */
+		atoms[k] = k == 3 ? 0 : k == 5 ? MOST : 3000 + 37 * (k % 17);
+		r.step = k, r.id.seq = iog_seq_of_step(k);
+		r.axis[atom] = (struct iog_axis){ atoms[k], 0, 1 };
+		b[0].count[0] = b[1].count[0] = atoms[k];
+		data += 20 * (uint64_t)atoms[k]; /* with the ids that the sink makes */
+		assert_int_equal(sink->write(self, &r, &err), IOG_OK);
+	}
+	assert_int_equal(sink->close(self, &err), 0);
+	free(conf);
+	struct stat st;
+	assert_int_equal(stat(p, &st), 0);
+	const uint64_t most = data + data / 20 + (uint64_t)RECORDS * DATASETS * 3072 + 65536;
+	print_message("# %llu bytes of data, %lld in the file, %lld on the disk\n", (unsigned long long)data, (long long)st.st_size,
+		(long long)st.st_blocks * 512);
+	assert_true((uint64_t)st.st_size <= most && (uint64_t)st.st_blocks * 512 <= most);
+	static double got[3 * MOST], ids[MOST];
+	for (int k = 0; k < RECORDS; k++) {
+		assert_int_equal(load(p, "/particles/trajectory/position/value", k, got, 3 * MOST), RECORDS);
+		assert_int_equal(load(p, "/particles/trajectory/id/value", k, ids, MOST), RECORDS);
+		for (int64_t i = 0; i < MOST; i++)
+			if (i < atoms[k])
+				assert_true(got[3 * i + 2] == (double)x[3 * i + 2] && ids[i] == (double)i);
+			else
+				assert_true(isnan(got[3 * i]) && isnan(got[3 * i + 2]) && ids[i] == -1);
+	}
+}
+
+/* A file that other options made is gone on with as it is: with its chunks, compressed or not. */
+static void goes_on_as_it_is(void **state)
+{
+	(void)state;
+	static const char *const how[] = { "none", "gzip" };
+	for (unsigned i = 0; i < 2; i++) {
+		struct run x = { .path = test_path(how[i]), .atoms = "4000", .varying = "true", .compression = how[i], .to = 4 };
+		assert_int_equal(run(&x), -1);
+		x.compression = how[!i], x.from = 4, x.to = 9;
+		assert_int_equal(run(&x), 30);
+		assert_int_equal(verify(x.path, x.atoms, x.varying), 9);
+	}
+}
+
 /* The process dies at each of its writes in turn: what it acknowledged is there and right, for a plain reader and for the next run. */
 static void dies_at_every_write(void **state)
 {
@@ -397,7 +464,8 @@ static void dies_at_every_write(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(contents), cmocka_unit_test(goes_on), cmocka_unit_test(views), cmocka_unit_test(refusals),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(contents), cmocka_unit_test(goes_on), cmocka_unit_test(goes_on_as_it_is), cmocka_unit_test(no_padding),
+		cmocka_unit_test(views), cmocka_unit_test(refusals),
 		cmocka_unit_test(full_disk), cmocka_unit_test(dies_at_every_write) };
 	return cmocka_run_group_tests_name("h5md", tests, setup, NULL);
 }
