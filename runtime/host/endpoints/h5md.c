@@ -260,6 +260,16 @@ static int accept_schema(const void *conf, const struct iog_schema *in, struct i
 	return r;
 }
 
+/* A run that starts the file anew could not find what it acknowledged before a crash. */
+static int accept_safe(const void *conf, struct iog_err *err)
+{
+	const struct conf *c = conf;
+	if (c->on_restart == APPEND)
+		return 0;
+	return iog_fail(err, -EINVAL, "release = \"safe\" goes on after the last record of %s, on_restart = \"%s\" does not; use \"append\", or leave out "
+		"release", c->path, c->on_restart == TRUNCATE ? "truncate" : "new");
+}
+
 /* ---- HDF5 objects ---- */
 
 static hid_t make_type(unsigned dtype)
@@ -918,8 +928,6 @@ static enum iog_step flush(void *self, struct iog_err *err)
 static int recover(void *self, struct iog_id *last, bool *any, struct iog_err *err)
 {
 	struct h5md *h = self;
-	if (h->conf.on_restart != APPEND)
-		return iog_fail(err, -EINVAL, "h5md: going on after a crash needs on_restart = \"append\"");
 	*any = h->any;
 	*last = h->last;
 	/* What was found may still be only in the page cache of a machine that did not crash. */
@@ -961,6 +969,7 @@ const struct iog_sink iog_sink_h5md = {
 	.conf_size = sizeof(struct conf),
 	.flags = IOG_SINK_SAFE,
 	.accept = accept_schema,
+	.accept_safe = accept_safe,
 	.open = begin,
 	.write = put,
 	.flush = flush,
