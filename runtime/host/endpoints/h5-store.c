@@ -313,18 +313,15 @@ int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t
 		return iog_fail(err, -ENOMEM, "h5md: no memory");
 	s->last = HADDR_UNDEF;
 	s->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	int r = s->fd < 0 || fstat(s->fd, &st) < 0 ? iog_fail(err, -errno, "h5md: cannot open %s: %s", path, iog_errno_text(errno)) : 0;
-	if (!r && !S_ISREG(st.st_mode))
-		r = iog_fail(err, -EINVAL, "h5md: %s is not a regular file", path);
+	int r = s->fd < 0 || fstat(s->fd, &st) < 0 ? iog_fail_open(err, -errno, "h5md", path) : 0;
 	/* Not the kind of lock the HDF5 library takes: readers may come while we write, a second writer may not. */
 	if (!r && fcntl(s->fd, F_OFD_SETLK, &lock) < 0 && (errno == EAGAIN || errno == EACCES))
-		r = iog_fail(err, -EBUSY, "h5md: another program is writing %s", path);
+		r = iog_fail(err, -EBUSY, "h5md: another program is writing %s; wait until it ends, or use another path", path);
 	if (!r && fresh && ftruncate(s->fd, 0) < 0)
 		r = iog_fail_write(err, -errno, "h5md", path);
 	static const uint8_t signature[9] = { 0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n', 3 };
 	if (!r && !fresh && (iog_read_at(s->fd, s->super, SUPERBLOCK, 0) < 0 || memcmp(s->super, signature, sizeof signature)))
-		r = iog_fail(err, -EEXIST, "h5md: %s exists and was not written by a program of this kind; use another path or on_restart = \"truncate\"",
-			path);
+		r = iog_fail(err, -EEXIST, "h5md: %s exists and is no file of this sink; use another path, or on_restart = \"truncate\" to replace it", path);
 	if (r) {
 		destroy(s);
 		return r;
@@ -336,9 +333,14 @@ int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t
 	if (fapl >= 0)
 		H5Pclose(fapl);
 	if (*file < 0) {
-		int e = s->error ? s->error : fapl < 0 ? -ENOTSUP : -EBADMSG;
 		s->frozen = true;
-		r = iog_fail(err, e, "h5md: %s %s; is it an HDF5 file that a program of this kind wrote?", fresh ? "cannot make" : "cannot open", path);
+		if (s->error)
+			r = iog_fail_write(err, s->error, "h5md", path);
+		else if (fapl < 0 || fresh)
+			r = iog_fail(err, -ENOTSUP, "h5md: the HDF5 library of this machine cannot make %s as this sink needs it", path);
+		else
+			r = iog_fail(err, -EBADMSG, "h5md: %s is damaged: the HDF5 library does not open it; use another path, or on_restart = \"truncate\" "
+				"to replace it", path);
 		destroy(s);
 		return r;
 	}

@@ -30,7 +30,7 @@ struct conf {
 
 static const struct iog_param params[] = {
 	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED,
-		.doc = "The file. MDAnalysis knows the format by the ending .h5md."),
+		.doc = "The file; folders are made. Called NAME.h5md, MDAnalysis opens it without options; as NAME.h5 it wants format=\"H5MD\"."),
 	IOG_PARAM(struct conf, flush, IOG_P_INT, .def = "10", .min = 1, .max = 1e6, .unit = "records",
 		.doc = "Who opens the file sees new records, and a crash loses none before them, at least this often. Beside a running writer opening "
 		       "may fail for a moment: open again."),
@@ -528,7 +528,7 @@ static int find_file(struct h5md *h, struct iog_err *err)
 			same = find_chunks(d);
 		if (!same)
 			return iog_fail(err, -EEXIST, "h5md: %s exists and does not hold this stream (%s is missing or of another type or shape); use another "
-				"path or on_restart = \"truncate\"", h->conf.path, d->path);
+				"path, or on_restart = \"truncate\" to replace it", h->conf.path, d->path);
 		if (d == position)
 			h->n = dim[0];
 		d->written = d->is_static;
@@ -587,10 +587,16 @@ static int nothing_there(const char *path, bool *nothing, struct iog_err *err)
 	struct stat st;
 	char b[8] = { 0 };
 	*nothing = true;
+	if (stat(path, &st) < 0)
+		return errno == ENOENT ? 0 : iog_fail_open(err, -errno, "h5md", path);
+	if (S_ISDIR(st.st_mode))
+		return iog_fail_open(err, -EISDIR, "h5md", path);
+	if (!S_ISREG(st.st_mode)) /* a pipe would keep us waiting */
+		return iog_fail(err, -EINVAL, "h5md: %s is not a regular file; use another path", path);
 	FILE *f = fopen(path, "rb");
 	if (!f)
-		return errno == ENOENT ? 0 : iog_fail(err, -errno, "h5md: cannot open %s: %s", path, iog_errno_text(errno));
-	if (fstat(fileno(f), &st) == 0 && S_ISREG(st.st_mode) && fread(b, 1, sizeof b, f) > 0)
+		return iog_fail_open(err, -errno, "h5md", path);
+	if (fread(b, 1, sizeof b, f) > 0)
 		for (size_t i = 0; i < sizeof b; i++)
 			*nothing &= !b[i];
 	fclose(f);
@@ -612,9 +618,11 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 	bool fresh = true;
 	int r = layout(&h->conf, in, h->set, &h->n_sets, err);
 	if (r == 0)
+		r = iog_make_folders(h->conf.path, "h5md", err);
+	if (r == 0)
 		r = nothing_there(h->conf.path, &fresh, err);
 	if (r == 0 && !fresh && h->conf.on_restart == NEW)
-		r = iog_fail(err, -EEXIST, "h5md: %s exists; on_restart = \"new\" writes no file that is there", h->conf.path);
+		r = iog_fail_open(err, -EEXIST, "h5md", h->conf.path);
 	if (r < 0) {
 		h->n_sets = 0;
 		close_all(h);

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <hdf5.h>
+#include <linux/capability.h>
 #include <math.h>
 #include <setjmp.h>
 #include <signal.h>
@@ -309,6 +310,77 @@ static void refusals(void **state)
 	free(conf);
 }
 
+static void refused(const char *path, const char *how, int code, const char *cause, const char *advice)
+{
+	struct test_feed f;
+	struct iog_err err = { "" };
+	void *conf = TEST_SINK_CONF(sink, "path", path, "on_restart", how), *self;
+	assert_int_equal(test_feed_open(&f, maker, TEST_SOURCE_CONF(maker, "atoms", "7")), 0);
+	int r = sink->open(conf, &f.schema, &self, &err);
+	print_message("# %s\n", err.text);
+	assert_int_equal(r, code);
+	assert_non_null(strstr(err.text, path));
+	assert_non_null(strstr(err.text, cause));
+	assert_non_null(strstr(err.text, advice));
+	free(conf);
+	test_feed_close(&f);
+}
+
+/* Every reason not to begin is one sentence with the file, the cause and what to do; what is there stays. */
+static void does_not_begin(void **state)
+{
+	(void)state;
+	static const char notes[] = "my precious notes", garbled[] = "\x89HDF\r\n\x1a\n\x03 and then nothing that the library knows, for more than its head";
+	char folder[300], path[320];
+	char there[300];
+	iog_strset(there, sizeof there, test_path("there.h5md"));
+	struct run x = { .path = there, .atoms = "7", .to = 3 };
+	assert_int_equal(run(&x), -1);
+	iog_strset(folder, sizeof folder, test_path("folder"));
+	assert_int_equal(mkdir(folder, 0700), 0);
+	refused(folder, "append", -EISDIR, "cannot open", "name a file in that folder");
+
+	test_write(test_path("notes"), notes, sizeof notes);
+	refused(test_path("notes"), "append", -EEXIST, "is no file of this sink", "use another path, or on_restart");
+	iog_format(path, sizeof path, "%s/t.h5md", test_path("notes"));
+	refused(path, "append", -ENOTDIR, "a part of the path is a file", "use another path");
+	size_t n;
+	char *got = test_read(test_path("notes"), &n);
+	assert_true(n == sizeof notes && !memcmp(got, notes, n));
+	free(got);
+
+	H5Fclose(H5Fcreate(test_path("other.h5"), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT));
+	refused(test_path("other.h5"), "append", -EEXIST, "is no file of this sink", "use another path, or on_restart");
+	test_write(test_path("torn.h5"), garbled, sizeof garbled);
+	refused(test_path("torn.h5"), "append", -EBADMSG, "damaged", "use another path, or on_restart");
+	assert_int_equal(mkfifo(test_path("pipe"), 0600), 0);
+	refused(test_path("pipe"), "append", -EINVAL, "not a regular file", "use another path");
+	refused(x.path, "new", -EEXIST, "on_restart = \"new\"", "use another path or on_restart");
+
+	/* Root without the capabilities that make it more than others. */
+	struct __user_cap_header_struct head = { .version = _LINUX_CAPABILITY_VERSION_3 };
+	struct __user_cap_data_struct all[2], few[2];
+	assert_int_equal(syscall(SYS_capget, &head, all), 0);
+	memcpy(few, all, sizeof few);
+	few[0].effective &= ~(1u << CAP_DAC_OVERRIDE | 1u << CAP_DAC_READ_SEARCH);
+	assert_int_equal(syscall(SYS_capset, &head, few), 0);
+	chmod(folder, 0500), chmod(x.path, 0400);
+	refused(x.path, "append", -EACCES, "Permission denied", "let this user write it");
+	iog_format(path, sizeof path, "%s/t.h5md", folder);
+	refused(path, "append", -EACCES, "Permission denied", "let this user write it and its folder");
+	iog_format(path, sizeof path, "%s/new/t.h5md", folder);
+	refused(path, "append", -EACCES, "cannot make folder", "make it, or use another path");
+	chmod(folder, 0700), chmod(x.path, 0600);
+	assert_int_equal(syscall(SYS_capset, &head, all), 0);
+	assert_int_equal(verify(x.path, "7", "false"), 3);
+
+	/* A folder that is not there is made. */
+	iog_format(path, sizeof path, "%s/deep/er/t.h5md", folder);
+	x.path = path;
+	assert_int_equal(run(&x), -1);
+	assert_int_equal(verify(path, "7", "false"), 3);
+}
+
 static void full_disk(void **state)
 {
 	(void)state;
@@ -465,7 +537,7 @@ static void dies_at_every_write(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(contents), cmocka_unit_test(goes_on), cmocka_unit_test(goes_on_as_it_is), cmocka_unit_test(no_padding),
-		cmocka_unit_test(views), cmocka_unit_test(refusals),
+		cmocka_unit_test(views), cmocka_unit_test(refusals), cmocka_unit_test(does_not_begin),
 		cmocka_unit_test(full_disk), cmocka_unit_test(dies_at_every_write) };
 	return cmocka_run_group_tests_name("h5md", tests, setup, NULL);
 }
