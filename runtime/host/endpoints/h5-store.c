@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SUPERBLOCK = 48 };
+enum { SUPERBLOCK = 48, PAGE = 4096 };
 
 struct pending {
 	haddr_t addr;
@@ -29,6 +29,7 @@ struct iog_h5_store {
 	size_t n_pending, room;
 	uint8_t super[SUPERBLOCK];    /* the newest image the library wrote */
 	bool frozen, in_library;      /* in_library: the library holds a handle */
+	bool found;                   /* the file was there: what a crash left may have to be mended */
 	int error;
 	dev_t dev;
 	ino_t ino;
@@ -101,6 +102,9 @@ static void drop_pending(struct iog_h5_store *s)
 	s->n_pending = 0;
 }
 
+/* Everything written so far is on the disk before anything that is written later. */
+static int barrier(const struct iog_h5_store *s, bool sync) { return sync && fdatasync(s->fd) < 0 ? -errno : 0; }
+
 static int commit(struct iog_h5_store *s, bool sync)
 {
 	enum { NEW, INDEX, HEADER, LAST };
@@ -108,6 +112,8 @@ static int commit(struct iog_h5_store *s, bool sync)
 	int r = 0;
 	if (s->frozen || s->error)
 		return s->error ? s->error : -EIO;
+	if (!s->n_pending && s->eoa == s->committed)
+		return note(s, barrier(s, sync)) ? s->error : 0;
 	for (size_t k = 0; k < s->n_pending; k++) {
 		struct pending *p = &s->pending[k];
 		bool header = p->size >= 4 && !memcmp(p->data, "OHDR", 4);
@@ -124,14 +130,20 @@ static int commit(struct iog_h5_store *s, bool sync)
 		r = ftruncate(s->fd, (off_t)s->eoa) < 0 ? -errno : 0;
 		s->size = s->eoa;
 	}
-	if (!r && sync && fdatasync(s->fd) < 0)
-		r = -errno;
+	if (!r)
+		r = barrier(s, sync);
 	if (!r)
 		r = write_super(s);
-	for (; !r && i < s->n_pending; i++)
-		r = iog_write_at(s->fd, s->pending[i].data, s->pending[i].size, s->pending[i].addr);
-	if (!r && sync && fdatasync(s->fd) < 0)
-		r = -errno;
+	if (!r)
+		r = barrier(s, sync);
+	for (; !r && i < s->n_pending; i++) {
+		if (s->pending[i].rank == LAST)
+			r = barrier(s, sync);
+		if (!r)
+			r = iog_write_at(s->fd, s->pending[i].data, s->pending[i].size, s->pending[i].addr);
+	}
+	if (!r)
+		r = barrier(s, sync);
 	if (r) {
 		note(s, r);
 		return r;
@@ -182,9 +194,37 @@ static herr_t driver_write(H5FD_t *f, H5FD_mem_t type, hid_t dxpl, haddr_t addr,
 	return 0;
 }
 
+/*
+ * A block of an index that is longer than a page can be torn by a crash: some of its pages are older than others. Entries only come to be, so
+ * those from before are right in both; one that is new and lies across two pages is made of two halves, which no address is, and
+ * is taken back; then the checksum, the last four bytes, is made anew. Known by its signature, or as a page without one, which begins with
+ * an entry: an address, or none (all bits set).
+ */
+static void mend(struct iog_h5_store *s, haddr_t addr, size_t size, uint8_t *block)
+{
+	enum { PREFIX = 18, FILTERED = 5 /* byte of the prefix */, PAGE_ENTRIES = 1024 };
+	uint32_t sum = lookup3(block, size - sizeof sum);
+	bool page = block[0] == 0 || block[0] == 0xff;
+	if (!memcmp(block + size - sizeof sum, &sum, sizeof sum) || (memcmp(block, "EADB", 4) && (!page || (size - sizeof sum) % PAGE_ENTRIES)))
+		return;
+	/* An entry is an address, of a compressed chunk with its size behind it; a block has 2^n of them. */
+	size_t head = page ? 0 : PREFIX, bytes = size - head - sizeof sum, entry = page ? bytes / PAGE_ENTRIES : 8;
+	while (!page && block[FILTERED] && entry < 32 && (++entry, bytes % entry || (bytes / entry & (bytes / entry - 1))))
+		;
+	for (size_t at = head; at + entry <= head + bytes; at += entry) {
+		haddr_t to;
+		memcpy(&to, block + at, sizeof to);
+		if (to != HADDR_UNDEF && (to % IOG_H5_ALIGNMENT || to >= s->eoa))
+			memset(block + at, 0, entry), memset(block + at, 0xff, sizeof to);
+	}
+	sum = lookup3(block, size - sizeof sum);
+	memcpy(block + size - sizeof sum, &sum, sizeof sum);
+	driver_write(&s->handle, H5FD_MEM_DEFAULT, H5P_DEFAULT, addr, size, block);
+}
+
 static herr_t driver_read(H5FD_t *f, H5FD_mem_t type, hid_t dxpl, haddr_t addr, size_t size, void *buf)
 {
-	(void)type, (void)dxpl;
+	(void)dxpl;
 	struct iog_h5_store *s = of(f);
 	size_t there = addr < s->size ? (size_t)IOG_MIN((haddr_t)size, s->size - addr) : 0;
 	memset((uint8_t *)buf + there, 0, size - there);
@@ -198,6 +238,8 @@ static herr_t driver_read(H5FD_t *f, H5FD_mem_t type, hid_t dxpl, haddr_t addr, 
 		if (from < to)
 			memcpy((uint8_t *)buf + (from - addr), p->data + (from - p->addr), (size_t)(to - from));
 	}
+	if (s->found && type != H5FD_MEM_DRAW && size > PAGE && there == size)
+		mend(s, addr, size, buf);
 	return 0;
 }
 
@@ -235,6 +277,19 @@ static herr_t driver_query(const H5FD_t *f, unsigned long *flags)
 	return 0;
 }
 
+/* Metadata that fits into a page lies in one: a write of it is whole or not there. */
+static haddr_t driver_alloc(H5FD_t *f, H5FD_mem_t type, hid_t dxpl, hsize_t size)
+{
+	(void)dxpl;
+	struct iog_h5_store *s = of(f);
+	haddr_t unit = IOG_H5_ALIGNMENT;
+	while (type != H5FD_MEM_DRAW && unit < size && unit < PAGE)
+		unit *= 2;
+	haddr_t at = IOG_ROUND_UP(s->eoa, unit);
+	s->eoa = IOG_ROUND_UP(at + size, (haddr_t)IOG_H5_ALIGNMENT);
+	return at;
+}
+
 static haddr_t driver_get_eoa(const H5FD_t *f, H5FD_mem_t type)
 {
 	(void)type;
@@ -262,6 +317,7 @@ static const H5FD_class_t driver = {
 	.close = driver_close,
 	.cmp = driver_cmp,
 	.query = driver_query,
+	.alloc = driver_alloc,
 	.get_eoa = driver_get_eoa,
 	.set_eoa = driver_set_eoa,
 	.get_eof = driver_get_eof,
@@ -328,6 +384,7 @@ int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t
 	}
 	s->dev = st.st_dev, s->ino = st.st_ino;
 	s->size = fresh ? 0 : (haddr_t)st.st_size;
+	s->found = !fresh;
 	hid_t fapl = access_list(s);
 	*file = fapl < 0 ? fapl : fresh ? H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, fapl) : H5Fopen(path, H5F_ACC_RDWR, fapl);
 	if (fapl >= 0)

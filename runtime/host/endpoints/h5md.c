@@ -83,6 +83,7 @@ struct h5md {
 	uint64_t n, committed;     /* records in the datasets; at the last commit */
 	uint32_t n_kept;           /* of the small ones: not yet in the file */
 	bool failed, any;
+	bool safe, durable;        /* every commit is to be durable; what is committed is */
 	struct iog_id last;
 	uint8_t *scratch;
 	uint64_t scratch_size;
@@ -704,7 +705,7 @@ static bool write_small(struct h5md *h)
 
 static int commit(struct h5md *h, bool sync)
 {
-	if (h->n == h->committed && !sync)
+	if (h->n == h->committed && (!sync || h->durable))
 		return 0;
 	if (!write_small(h)) {
 		int e = iog_h5_error(h->store);
@@ -715,6 +716,7 @@ static int commit(struct h5md *h, bool sync)
 		return e;
 	h->n_kept = 0;
 	h->committed = h->n;
+	h->durable = sync;
 	return 0;
 }
 
@@ -730,7 +732,7 @@ static enum iog_step give_up(struct h5md *h, int e, struct iog_err *err)
 		if (!h->set[k].is_static && !h->set[k].small)
 			ok = extend(&h->set[k], h->n);
 	if (ok)
-		commit(h, false);
+		commit(h, h->safe);
 	iog_h5_error(h->store);
 	iog_h5_freeze(h->store);
 	h->failed = true;
@@ -907,7 +909,7 @@ static enum iog_step put(void *self, const struct iog_record *r, struct iog_err 
 	}
 	int e = 0;
 	if (ok && h->n_kept == (uint64_t)h->conf.flush)
-		e = commit(h, false);
+		e = commit(h, h->safe);
 	if (!ok || e < 0) {
 		if (!ok)
 			e = iog_h5_error(h->store);
@@ -936,6 +938,7 @@ static enum iog_step flush(void *self, struct iog_err *err)
 static int recover(void *self, struct iog_id *last, bool *any, struct iog_err *err)
 {
 	struct h5md *h = self;
+	h->safe = true; /* a commit that the disk does not see in order would void what was acknowledged */
 	*any = h->any;
 	*last = h->last;
 	/* What was found may still be only in the page cache of a machine that did not crash. */
@@ -949,7 +952,7 @@ static int finish(void *self, struct iog_err *err)
 		return 0;
 	int e = 0;
 	enter();
-	if (!h->failed && (e = commit(h, false)) < 0) {
+	if (!h->failed && (e = commit(h, h->safe)) < 0) {
 		struct iog_err unused;
 		give_up(h, e, &unused);
 	}
