@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The H5MD sink (version 1.1 of the format): particles, box, observables and bonds in an HDF5 file that h5dump, h5py and MDAnalysis open
- * without options. Every array variable is one dataset that grows by a record, big ones chunk by chunk without a copy, small ones
- * together at each commit. h5-store.h keeps the file readable up to the last commit whatever happens. Runs on its I/O thread; the HDF5
- * library is used under one lock.
+ * The H5MD sink (version 1.1 of the format): particles, box, observables and bonds in an HDF5 file that h5dump, h5py and, by the name
+ * NAME.h5md, MDAnalysis open without options. Every array variable is one dataset that grows by a record, big ones chunk by chunk without
+ * a copy, small ones together at each commit. h5-store.h keeps the file readable up to the last commit whatever happens. Runs on its I/O
+ * thread; the HDF5 library is used under one lock.
  */
 #include "runtime/host/endpoints/h5-store.h"
 #include "runtime/host/endpoint.h"
