@@ -100,7 +100,8 @@ struct iog_op {
 	uint32_t flags, conf_size; /* IOG_STATELESS...; bytes of the configuration struct: parameters, then whatever plan derives */
 	uint8_t in_min, in_max, outs;
 	/* Cold, hosted. Checks conf against the input schemas, fills the derived part of conf, the output schemas, need and cost.
-	 * The same arguments give the same result. 0 or -errno with a message. */
+	 * The same arguments give the same result. 0 or -errno with a message, which does not begin with the operator's name: the
+	 * graph puts the node's in front. */
 	int (*plan)(void *conf, struct iog_plan *p, struct iog_err *err);
 	/* Hot: whole records. */
 	enum iog_step (*run)(const struct iog_call *c);

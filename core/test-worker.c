@@ -363,7 +363,7 @@ static void rig_build(struct rig *r, const struct iog_op *op, uint32_t n_in, boo
 	r->a.status = zeroed(sizeof *r->a.status);
 	r->a.env = (struct iog_env) { .wait = no_wait, .wake = no_wake, .now_ns = clock_ns };
 	if (safe && r->st->state_bytes)
-		r->a.snapshots = zeroed(iog_snapshots_bytes(r->st->state_bytes));
+		r->a.snapshots = zeroed(r->a.snapshots_bytes = iog_snapshots_bytes(r->st->state_bytes));
 	for (uint32_t p = 0; p < n_in; p++)
 		input_new(r, p);
 	output_new(r);
@@ -632,6 +632,25 @@ static void safe_inputs_wait_for_a_snapshot_that_covers_them(void **state)
 	assert_true(base == 1 || base == 2);
 	assert_int_equal(r.a.snapshots->name[base - 1].seq, 4);
 	assert_int_equal(returned(&r, 0, back), 4);
+	rig_free(&r);
+}
+
+static void snapshots_that_do_not_fit_are_refused(void **state)
+{
+	(void)state;
+	struct rig r;
+	struct iog_err err = { "" };
+	rig_build(&r, &sum, 1, true, false);
+	uint64_t right = r.a.snapshots_bytes;
+	static const uint64_t less[] = { 1, IOG_ALIGN, 1000000 };
+	for (unsigned i = 0; i < IOG_COUNT(less); i++) {
+		r.a.snapshots_bytes = right - IOG_MIN(less[i], right);
+		assert_false(worker_new(&r, 1 << 24));
+		assert_null(iog_worker_init(&r.a, r.memory, &err));
+		assert_non_null(strstr(err.text, "bytes for snapshots, its state needs"));
+	}
+	r.a.snapshots_bytes = right;
+	assert_true(worker_new(&r, 1 << 24));
 	rig_free(&r);
 }
 
@@ -1141,7 +1160,8 @@ static void a_damaged_image_is_refused_or_harmless(void **state)
 				uint64_t lie = rnd(8) ? 0 : rnd(64) * (uint64_t)rnd(1000);
 				r.a.stage = st;
 				r.a.stage_bytes = size - IOG_MIN(lie, size);
-				r.a.snapshots = st->safe && st->state_bytes < 1 << 20 ? zeroed(iog_snapshots_bytes(st->state_bytes)) : NULL;
+				r.a.snapshots_bytes = iog_snapshots_bytes(st->state_bytes);
+				r.a.snapshots = st->safe && st->state_bytes < 1 << 20 ? zeroed(r.a.snapshots_bytes) : NULL;
 				if (worker_new(&r, 1 << 22)) {
 					ran++;
 					for (uint64_t s = 1; s <= 2; s++)
@@ -1253,6 +1273,7 @@ int main(void)
 		cmocka_unit_test(joins_go_across_epochs_and_early_ends),
 		cmocka_unit_test(views_pin_inputs_as_long_as_outputs_are_held),
 		cmocka_unit_test(safe_inputs_wait_for_a_snapshot_that_covers_them),
+		cmocka_unit_test(snapshots_that_do_not_fit_are_refused),
 		cmocka_unit_test(killed_anywhere_nothing_is_lost_or_changed),
 		cmocka_unit_test(killed_anywhere_a_window_is_what_it_was),
 		cmocka_unit_test(a_window_sends_what_came_before),

@@ -262,6 +262,11 @@ struct iog_worker *iog_worker_init(const struct iog_worker_args *a, void *memory
 		iog_fail(err, -1, "stage: the image is damaged (%llu bytes)", (unsigned long long)a->stage_bytes);
 		return NULL;
 	}
+	if (a->snapshots && a->snapshots_bytes < iog_snapshots_bytes(a->stage->state_bytes)) {
+		iog_fail(err, -1, "stage %.*s: %llu bytes for snapshots, its state needs %llu", IOG_NAME, a->stage->name,
+			 (unsigned long long)a->snapshots_bytes, (unsigned long long)iog_snapshots_bytes(a->stage->state_bytes));
+		return NULL;
+	}
 	struct bump b = { memory, 0 };
 	struct iog_worker *w = layout(a, &b);
 	const struct iog_stage *st = w->st = a->stage;

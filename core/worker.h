@@ -172,6 +172,7 @@ struct iog_worker_args {
 	struct iog_worker_out out[IOG_PORTS];
 	struct iog_status *status;            /* kept */
 	struct iog_snapshots *snapshots;      /* kept; NULL unless stage->safe and it has state */
+	uint64_t snapshots_bytes;             /* what is mapped there; checked by init */
 	void *lib[IOG_STAGE_NODES];           /* from iog_op.open; kept */
 	const struct iog_op *const *ops;      /* where names are looked up; NULL: iog_ops */
 	struct iog_poison poison[IOG_POISON]; /* records to elide */

@@ -56,6 +56,9 @@ point "no mistake twice" once
 point "a misspelt operator is one mistake" one_mistake 'md:fliter "x > 1":to(iog.sink.null {})' ':3: no operator "fliter"'
 point "a misspelt sink is one mistake" one_mistake 'md:filter "x > 1":to(iog.sink.nul {})' ':3: no sink "nul"'
 point "an unused source is one mistake" one_mistake '' ':2: nothing uses what synthetic gives'
+point "an option without effect is refused: timeout of a sink" one_mistake 'md:to(iog.sink.null { timeout = "2s" })' ':3: null: "timeout" applies to streams that applications publish; not available for this source'
+point "timeout of a queue" one_mistake 'md:queue { timeout = "2s" }:to(iog.sink.null {})' ':3: queue: "timeout" applies to streams that applications publish; not available for this source'
+point "qos" one_mistake 'md:queue { policy = "latest", qos = "bulk" }:to(iog.sink.null {})' ':3: queue: "qos" orders streams that leave this host; not available'
 point "syntax" one_mistake 'md:filter = = 3' ":3: .*near '='"
 point "a run-time error of Lua" one_mistake 'md:to(iog.sink.null {}) local x = nil + 1' ':3: .*arithmetic on a nil'
 point "a variable the source does not have" one_mistake 'md:stats { "charge" }:to(iog.sink.null {})' ':3: stats: .*charge'

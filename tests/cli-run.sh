@@ -33,6 +33,10 @@ sys.exit(a * 3 > b)' "$TMPDIR/few.json" "$TMPDIR/run.json"
 target() { # name: there, or elsewhere with the reason
 	json "u['filter']['records_in'] == 100 and (u['filter']['target'] == '$1' or u['filter']['note'])" $g/slab.lua --on "$1"
 }
+cpu_time() { # target: what the stage used is shown, in both forms, and the time of its operators
+	json "u['filter']['cpu_seconds'] > 0 and u['filter']['cpu_seconds'] < j['elapsed_seconds'] + 1 and o['filter']['seconds'] > 0" $g/slab.lua --on "$1" &&
+		"$IOG" run $g/slab.lua --on "$1" | says '^stage +filter .*[0-9] (ns|us|ms|s)$' '^filter +100 .*[0-9] (ns|us|ms|s) .*%$'
+}
 same_everywhere() {
 	for t in host sidecore vm; do
 		"$IOG" run $g/fork-join.lua --on $t --set out="$TMPDIR/$t.iogr" >/dev/null || return 1
@@ -109,6 +113,7 @@ point "--json --steps" limit
 point "--time" time_limit
 point "--set" set_values
 for t in host sidecore vm; do point "--on $t" target $t; done
+for t in host sidecore vm; do point "CPU time and time of operators on $t" cpu_time $t; done
 point "the same records from host, sidecore and vm" same_everywhere
 point "fork and join with a filter on one branch" fork_join
 point "a slow sink with policy latest does not hold up the other" two_speeds

@@ -175,11 +175,11 @@ static void explain(const struct item *it)
 			o->flags & IOG_STATELESS ? "keeps nothing between records" : "keeps state between records",
 			o->flags & IOG_DETERMINISTIC ? "may stand above a sink with release = \"safe\""
 						     : "not above a sink with release = \"safe\"");
-		printf("  options: name, on, never; of the edge into it: policy, bytes, timeout, qos (by :queue {})\n\n");
+		printf("  options: name, on, never; of the edge into it: policy, bytes (by :queue {})\n\n");
 	} else {
 		printf("  options: name%s\n\n", it->kind == IOG_G_SOURCE ? ""
-						: it->safe               ? ", policy, bytes, timeout, qos, release (fast or safe)"
-									 : ", policy, bytes, timeout, qos");
+						: it->safe               ? ", policy, bytes, release (fast or safe)"
+									 : ", policy, bytes");
 	}
 	example(it, text, sizeof text);
 	printf("  example: %s\n", text);

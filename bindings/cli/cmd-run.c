@@ -31,10 +31,15 @@ extern const struct iog_cli_cmd iog_cmd_run;
 
 static volatile sig_atomic_t signals, last_signal;
 
+/* The third one ends the program whatever it waits for. */
 static void on_signal(int s)
 {
 	last_signal = s;
 	signals++;
+	if (signals < 3)
+		return;
+	signal(s, SIG_DFL);
+	raise(s); /* delivered on return */
 }
 
 static void watch_signals(void)
@@ -47,14 +52,6 @@ static void watch_signals(void)
 		if (!sigaction(ends[i], NULL, &old) && old.sa_handler != SIG_IGN)
 			sigaction(ends[i], &a, NULL);
 	signal(SIGPIPE, SIG_IGN);
-}
-
-/* A third signal ends the program whatever it waits for. */
-static void give_way(void)
-{
-	signal(SIGINT, SIG_DFL);
-	signal(SIGTERM, SIG_DFL);
-	signal(SIGHUP, SIG_DFL);
 }
 
 /* ---- while it runs ---- */
@@ -109,7 +106,6 @@ static int attend(struct iog_engine *e, struct progress *p)
 			fprintf(stderr, "iog: ending in order; what is on its way still arrives (again to stop at once)\n");
 		}
 		if (s > 1 && seen < 2) {
-			give_way();
 			iog_engine_stop(e);
 			progress_clear(p);
 			fprintf(stderr, "iog: stopped at once\n");
@@ -213,8 +209,8 @@ static int run_run(int argc, char **argv)
 	bool written = r.json ? iog_run_json(&rep) : iog_run_summary(&rep);
 	if (rep.failed)
 		fprintf(stderr, "iog: %s: %s\n", r.file, err.text);
-	iog_engine_free(e);
-	iog_cli_unload(&cg);
+	if (!iog_engine_free(e))
+		iog_cli_unload(&cg);
 	return rep.failed || !written ? IOG_EXIT_FAILED : rep.signal ? 128 + rep.signal : IOG_EXIT_OK;
 }
 

@@ -84,6 +84,21 @@ static void no_such(lua_State *L, const char *what, const char *name, const char
 			near ? "" : hint);
 }
 
+/* Options of edges that no source there is can honour: what would have no effect is a mistake. */
+static bool refused(struct iog_graph *g, const char *who, const char *option)
+{
+	static const char *const why[][2] = {
+		{ "timeout", "applies to streams that applications publish; not available for this source, whose records wait as long as it takes" },
+		{ "qos", "orders streams that leave this host; not available, because none does" },
+	};
+	for (unsigned i = 0; i < IOG_COUNT(why); i++)
+		if (!strcmp(option, why[i][0])) {
+			iog_graph_error(g, "%s: \"%s\" %s", who, option, why[i][1]);
+			return true;
+		}
+	return false;
+}
+
 static struct stream *push_stream(lua_State *L, int node, int port)
 {
 	struct stream *s = lua_newuserdatauv(L, sizeof *s, 1); /* user value: options of the edge that follows */
@@ -168,6 +183,8 @@ static void give(lua_State *L, struct iog_graph *g, int node, const char *name, 
 	iog_graph_nodes(g, &n);
 	if (iog_param_find(tables(node, g, t)[0], name) || !iog_graph_is_option(name)) {
 		iog_graph_set(g, node, name, &v, live);
+	} else if (refused(g, n[node].name, name)) {
+		n[node].bad = true;
 	} else if (n[node].kind == IOG_G_SOURCE && strcmp(name, "name")) {
 		n[node].bad = true;
 		iog_graph_error(g, "%s: \"%s\" belongs to what follows the source; give it to a sink, or in stream:queue { ... }", n[node].name, name);
@@ -272,7 +289,7 @@ static void give_args(lua_State *L, struct iog_graph *g, int node, int from)
 
 static void apply_queue(lua_State *L, int stream, struct iog_graph *g, int node)
 {
-	static const char *const options[] = { "policy", "bytes", "timeout", "qos" };
+	static const char *const options[] = { "policy", "bytes" };
 	int top = lua_gettop(L);
 	if (luaL_testudata(L, stream, STREAM) && lua_getiuservalue(L, stream, 1) == LUA_TTABLE) {
 		for (unsigned i = 0; i < IOG_COUNT(options); i++) {
@@ -365,7 +382,7 @@ static int stream_place(lua_State *L)
 /* The options belong to the edge that follows, so the stream without them stays as it is for other branches. */
 static int stream_queue(lua_State *L)
 {
-	static const char *const options[] = { "policy", "bytes", "timeout", "qos" };
+	static const char *const options[] = { "policy", "bytes" };
 	const struct stream *s = get_stream(L, 1);
 	struct iog_graph *g = here_in_chain(L);
 	if (!s || !lua_istable(L, 2) || lua_gettop(L) != 2) {
@@ -382,8 +399,8 @@ static int stream_queue(lua_State *L)
 		bool known = false;
 		for (unsigned i = 0; i < IOG_COUNT(options); i++)
 			known |= !strcmp(options[i], name);
-		if (!known)
-			no_such(L, "option of queue", name, options, IOG_COUNT(options), "; there are policy, bytes, timeout, qos");
+		if (!known && !refused(g, "queue", name))
+			no_such(L, "option of queue", name, options, IOG_COUNT(options), "; there are policy, bytes");
 	}
 	push_stream(L, s->node, s->port);
 	lua_pushvalue(L, 2);

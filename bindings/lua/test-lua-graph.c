@@ -308,7 +308,7 @@ static void forks_merges_and_queues(void **state)
 				      "local a = md:filter { 'type == 1', name = 'ones' }\n"
 				      "local b = md:filter 'type == 2'\n"
 				      "a:merge(b, { along = 'atom' }):to(iog.sink.null {}, iog.sink.null { bytes = '1MiB' })\n"
-				      "md:queue { policy = 'drop-new', bytes = 1048576, timeout = '2s' }\n"
+				      "md:queue { policy = 'drop-new', bytes = 1048576 }\n"
 				      "  :stats { 'position', 'mass' }:on 'sidecore':to(iog.sink.table 'a.csv')\n"
 				      "md:stats():never 'vm':to(iog.sink.null { policy = 'latest' })\n",
 				      NULL, 0);
@@ -322,7 +322,6 @@ static void forks_merges_and_queues(void **state)
 	assert_int_equal(node(g, "null.2")->opt.bytes, 1 << 20);
 	assert_int_equal(node(g, "stats")->opt.policy, IOG_DROP_NEW);
 	assert_int_equal(node(g, "stats")->opt.bytes, 1 << 20);
-	assert_true(node(g, "stats")->opt.timeout_s == 2);
 	assert_int_equal(node(g, "stats")->target, IOG_T_SIDECORE);
 	assert_int_equal(node(g, "stats.2")->never, 1 << IOG_T_VM);
 	/* Options of one branch are not those of the others. */
@@ -350,9 +349,9 @@ static void a_queue_does_not_leak_into_other_branches(void **state)
 static void parameters_come_before_options(void **state)
 {
 	(void)state;
-	struct iog_graph *g = correct("iog.source.imd { '127.0.0.1:1', atoms = 4, timeout = '3s' }:to(iog.sink.null { timeout = '2s' })\n", NULL, 0);
+	struct iog_graph *g = correct("iog.source.imd { '127.0.0.1:1', atoms = 4, timeout = '3s' }:to(iog.sink.null {})\n", NULL, 0);
 	assert_string_equal(value(g, "imd", "timeout"), "3");
-	assert_true(node(g, "imd")->opt.timeout_s == 0 && node(g, "null")->opt.timeout_s == 2);
+	assert_true(node(g, "imd")->opt.timeout_s == 0);
 	iog_graph_free(g);
 }
 

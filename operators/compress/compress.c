@@ -54,12 +54,12 @@ static int choose(struct compress_conf *c, const struct iog_schema *s, struct io
 			names[j] = s->var[j].name;
 		if (i < 0) {
 			near = iog_nearest(name, names, s->n_vars);
-			return iog_fail(err, -EINVAL, "compress: the stream has no variable \"%s\"%s%s%s", name,
+			return iog_fail(err, -EINVAL, "the stream has no variable \"%s\"%s%s%s", name,
 				near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 		}
 		const struct iog_vardef *v = &s->var[i];
 		if (!v->rank || v->flags & IOG_VAR_STATIC || iog_var_opaque(v))
-			return iog_fail(err, -EINVAL, "compress: \"%s\" is %s; leave it out", name,
+			return iog_fail(err, -EINVAL, "\"%s\" is %s; leave it out", name,
 				!v->rank                    ? "a single value"
 				: v->flags & IOG_VAR_STATIC ? "static and sent only once"
 							    : "encoded already");
@@ -68,7 +68,7 @@ static int choose(struct compress_conf *c, const struct iog_schema *s, struct io
 	for (unsigned i = 0; !c->variables.n && i < s->n_vars; i++)
 		if (s->var[i].rank && !(s->var[i].flags & IOG_VAR_STATIC) && !iog_var_opaque(&s->var[i]))
 			c->chosen |= 1ull << i;
-	return c->chosen ? 0 : iog_fail(err, -EINVAL, "compress: the stream has no variable to encode");
+	return c->chosen ? 0 : iog_fail(err, -EINVAL, "the stream has no variable to encode");
 }
 
 static int compress_plan(void *conf, struct iog_plan *p, struct iog_err *err)
@@ -79,7 +79,7 @@ static int compress_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	if (rc)
 		return rc;
 	if (c->level < 1 || c->level > 19)
-		return iog_fail(err, -EINVAL, "compress: \"level\" must be from 1 to 19");
+		return iog_fail(err, -EINVAL, "\"level\" must be from 1 to 19");
 	*p->out[0] = *s;
 	c->max_bytes = 0;
 	for (unsigned i = 0; i < s->n_vars; i++) {
@@ -89,10 +89,10 @@ static int compress_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 			continue;
 		if (!iog_schema_var_max(s, i, &bytes))
 			return iog_fail(err, -EINVAL,
-				"compress: the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
+				"the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
 		if (v->n_codecs == IOG_CODECS)
 			return iog_fail(
-				err, -EINVAL, "compress: \"%s\" has %u encodings already, the most there may be", v->name, IOG_CODECS);
+				err, -EINVAL, "\"%s\" has %u encodings already, the most there may be", v->name, IOG_CODECS);
 		v->codec[v->n_codecs++] = IOG_CODEC_ZSTD;
 		c->max_bytes = IOG_MAX(c->max_bytes, IOG_ROUND_UP(bytes, IOG_ALIGN));
 		p->need.out_max[0] += IOG_ROUND_UP(bound(bytes), IOG_ALIGN);
@@ -112,7 +112,7 @@ static int compress_open(const void *conf, void **lib, struct iog_err *err)
 		l->ctx = ZSTD_initStaticCCtx(l->space, bytes);
 	if (!l || !l->ctx) {
 		free(l);
-		return iog_fail(err, -ENOMEM, "compress: no memory for zstd at level %d (%zu bytes)", (int)c->level, bytes);
+		return iog_fail(err, -ENOMEM, "no memory for zstd at level %d (%zu bytes)", (int)c->level, bytes);
 	}
 	*lib = l;
 	return 0;

@@ -39,13 +39,13 @@ static int decompress_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	for (unsigned k = 0; k < c->variables.n; k++) {
 		int i = iog_schema_var(s, c->variables.v[k]);
 		if (i < 0 || !by_zstd(&s->var[i]))
-			return iog_fail(err, -EINVAL, "decompress: the stream has no variable \"%s\" that zstd encoded", c->variables.v[k]);
+			return iog_fail(err, -EINVAL, "the stream has no variable \"%s\" that zstd encoded", c->variables.v[k]);
 		c->chosen |= 1ull << i;
 	}
 	for (unsigned i = 0; !c->variables.n && i < s->n_vars; i++)
 		c->chosen |= (uint64_t)by_zstd(&s->var[i]) << i;
 	if (!c->chosen)
-		return iog_fail(err, -EINVAL, "decompress: the stream has no variable that zstd encoded; put compress before it");
+		return iog_fail(err, -EINVAL, "the stream has no variable that zstd encoded; put compress before it");
 
 	*p->out[0] = *s;
 	for (unsigned i = 0; i < s->n_vars; i++) {
@@ -55,7 +55,7 @@ static int decompress_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 			continue;
 		if (!iog_schema_var_max(s, i, &bytes))
 			return iog_fail(err, -EINVAL,
-				"decompress: the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
+				"the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
 		v->codec[--v->n_codecs] = IOG_CODEC_NONE;
 		c->max_bytes[i] = bytes;
 		p->need.out_max[0] += IOG_ROUND_UP(bytes, IOG_ALIGN);
@@ -75,7 +75,7 @@ static int decompress_open(const void *conf, void **lib, struct iog_err *err)
 		l->ctx = ZSTD_initStaticDCtx(l->space, bytes);
 	if (!l || !l->ctx) {
 		free(l);
-		return iog_fail(err, -ENOMEM, "decompress: no memory for zstd (%zu bytes)", bytes);
+		return iog_fail(err, -ENOMEM, "no memory for zstd (%zu bytes)", bytes);
 	}
 	*lib = l;
 	return 0;

@@ -60,13 +60,13 @@ static int no_such_dim(const struct iog_schema *s, const struct iog_interval *v,
 	}
 	if (!v->name[0])
 		return iog_fail(err, -EINVAL,
-			"crop: \"box\" has an interval at position %u, but the stream has no dimension for it; it has %s", k + 1,
+			"\"box\" has an interval at position %u, but the stream has no dimension for it; it has %s", k + 1,
 			s->n_dims ? list : "none");
 	near = iog_nearest(v->name, names, s->n_dims);
 	if (near)
-		return iog_fail(err, -EINVAL, "crop: \"box\" names the unknown dimension \"%s\"; did you mean \"%s\"?", v->name, near);
+		return iog_fail(err, -EINVAL, "\"box\" names the unknown dimension \"%s\"; did you mean \"%s\"?", v->name, near);
 	return iog_fail(
-		err, -EINVAL, "crop: \"box\" names the unknown dimension \"%s\"; the stream has %s", v->name, s->n_dims ? list : "none");
+		err, -EINVAL, "\"box\" names the unknown dimension \"%s\"; the stream has %s", v->name, s->n_dims ? list : "none");
 }
 
 /* The slowest dimension of the variable with the most bytes. IOG_DIMS when no variable has dimensions. */
@@ -98,12 +98,12 @@ static int crop_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		c->hi[d] = IOG_MAX(up(v->hi), c->lo[d]);
 	}
 	if (!c->cropped)
-		return iog_fail(err, -EINVAL, "crop: \"box\" must have at least one interval, got none");
+		return iog_fail(err, -EINVAL, "\"box\" must have at least one interval, got none");
 	for (unsigned i = 0; i < s->n_vars; i++)
 		for (unsigned k = 0; s->var[i].n_codecs && k < s->var[i].rank; k++)
 			if (c->cropped >> s->var[i].dim[k] & 1)
 				return iog_fail(err, -EINVAL,
-					"crop: variable \"%s\" is encoded (%s); crop before encoding, or decode first", s->var[i].name,
+					"variable \"%s\" is encoded (%s); crop before encoding, or decode first", s->var[i].name,
 					iog_codec_name(s->var[i].codec[s->var[i].n_codecs - 1]));
 
 	*p->out[0] = *s;

@@ -88,7 +88,7 @@ static int no_such_var(const struct iog_schema *s, const char *name, struct iog_
 	for (unsigned i = 0; i < s->n_vars; i++)
 		names[i] = s->var[i].name;
 	const char *near = iog_nearest(name, names, s->n_vars);
-	return iog_fail(err, -EINVAL, "delta: the stream has no variable \"%s\"%s%s%s", name, near ? "; did you mean \"" : "",
+	return iog_fail(err, -EINVAL, "the stream has no variable \"%s\"%s%s%s", name, near ? "; did you mean \"" : "",
 		near ? near : "", near ? "\"?" : "");
 }
 
@@ -98,14 +98,14 @@ static int add_scalars(struct iog_schema *out, const struct iog_vardef *v, struc
 	static const char suffix[3][8] = { "key", "quantum", "base" };
 	static const uint8_t dtype[3] = { IOG_U8, IOG_F64, IOG_U64 };
 	if (iog_strlen(v->name) + sizeof "_quantum" > IOG_NAME)
-		return iog_fail(err, -EINVAL, "delta: the name \"%s\" is too long to append \"_quantum\" to it; %u letters at most",
+		return iog_fail(err, -EINVAL, "the name \"%s\" is too long to append \"_quantum\" to it; %u letters at most",
 			v->name, (unsigned)(IOG_NAME - sizeof "_quantum"));
 	for (unsigned k = 0; k < 3; k++) {
 		char name[2 * IOG_NAME];
 		iog_format(name, sizeof name, "%s_%s", v->name, suffix[k]);
 		int rc = iog_schema_add_var(out, name, (enum iog_dtype)dtype[k], 0, NULL, k == 1 ? v->unit : "");
 		if (rc < 0)
-			return iog_fail(err, rc, "delta: cannot add variable \"%s\": the stream has %s", name,
+			return iog_fail(err, rc, "cannot add variable \"%s\": the stream has %s", name,
 				rc == -EEXIST ? "one of that name already" : "too many variables");
 	}
 	return 0;
@@ -121,15 +121,15 @@ static int delta_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		return no_such_var(s, c->variable, err);
 	const struct iog_vardef *v = &s->var[i];
 	if (v->dtype < IOG_I8 || v->dtype > IOG_F64 || !v->rank || v->n_codecs || v->flags & IOG_VAR_STATIC)
-		return iog_fail(err, -EINVAL, "delta: \"%s\" must be an array of real numbers that is neither static nor encoded", v->name);
+		return iog_fail(err, -EINVAL, "\"%s\" must be an array of real numbers that is neither static nor encoded", v->name);
 	uint64_t bytes;
 	if (!iog_schema_var_max(s, (unsigned)i, &bytes))
-		return iog_fail(err, -EINVAL, "delta: the largest size of \"%s\" is not known; declare it at the source, like atom<=32000",
+		return iog_fail(err, -EINVAL, "the largest size of \"%s\" is not known; declare it at the source, like atom<=32000",
 			v->name);
 	if (!(c->quantum >= 1e-300) || !(c->quantum <= 1e300))
-		return iog_fail(err, -EINVAL, "delta: \"quantum\" must be a number between 1e-300 and 1e300");
+		return iog_fail(err, -EINVAL, "\"quantum\" must be a number between 1e-300 and 1e300");
 	if (c->key_every < 1)
-		return iog_fail(err, -EINVAL, "delta: \"key_every\" must be 1 or more");
+		return iog_fail(err, -EINVAL, "\"key_every\" must be 1 or more");
 	c->var = (uint32_t)i, c->dtype = v->dtype, c->rank = v->rank;
 	c->inverse = 1 / c->quantum;
 	c->max_elems = bytes / iog_dtype_size(v->dtype);

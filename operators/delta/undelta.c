@@ -79,7 +79,7 @@ static int companion(const struct iog_schema *s, const struct iog_vardef *v, con
 	iog_format(name, sizeof name, "%s_%s", v->name, suffix);
 	int i = iog_schema_var(s, name);
 	if (i < 0 || s->var[i].dtype != dtype || s->var[i].rank || s->var[i].n_codecs)
-		return iog_fail(err, -EINVAL, "undelta: \"%s\" needs the attribute \"%s\" of type %s that delta adds to the stream",
+		return iog_fail(err, -EINVAL, "\"%s\" needs the attribute \"%s\" of type %s that delta adds to the stream",
 			v->name, name, iog_dtype_name(dtype));
 	*index = (uint32_t)i;
 	return 0;
@@ -112,11 +112,11 @@ static int undelta_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	const struct iog_schema *s = p->in[0];
 	int i = iog_schema_var(s, c->variable);
 	if (i < 0)
-		return iog_fail(err, -EINVAL, "undelta: the stream has no variable \"%s\"", c->variable);
+		return iog_fail(err, -EINVAL, "the stream has no variable \"%s\"", c->variable);
 	const struct iog_vardef *v = &s->var[i];
 	if (v->n_codecs != 1 || v->codec[0] != IOG_CODEC_DELTA || v->dtype != IOG_I32 || !v->rank || v->orig < IOG_I8 || v->orig > IOG_F64)
 		return iog_fail(err, -EINVAL,
-			"undelta: \"%s\" does not hold differences; delta must stand before undelta, with nothing between them that "
+			"\"%s\" does not hold differences; delta must stand before undelta, with nothing between them that "
 			"encodes",
 			v->name);
 	int rc = companion(s, v, "key", IOG_U8, &c->key, err);
@@ -129,7 +129,7 @@ static int undelta_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	uint64_t bytes;
 	if (!iog_schema_var_max(s, (unsigned)i, &bytes))
 		return iog_fail(err, -EINVAL,
-			"undelta: the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
+			"the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
 	c->var = (uint32_t)i, c->dtype = v->orig, c->rank = v->rank;
 	c->max_elems = bytes / 4;
 	restore_schema(c, p->out[0], s);

@@ -51,17 +51,17 @@ static int filter_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	p->split[0] = IOG_DIMS;
 	if (c->expr.scope == IOG_SCOPE_RECORD) {
 		if (!c->expr.uses && !iog_expr_reads(&c->expr))
-			return iog_fail(err, -EINVAL, "filter: \"%s\" does not depend on the record; name a variable", c->where);
+			return iog_fail(err, -EINVAL, "\"%s\" does not depend on the record; name a variable", c->where);
 		p->cost = (struct iog_cost){ .cycles_record = 1500, .cycles_kib = c->expr.uses & IOG_EXPR_USES_REDUCE ? 300 : 0, .out_ratio = 1 };
 		return 0;
 	}
 	if (c->expr.n_dims != 1)
-		return iog_fail(err, -EINVAL, "filter: \"%s\" ranges over %u dimensions (%s, %s, ...); filter needs a condition over one: use components "
+		return iog_fail(err, -EINVAL, "\"%s\" ranges over %u dimensions (%s, %s, ...); filter needs a condition over one: use components "
 				"(position.x), or reduce (max(...))", c->where, c->expr.n_dims, s->dim[c->expr.dim[0]].name, s->dim[c->expr.dim[1]].name);
 	c->dim = c->expr.dim[0];
 	const char *name = s->dim[c->dim].name;
 	if (!s->dim[c->dim].max)
-		return iog_fail(err, -EINVAL, "filter: the largest extent of dimension \"%s\" is not known; declare it (%s<=N)", name, name);
+		return iog_fail(err, -EINVAL, "the largest extent of dimension \"%s\" is not known; declare it (%s<=N)", name, name);
 	for (unsigned i = 0; i < s->n_vars; i++) {
 		const struct iog_vardef *v = &s->var[i];
 		const int d = position(v, c->dim);
@@ -69,13 +69,13 @@ static int filter_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		if (d < 0)
 			continue;
 		if (v->n_codecs)
-			return iog_fail(err, -EINVAL, "filter: variable \"%s\" is encoded (%s); filter before encoding, or decode first", v->name,
+			return iog_fail(err, -EINVAL, "variable \"%s\" is encoded (%s); filter before encoding, or decode first", v->name,
 					iog_codec_name(v->codec[v->n_codecs - 1]));
 		for (unsigned k = (unsigned)d + 1; k < v->rank; k++)
 			if (v->dim[k] == c->dim)
-				return iog_fail(err, -EINVAL, "filter: variable \"%s\" has dimension \"%s\" twice", v->name, name);
+				return iog_fail(err, -EINVAL, "variable \"%s\" has dimension \"%s\" twice", v->name, name);
 		if (!iog_schema_var_max(s, i, &bytes))
-			return iog_fail(err, -EINVAL, "filter: the largest size of variable \"%s\" is not known; declare its dimensions", v->name);
+			return iog_fail(err, -EINVAL, "the largest size of variable \"%s\" is not known; declare its dimensions", v->name);
 		p->need.out_max[0] += IOG_ROUND_UP(bytes, IOG_ALIGN);
 		p->need.out_blocks++;
 		c->carried |= 1ull << i;

@@ -45,8 +45,8 @@ static int find_image(const struct iog_schema *s, const char *name, struct iog_e
 		const int i = iog_schema_var(s, name);
 		if (i >= 0 && is_image(s, (uint32_t)i))
 			return i;
-		return i < 0 ? iog_fail(err, -EINVAL, "jpeg: the stream has no variable \"%s\"", name) :
-			iog_fail(err, -EINVAL, "jpeg: variable \"%s\" is not an image: it must be u8[y,x,rgb] or u8[y,x], not encoded", name);
+		return i < 0 ? iog_fail(err, -EINVAL, "the stream has no variable \"%s\"", name) :
+			iog_fail(err, -EINVAL, "variable \"%s\" is not an image: it must be u8[y,x,rgb] or u8[y,x], not encoded", name);
 	}
 	for (uint32_t i = 0; i < s->n_vars; i++)
 		if (is_image(s, i)) {
@@ -56,9 +56,9 @@ static int find_image(const struct iog_schema *s, const char *name, struct iog_e
 	const int kind = count[0] ? 0 : 1;
 	if (count[kind] == 1)
 		return found[kind];
-	return count[kind] ? iog_fail(err, -EINVAL, "jpeg: the stream has %d images; name one: jpeg { variable = \"%s\" }", count[kind],
+	return count[kind] ? iog_fail(err, -EINVAL, "the stream has %d images; name one: jpeg { variable = \"%s\" }", count[kind],
 		s->var[found[kind]].name) :
-		iog_fail(err, -EINVAL, "jpeg: the stream has no image, u8[y,x,rgb] or u8[y,x]; does a render come before?");
+		iog_fail(err, -EINVAL, "the stream has no image, u8[y,x,rgb] or u8[y,x]; does a render come before?");
 }
 
 static int jpeg_plan(void *conf, struct iog_plan *p, struct iog_err *err)
@@ -72,7 +72,7 @@ static int jpeg_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	const struct iog_dim *y = &s->dim[v->dim[0]], *x = &s->dim[v->dim[1]];
 	uint64_t bytes;
 	if (y->max > JPEG_MAX || x->max > JPEG_MAX || !iog_schema_var_max(s, (unsigned)i, &bytes))
-		return iog_fail(err, -EINVAL, "jpeg: image \"%s\" needs a declared maximum of at most %d along each side", v->name, JPEG_MAX);
+		return iog_fail(err, -EINVAL, "image \"%s\" needs a declared maximum of at most %d along each side", v->name, JPEG_MAX);
 	c->var = (uint32_t)i;
 	c->gray = v->rank == 2;
 	struct iog_schema *out = p->out[0];
@@ -91,7 +91,7 @@ static int jpeg_open(const void *conf, void **lib, struct iog_err *err)
 {
 	(void)conf;
 	*lib = tjInitCompress();
-	return *lib ? 0 : iog_fail(err, -ENOMEM, "jpeg: libjpeg-turbo gives no handle: %s", tjGetErrorStr2(NULL));
+	return *lib ? 0 : iog_fail(err, -ENOMEM, "libjpeg-turbo gives no handle: %s", tjGetErrorStr2(NULL));
 }
 
 static void jpeg_close(void *lib)

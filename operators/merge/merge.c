@@ -30,6 +30,17 @@ static const struct iog_param merge_params[] = {
 	{ 0 },
 };
 
+/* What the bytes of a variable are, as a schema says it: "f32", or "i16 | delta(f32) | zstd". */
+static void stored_as(const struct iog_vardef *v, char *text, size_t size)
+{
+	size_t at = (size_t)iog_format(text, size, "%s", iog_dtype_name(v->dtype));
+	for (unsigned k = 0; k < v->n_codecs && at < size; k++) {
+		bool delta = v->codec[k] == IOG_CODEC_DELTA;
+		at += (size_t)iog_format(text + at, size - at, " | %s%s%s%s", iog_codec_name(v->codec[k]), delta ? "(" : "",
+			delta ? iog_dtype_name(v->orig) : "", delta ? ")" : "");
+	}
+}
+
 static bool same_codecs(const struct iog_vardef *v, const struct iog_vardef *w)
 {
 	for (unsigned k = 0; k < v->n_codecs && v->n_codecs == w->n_codecs; k++)
@@ -38,35 +49,54 @@ static bool same_codecs(const struct iog_vardef *v, const struct iog_vardef *w)
 	return v->n_codecs == w->n_codecs;
 }
 
+/* v of input 1 and w of the other input are the same thing, or the message says what differs. */
+static int same_kind(const struct iog_vardef *v, const struct iog_vardef *w, unsigned port, struct iog_err *err)
+{
+	char here[80], there[80];
+	if (v->rank != w->rank)
+		return iog_fail(err, -EINVAL, "variable \"%s\" has %u dimension%s in input %u, but %u in input 1", v->name, w->rank,
+			w->rank == 1 ? "" : "s", port + 1, v->rank);
+	if (v->dtype != w->dtype || v->orig != w->orig || !same_codecs(v, w)) {
+		stored_as(v, here, sizeof here);
+		stored_as(w, there, sizeof there);
+		return iog_fail(err, -EINVAL, "variable \"%s\" is %s in input %u, but %s in input 1", v->name, there, port + 1, here);
+	}
+	if (v->flags != w->flags)
+		return iog_fail(err, -EINVAL,
+			"variable \"%s\" is static in input %u (the same for all records), but not in input %u; let both inputs pass the "
+			"same operators before merge",
+			v->name, v->flags & IOG_VAR_STATIC ? 1 : port + 1, v->flags & IOG_VAR_STATIC ? port + 1 : 1);
+	if (!iog_streq(v->unit, w->unit))
+		return iog_fail(err, -EINVAL, "variable \"%s\" is in \"%s\" in input %u, but in \"%s\" in input 1", v->name, w->unit,
+			port + 1, v->unit);
+	return 0;
+}
+
 /* Every variable of a must be in b with the same type and dimensions; fills the maps. */
 static int match(struct merge_conf *c, const struct iog_schema *a, const struct iog_schema *b, unsigned port, struct iog_err *err)
 {
 	if (a->n_vars != b->n_vars)
-		return iog_fail(err, -EINVAL, "merge: input %u has %u variables, but input 1 has %u; all inputs must have the same",
+		return iog_fail(err, -EINVAL, "input %u has %u variables, but input 1 has %u; all inputs must have the same",
 			port + 1, b->n_vars, a->n_vars);
 	for (unsigned d = 0; d < a->n_dims; d++) {
 		int e = iog_schema_dim(b, a->dim[d].name);
 		if (e < 0)
-			return iog_fail(err, -EINVAL, "merge: input %u has no dimension \"%s\", but input 1 has", port + 1, a->dim[d].name);
+			return iog_fail(err, -EINVAL, "input %u has no dimension \"%s\", but input 1 has", port + 1, a->dim[d].name);
 		c->dim_of[port][d] = (uint8_t)e;
 	}
 	for (unsigned i = 0; i < a->n_vars; i++) {
 		const struct iog_vardef *v = &a->var[i];
 		int k = iog_schema_var(b, v->name);
 		if (k < 0)
-			return iog_fail(err, -EINVAL, "merge: input %u has no variable \"%s\", but input 1 has", port + 1, v->name);
+			return iog_fail(err, -EINVAL, "input %u has no variable \"%s\", but input 1 has", port + 1, v->name);
 		const struct iog_vardef *w = &b->var[k];
-		if (v->dtype != w->dtype || v->rank != w->rank || v->flags != w->flags || v->orig != w->orig || !same_codecs(v, w))
-			return iog_fail(err, -EINVAL,
-				"merge: variable \"%s\" is %s of rank %u in input %u, but %s of rank %u in input 1 (or encoded otherwise)",
-				v->name, iog_dtype_name(w->dtype), w->rank, port + 1, iog_dtype_name(v->dtype), v->rank);
-		if (!iog_streq(v->unit, w->unit))
-			return iog_fail(err, -EINVAL, "merge: variable \"%s\" is in \"%s\" in input %u, but in \"%s\" in input 1", v->name,
-				w->unit, port + 1, v->unit);
+		int rc = same_kind(v, w, port, err);
+		if (rc)
+			return rc;
 		for (unsigned d = 0; d < v->rank; d++)
 			if (w->dim[d] != c->dim_of[port][v->dim[d]])
 				return iog_fail(err, -EINVAL,
-					"merge: dimension %u of variable \"%s\" is \"%s\" in input %u, but \"%s\" in input 1", d + 1,
+					"dimension %u of variable \"%s\" is \"%s\" in input %u, but \"%s\" in input 1", d + 1,
 					v->name, b->dim[w->dim[d]].name, port + 1, a->dim[v->dim[d]].name);
 		c->var_of[port][i] = (uint8_t)k;
 	}
@@ -86,7 +116,7 @@ static int find_along(struct merge_conf *c, const struct iog_schema *s, struct i
 	for (unsigned d = 0; d < s->n_dims; d++)
 		names[d] = s->dim[d].name;
 	const char *near = iog_nearest(c->along, names, s->n_dims);
-	return iog_fail(err, -EINVAL, "merge: \"along\" names the unknown dimension \"%s\"%s%s%s", c->along,
+	return iog_fail(err, -EINVAL, "\"along\" names the unknown dimension \"%s\"%s%s%s", c->along,
 		near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 }
 
@@ -115,7 +145,7 @@ static int merge_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 				total = IOG_MAX(total, (uint64_t)from->max);
 			else if (!iog_add(total, (uint64_t)from->max, &total) || total > INT64_MAX)
 				return iog_fail(
-					err, -EINVAL, "merge: the sizes of dimension \"%s\" add up to more than 63 bits", s->dim[d].name);
+					err, -EINVAL, "the sizes of dimension \"%s\" add up to more than 63 bits", s->dim[d].name);
 		}
 		to->max = known ? (int64_t)total : 0;
 		/* A writer that leaves a step out makes the sum shorter. */
@@ -130,7 +160,7 @@ static int merge_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 				dims |= 1u << v->dim[d];
 			else if (c->at[i] != IOG_RANK)
 				return iog_fail(err, -EINVAL,
-					"merge: variable \"%s\" has dimension \"%s\" twice and cannot be laid end to end along it", v->name,
+					"variable \"%s\" has dimension \"%s\" twice and cannot be laid end to end along it", v->name,
 					c->along);
 			else
 				c->at[i] = (uint8_t)d;
@@ -140,7 +170,7 @@ static int merge_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		for (unsigned k = 0; p->n_in > 1 && k < v->n_codecs; k++)
 			if (v->codec[k] == IOG_CODEC_DELTA)
 				return iog_fail(err, -EINVAL,
-					"merge: variable \"%s\" holds differences in time, which cannot be merged; put undelta before "
+					"variable \"%s\" holds differences in time, which cannot be merged; put undelta before "
 					"merge, or "
 					"delta behind it",
 					v->name);

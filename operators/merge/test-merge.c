@@ -134,7 +134,12 @@ static void mismatches_are_named(void **state)
 	static const struct {
 		const char *a, *b, *along, *says;
 	} t[] = {
-		{ "a: f32[n<=9]", "a: f64[n<=9]", "", "f64 of rank 1 in input 2" },
+		{ "a: f32[n<=9]", "a: f64[n<=9]", "", "variable \"a\" is f64 in input 2, but f32 in input 1" },
+		{ "a: f32[n<=9]", "a: f32[n<=9,m<=9]; b: i8[m]", "", "variables" },
+		{ "a: f32[n<=9]; b: i8[m<=9]", "a: f32[n<=9,m<=9]; b: i8[m]", "", "variable \"a\" has 2 dimensions in input 2, but 1 in input 1" },
+		{ "a: f32[n<=9]; static m: f32[n]", "a: f32[n<=9]; m: f32[n]", "", "variable \"m\" is static in input 1 (the same for all records), but not in input 2" },
+		{ "a: f32[n<=9]", "static a: f32[n<=9]", "", "variable \"a\" is static in input 2 (the same for all records), but not in input 1" },
+		{ "a: u8[y<=9,x<=9,rgb] | jpeg", "a: u8[y<=9,x<=9,rgb]", "", "variable \"a\" is u8 in input 2, but u8 | jpeg in input 1" },
 		{ "a: f32[n<=9]", "b: f32[n<=9]", "", "no variable \"a\"" },
 		{ "a: f32[n<=9]", "a: f32[m<=9]", "", "no dimension \"n\"" },
 		{ "a: f32[n<=9,m<=9]", "a: f32[m<=9,n<=9]", "", "dimension 1 of variable \"a\" is \"m\" in input 2" },

@@ -50,8 +50,8 @@ static int find_image(const struct iog_schema *s, const char *name, struct iog_e
 		const int i = iog_schema_var(s, name);
 		if (i >= 0 && is_image(s, (uint32_t)i))
 			return i;
-		return i < 0 ? iog_fail(err, -EINVAL, "png: the stream has no variable \"%s\"", name) :
-			iog_fail(err, -EINVAL, "png: variable \"%s\" is not an image: it must be u8[y,x,rgb] or u8[y,x], not encoded", name);
+		return i < 0 ? iog_fail(err, -EINVAL, "the stream has no variable \"%s\"", name) :
+			iog_fail(err, -EINVAL, "variable \"%s\" is not an image: it must be u8[y,x,rgb] or u8[y,x], not encoded", name);
 	}
 	for (uint32_t i = 0; i < s->n_vars; i++)
 		if (is_image(s, i)) {
@@ -61,9 +61,9 @@ static int find_image(const struct iog_schema *s, const char *name, struct iog_e
 	const int kind = count[0] ? 0 : 1;
 	if (count[kind] == 1)
 		return found[kind];
-	return count[kind] ? iog_fail(err, -EINVAL, "png: the stream has %d images; name one: png { variable = \"%s\" }", count[kind],
+	return count[kind] ? iog_fail(err, -EINVAL, "the stream has %d images; name one: png { variable = \"%s\" }", count[kind],
 		s->var[found[kind]].name) :
-		iog_fail(err, -EINVAL, "png: the stream has no image, u8[y,x,rgb] or u8[y,x]; does a render come before?");
+		iog_fail(err, -EINVAL, "the stream has no image, u8[y,x,rgb] or u8[y,x]; does a render come before?");
 }
 
 /*
@@ -87,7 +87,7 @@ static int png_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	const struct iog_dim *y = &s->dim[v->dim[0]], *x = &s->dim[v->dim[1]];
 	uint64_t bytes;
 	if (y->max > PNG_SIDE || x->max > PNG_SIDE || !iog_schema_var_max(s, (unsigned)i, &bytes))
-		return iog_fail(err, -EINVAL, "png: image \"%s\" needs a declared maximum of at most %d along each side", v->name, PNG_SIDE);
+		return iog_fail(err, -EINVAL, "image \"%s\" needs a declared maximum of at most %d along each side", v->name, PNG_SIDE);
 	c->var = (uint32_t)i;
 	c->gray = v->rank == 2;
 	const uint64_t row = (uint64_t)x->max * (c->gray ? 1 : 3);

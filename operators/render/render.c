@@ -143,8 +143,8 @@ static int unknown(const struct iog_schema *s, const char *param, const char *na
 		names[i] = s->var[i].name;
 	const char *near = iog_nearest(name, names, s->n_vars);
 	if (near)
-		return iog_fail(err, -EINVAL, "render: %s names \"%s\", which the stream does not have; did you mean \"%s\"?", param, name, near);
-	return iog_fail(err, -EINVAL, "render: %s names \"%s\", which the stream does not have", param, name);
+		return iog_fail(err, -EINVAL, "%s names \"%s\", which the stream does not have; did you mean \"%s\"?", param, name, near);
+	return iog_fail(err, -EINVAL, "%s names \"%s\", which the stream does not have", param, name);
 }
 
 /* Bytes of scratch for n particles. The first 16 n serve twice: coordinates and values, then the order, then the lists of tiles. */
@@ -179,12 +179,12 @@ static int plan_variables(struct conf *c, const struct iog_schema *s, struct iog
 		return unknown(s, "position", c->position, err);
 	const struct iog_vardef *p = &s->var[c->pos_var];
 	if (p->rank != 2 || !s->dim[p->dim[1]].fixed || s->dim[p->dim[1]].max != 3 || !is_number(p->dtype) || p->n_codecs)
-		return iog_fail(err, -EINVAL, "render: \"%s\" must be numbers over [atom, xyz=3], not encoded; it is %s of rank %u%s", c->position,
+		return iog_fail(err, -EINVAL, "\"%s\" must be numbers over [atom, xyz=3], not encoded; it is %s of rank %u%s", c->position,
 			iog_dtype_name(p->dtype), p->rank, p->n_codecs ? ", encoded: decode it first" : "");
 	c->atoms = p->dim[0];
 	c->max_n = s->dim[c->atoms].max;
 	if (c->max_n <= 0 || c->max_n > INT32_MAX)
-		return iog_fail(err, -EINVAL, "render: dimension \"%s\" needs a maximum between 1 and 2147483647 (write \"%s<=N\" at the source)",
+		return iog_fail(err, -EINVAL, "dimension \"%s\" needs a maximum between 1 and 2147483647 (write \"%s<=N\" at the source)",
 			s->dim[c->atoms].name, s->dim[c->atoms].name);
 
 	c->type_var = iog_schema_var(s, "type");
@@ -194,11 +194,11 @@ static int plan_variables(struct conf *c, const struct iog_schema *s, struct iog
 			c->type_var = -1;
 	}
 	if (c->radius.n > 1 && c->type_var < 0)
-		return iog_fail(err, -EINVAL, "render: radius has %u values, for types 1 to %u, but the stream has no variable type[%s]",
+		return iog_fail(err, -EINVAL, "radius has %u values, for types 1 to %u, but the stream has no variable type[%s]",
 			c->radius.n, c->radius.n, s->dim[c->atoms].name);
 	for (uint32_t i = 0; i < c->radius.n; i++)
 		if (!(c->radius.v[i] > 0) || c->radius.v[i] > 1e30)
-			return iog_fail(err, -EINVAL, "render: radius %g is not a positive length", c->radius.v[i]);
+			return iog_fail(err, -EINVAL, "radius %g is not a positive length", c->radius.v[i]);
 
 	c->color_var = c->type_var;
 	c->color_comp = -1;
@@ -208,9 +208,9 @@ static int plan_variables(struct conf *c, const struct iog_schema *s, struct iog
 			return unknown(s, "color", c->color, err);
 		const struct iog_vardef *v = &s->var[k.var];
 		if (k.scaled)
-			return iog_fail(err, -EINVAL, "render: color \"%s\" is a scaled coordinate; colour by \"position.%c\" instead", c->color, c->color[0]);
+			return iog_fail(err, -EINVAL, "color \"%s\" is a scaled coordinate; colour by \"position.%c\" instead", c->color, c->color[0]);
 		if (v->rank != (k.index < 0 ? 1 : 2) || v->dim[0] != c->atoms || !is_number(v->dtype) || v->n_codecs)
-			return iog_fail(err, -EINVAL, "render: color \"%s\" must be one number for each %s%s", c->color, s->dim[c->atoms].name,
+			return iog_fail(err, -EINVAL, "color \"%s\" must be one number for each %s%s", c->color, s->dim[c->atoms].name,
 				v->n_codecs ? ", not encoded" : v->rank > 1 && k.index < 0 ? "; name a component, as in velocity.z" : "");
 		c->color_var = k.var;
 		c->color_comp = k.index;
@@ -218,7 +218,7 @@ static int plan_variables(struct conf *c, const struct iog_schema *s, struct iog
 	const unsigned dtype = c->color_var < 0 ? IOG_U8 : s->var[c->color_var].dtype;
 	c->categories = c->map == MAP_OKABE_ITO || (c->map == MAP_AUTO && dtype != IOG_F16 && dtype != IOG_F32 && dtype != IOG_F64);
 	if (c->range.n != 0 && (c->range.n != 2 || !(c->range.v[0] < c->range.v[1])))
-		return iog_fail(err, -EINVAL, "render: range must be two numbers, the lower one first, got %u", c->range.n);
+		return iog_fail(err, -EINVAL, "range must be two numbers, the lower one first, got %u", c->range.n);
 	return 0;
 }
 
@@ -232,7 +232,7 @@ static int render_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		return e;
 	const int32_t background = color_parse(c->background);
 	if (background < 0)
-		return iog_fail(err, -EINVAL, "render: background \"%s\" is neither white nor black nor #rrggbb", c->background);
+		return iog_fail(err, -EINVAL, "background \"%s\" is neither white nor black nor #rrggbb", c->background);
 	c->has_box = iog_schema_var(s, "box") >= 0;
 	palette_make(c, (uint32_t)background);
 
@@ -247,10 +247,10 @@ static int render_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		if (v->rank)
 			continue;
 		if (iog_streq(v->name, "image"))
-			return iog_fail(err, -EINVAL, "render: the stream has a variable \"image\" already; drop it or rename it before");
+			return iog_fail(err, -EINVAL, "the stream has a variable \"image\" already; drop it or rename it before");
 		const uint32_t k = out->n_vars;
 		if (k == IOG_VARS)
-			return iog_fail(err, -ENOSPC, "render: a record has at most %d variables", IOG_VARS);
+			return iog_fail(err, -ENOSPC, "a record has at most %d variables", IOG_VARS);
 		out->var[k] = *v;
 		out->n_vars = k + 1;
 		c->pass[c->n_pass++] = (uint8_t)i;

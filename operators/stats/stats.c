@@ -58,7 +58,7 @@ static int add_column(struct stats_conf *c, struct iog_plan *p, unsigned var, in
 	const bool floats = v->dtype == IOG_F16 || v->dtype == IOG_F32 || v->dtype == IOG_F64;
 	char base[IOG_NAME], column[IOG_NAME];
 	if (c->n == COLUMNS || p->out[0]->n_vars + 4u + floats > IOG_VARS)
-		return iog_fail(err, -EINVAL, "stats: more figures than a record can hold (%d); choose with \"variables\", for example { \"%s\" }", IOG_VARS, v->name);
+		return iog_fail(err, -EINVAL, "more figures than a record can hold (%d); choose with \"variables\", for example { \"%s\" }", IOG_VARS, v->name);
 	iog_strset(base, sizeof base, v->name);
 	if (component >= 0) {
 		label(s->dim[v->dim[v->rank - 1]].labels, (unsigned)component, column);
@@ -71,10 +71,10 @@ static int add_column(struct stats_conf *c, struct iog_plan *p, unsigned var, in
 		const bool counts = k == 0 || k == 4;
 		iog_format(name, sizeof name, "%s_%s", base, what[k]);
 		if (iog_strlen(name) >= IOG_NAME)
-			return iog_fail(err, -EINVAL, "stats: \"%s\" is longer than %d characters; rename variable \"%s\"", name, IOG_NAME - 1, v->name);
+			return iog_fail(err, -EINVAL, "\"%s\" is longer than %d characters; rename variable \"%s\"", name, IOG_NAME - 1, v->name);
 		int rc = iog_schema_add_var(p->out[0], name, counts ? IOG_I64 : IOG_F64, 0, NULL, counts ? "" : v->unit);
 		if (rc < 0)
-			return iog_fail(err, rc, "stats: \"%s\" would be there twice; choose with \"variables\"", name);
+			return iog_fail(err, rc, "\"%s\" would be there twice; choose with \"variables\"", name);
 	}
 	c->n++;
 	return 0;
@@ -112,17 +112,17 @@ static int stats_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		struct iog_component x = iog_schema_component(s, name, iog_strlen(name));
 		if (x.var < 0 || x.scaled) {
 			near = iog_nearest(name, names, s->n_vars);
-			return iog_fail(err, -EINVAL, "stats: no variable \"%s\" in the stream%s%s%s", name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+			return iog_fail(err, -EINVAL, "no variable \"%s\" in the stream%s%s%s", name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 		}
 		if (!numeric(&s->var[x.var]) || !s->var[x.var].rank)
-			return iog_fail(err, -EINVAL, "stats: \"%s\" (%s%s) has no numbers to sum up; it takes decoded real arrays", name,
+			return iog_fail(err, -EINVAL, "\"%s\" (%s%s) has no numbers to sum up; it takes decoded real arrays", name,
 					iog_dtype_name(s->var[x.var].dtype), s->var[x.var].n_codecs ? ", encoded" : s->var[x.var].rank ? "" : ", one value per record");
 		rc = x.index < 0 ? add_variable(c, p, (unsigned)x.var, err) : add_column(c, p, (unsigned)x.var, x.index, err);
 	}
 	if (rc)
 		return rc;
 	if (!c->n)
-		return iog_fail(err, -EINVAL, "stats: the stream has no numeric variable with dimensions");
+		return iog_fail(err, -EINVAL, "the stream has no numeric variable with dimensions");
 	/* Pieces come in index order when what is cut is every variable's slowest dimension, or not a dimension of it. */
 	c->dim = s->var[c->column[0].var].dim[0];
 	for (unsigned k = 0; k < c->n; k++) {

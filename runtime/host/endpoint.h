@@ -5,6 +5,8 @@
  *
  * Every wait inside an endpoint ends: calls that may block take a limit and return IOG_HOLD when it passed, so that the thread can look
  * at its stop flag. `self` is only ever used by one thread at a time.
+ *
+ * Messages do not begin with the endpoint's name: whoever reports them says which node of the graph they are about.
  */
 #ifndef IOG_RUNTIME_HOST_ENDPOINT_H
 #define IOG_RUNTIME_HOST_ENDPOINT_H

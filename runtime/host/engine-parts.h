@@ -46,13 +46,16 @@ struct iog_launcher {
 	bool writes_elsewhere; /* the stage writes its memory in another process */
 	/* A start has three steps, each made by all stages that start together before the next: begin makes the place and lets it map what it
 	 * writes (optional), seal ends the time in which that memory can be mapped for writing (optional), start sets it to work with what
-	 * rt->args says. 0 or -errno with a message; after a failure nothing of it is left. */
+	 * rt->args says. 0 or -errno with a message, which the engine puts the unit's name in front of; after a failure nothing of it is
+	 * left. */
 	int (*begin)(struct iog_rt *rt, struct iog_err *err);
 	int (*seal)(struct iog_rt *rt, struct iog_err *err);
 	int (*start)(struct iog_rt *rt, struct iog_err *err);
 	/* Looks after it, without waiting: 0 running, 1 ended in order, -errno dead with rt->death set. */
 	int (*watch)(struct iog_rt *rt);
-	/* Ends it at once; it is confirmed dead on return. */
+	/* CPU time of what was launched, until finish adds it to rt->cpu_ns. */
+	uint64_t (*cpu)(const struct iog_rt *rt);
+	/* Ends it at once: on return nothing of it runs any more (a thread: soon). */
 	void (*kill)(struct iog_rt *rt);
 	/* Frees what start made. */
 	void (*finish)(struct iog_rt *rt);
@@ -69,6 +72,8 @@ struct iog_rt {
 	char note[160], death[256];
 	struct iog_arena_mem arena[IOG_PORTS];
 	struct iog_commands cmd;
+	struct iog_edge first[IOG_FANOUT]; /* sources: the edges as they were when its thread was made; it is told of later ones */
+	uint32_t n_first;
 	/* stages */
 	struct iog_region_map image, status, snapshots;
 	struct iog_worker_args args;

@@ -93,7 +93,7 @@ uint32_t iog_engine_unit_stats(const struct iog_engine *e, struct iog_unit_stats
 	for (uint32_t i = 0; i < e->cut->n_units && i < max; i++) {
 		const struct iog_rt *rt = &e->rt[i];
 		s[i] = (struct iog_unit_stats){ .name = rt->u->name, .target = iog_target_name(rt->target), .note = rt->note };
-		s[i].cpu_s = (double)atomic_load(&rt->cpu_ns) * 1e-9;
+		s[i].cpu_s = (double)(atomic_load(&rt->cpu_ns) + (rt->launched ? rt->launch->cpu(rt) : 0)) * 1e-9;
 		if (rt->u->kind == IOG_G_OP) {
 			stage_stats(rt, &s[i]);
 			continue;

@@ -17,7 +17,7 @@
 #include "engine-parts.h"
 #include "wait.h"
 
-enum { RESTARTS_DEFAULT = 5, STUCK_S = 10 };
+enum { RESTARTS_DEFAULT = 5, STUCK_S = 10, OPEN_S = 300, JOIN_S = 60 };
 static const uint64_t LIVELY_NS = 1000000000, HEALTHY_NS = 60000000000;
 
 uint32_t iog_host_isa(void)
@@ -131,6 +131,7 @@ static void stage_args(struct iog_engine *e, struct iog_rt *rt)
 	a->stage_bytes = a->stage->bytes;
 	a->status = rt->status.map;
 	a->snapshots = rt->snapshots.map;
+	a->snapshots_bytes = rt->snapshots.map ? rt->snapshots.bytes : 0;
 	a->isa = iog_host_isa();
 	a->env = (struct iog_env){ .wait = iog_env_wait, .wake = iog_env_wake, .now_ns = iog_env_now, .sleep_ns = 50000000,
 				   .spin_ns = e->o.spin ? UINT64_MAX / 2 : 20000 };
@@ -272,20 +273,65 @@ static int thread_start(struct iog_rt *rt, void *(*body)(void *), struct iog_err
 	return 0;
 }
 
-/* Starts the chosen stages together, step by step. */
-static int start_chosen(struct iog_engine *e, struct iog_err *err)
+static int source_start(struct iog_engine *e, struct iog_rt *rt, struct iog_err *err)
+{
+	for (uint32_t k = 0; k < e->cut->n_edges; k++)
+		if (&e->rt[e->cut->edge[k].from] == rt)
+			rt->first[rt->n_first++] = e->edge[k].e;
+	return thread_start(rt, iog_source_thread, err);
+}
+
+/* Starts the chosen stages together, step by step; *who is the one that could not be. */
+static int start_chosen(struct iog_engine *e, struct iog_rt **who, struct iog_err *err)
 {
 	int rc = 0;
-	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
-		if (e->rt[i].chosen && e->rt[i].launch->begin)
-			rc = e->rt[i].launch->begin(&e->rt[i], err);
-	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
-		if (e->rt[i].chosen && e->rt[i].launch->seal)
-			rc = e->rt[i].launch->seal(&e->rt[i], err);
-	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
-		if (e->rt[i].chosen)
-			rc = e->rt[i].launch->start(&e->rt[i], err);
+	for (int step = 0; step < 3; step++)
+		for (uint32_t i = 0; !rc && i < e->cut->n_units; i++) {
+			struct iog_rt *rt = &e->rt[i];
+			const struct iog_launcher *l = rt->launch;
+			int (*const make)(struct iog_rt *, struct iog_err *) = !rt->chosen ? NULL : step == 0 ? l->begin : step == 1 ? l->seal : l->start;
+			if (make && (rc = make(rt, err)))
+				*who = rt;
+		}
 	return rc;
+}
+
+/* Waits until the sinks are open: one that cannot be is a reason not to begin at all. */
+static int sinks_opened(struct iog_engine *e, struct iog_err *err)
+{
+	uint64_t until = iog_now_ns() + OPEN_S * 1000000000ull;
+	for (uint32_t i = 0; i < e->cut->n_units; i++) {
+		struct iog_rt *rt = &e->rt[i];
+		if (rt->u->kind != IOG_G_SINK)
+			continue;
+		while (atomic_load(&rt->phase) == IOG_PHASE_NEW) {
+			if (iog_now_ns() > until)
+				return iog_fail(err, -ETIMEDOUT, "%s: it did not open for %d s; does the disk or the network hang?", rt->u->name, OPEN_S);
+			usleep(500);
+		}
+		if (atomic_load(&rt->phase) == IOG_PHASE_FAILED)
+			return iog_fail(err, -EIO, "%s: %s", rt->u->name, rt->err.text);
+	}
+	return 0;
+}
+
+static void choose_group(struct iog_engine *e, struct iog_rt *rt);
+static void replace_soon(struct iog_engine *e, struct iog_rt *rt);
+
+/* Starts rt and the stages that start with it. A process or VM that dies meanwhile is no failure: it is replaced like one that dies later. */
+static int start_group(struct iog_engine *e, struct iog_rt *rt, struct iog_err *err)
+{
+	struct iog_err why = { "" };
+	struct iog_rt *who = rt;
+	choose_group(e, rt);
+	int rc = start_chosen(e, &who, &why);
+	if (!rc)
+		return 0;
+	if (who->launch == &iog_launch_thread)
+		return iog_fail(err, rc, "%s: %s", who->u->name, why.text);
+	iog_strset(who->death, sizeof who->death, why.text);
+	replace_soon(e, who);
+	return 0;
 }
 
 int iog_engine_start(struct iog_engine *e, struct iog_err *err)
@@ -298,21 +344,16 @@ int iog_engine_start(struct iog_engine *e, struct iog_err *err)
 	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
 		if (e->rt[i].u->kind == IOG_G_SINK)
 			rc = thread_start(&e->rt[i], iog_sink_thread, err);
-	/* A sink that cannot open is a reason not to begin at all. Opening is bounded by the sink itself. */
-	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++) {
-		struct iog_rt *rt = &e->rt[i];
-		while (rt->u->kind == IOG_G_SINK && atomic_load(&rt->phase) == IOG_PHASE_NEW)
-			usleep(500);
-		if (rt->u->kind == IOG_G_SINK && atomic_load(&rt->phase) == IOG_PHASE_FAILED)
-			rc = iog_fail(err, -EIO, "%s: %s", rt->u->name, rt->err.text);
-	}
-	for (uint32_t i = 0; i < e->cut->n_units; i++)
-		e->rt[i].chosen = e->rt[i].u->kind == IOG_G_OP;
 	if (!rc)
-		rc = start_chosen(e, err);
-	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
+		rc = sinks_opened(e, err);
+	for (uint32_t i = 0; !rc && i < e->cut->n_units && !e->stopping; i++) {
+		struct iog_rt *rt = &e->rt[i];
+		if (rt->u->kind == IOG_G_OP && !rt->launched && !rt->restart_at_ns && !rt->with_other)
+			rc = start_group(e, rt, err);
+	}
+	for (uint32_t i = 0; !rc && i < e->cut->n_units && !e->stopping; i++)
 		if (e->rt[i].u->kind == IOG_G_SOURCE)
-			rc = thread_start(&e->rt[i], iog_source_thread, err);
+			rc = source_start(e, &e->rt[i], err);
 	if (rc)
 		iog_engine_stop(e);
 	return rc;
@@ -410,7 +451,7 @@ static int successor_memory(struct iog_engine *e, struct iog_rt *rt, struct iog_
 		if (!rc && snaps.writable)
 			memcpy(snaps.map, rt->snapshots.map, rt->snapshots.bytes);
 		else if (!rc && pwrite(snaps.fd, rt->snapshots.map, rt->snapshots.bytes, 0) != (ssize_t)rt->snapshots.bytes)
-			rc = iog_fail(err, -EIO, "%s: its snapshots cannot be copied", rt->u->name);
+			rc = iog_fail(err, -EIO, "its snapshots cannot be copied");
 	}
 	if (rc) {
 		iog_region_close(&status);
@@ -434,12 +475,12 @@ static void close_edges_of(struct iog_engine *e, const struct iog_rt *rt)
 			atomic_store(&e->edge[k].e.down->state, IOG_EDGE_CLOSED);
 }
 
-/* Replaces the chosen stages, all of them dead, and tells their peers. Each edge and arena is made once. *again: it failed before anyone was
- * told, and may be tried again. */
-static int successors(struct iog_engine *e, bool *again, struct iog_err *err)
+/* Replaces the chosen stages, all of them dead, and tells their peers. Each edge and arena is made once. *who: it failed because this one could
+ * not be started, before anyone was told, and may be tried again. */
+static int successors(struct iog_engine *e, struct iog_rt **who, struct iog_err *err)
 {
 	int rc = 0;
-	*again = false;
+	*who = NULL;
 	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
 		if (e->rt[i].chosen) {
 			count_dead(&e->rt[i]);
@@ -464,10 +505,8 @@ static int successors(struct iog_engine *e, bool *again, struct iog_err *err)
 			memcpy(e->rt[i].args.poison, old.poison, sizeof old.poison);
 			e->rt[i].args.n_poison = old.n_poison;
 		}
-	if (!rc) {
-		rc = start_chosen(e, err);
-		*again = rc;
-	}
+	if (!rc)
+		rc = start_chosen(e, who, err);
 	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
 		const struct iog_uedge *u = &e->cut->edge[k];
 		struct iog_rt *from = &e->rt[u->from], *to = &e->rt[u->to];
@@ -509,17 +548,67 @@ static void give_up(struct iog_engine *e, struct iog_rt *rt, const char *text)
 	iog_engine_stop(e);
 }
 
-/* The chosen stages are replaced soon: at once the first time, then with a growing pause. */
-static void restart_soon(struct iog_engine *e, struct iog_rt *rt, uint64_t now)
+/*
+ * rt is dead, as rt->death tells. It and its group are replaced soon, at once the first time, then with a growing pause; or the run ends,
+ * when it died too often without a healthy time in between.
+ */
+static void replace_soon(struct iog_engine *e, struct iog_rt *rt)
 {
-	rt->deaths = rt->restarts && now - rt->died_ns > HEALTHY_NS ? 1 : rt->deaths + 1;
+	uint64_t now = iog_now_ns();
+	if (rt->restarts && now - rt->died_ns > HEALTHY_NS)
+		rt->deaths = 0;
+	if (rt->deaths >= e->o.restarts) {
+		char text[400];
+		snprintf(text, sizeof text, "%s; given up after %u restart%s", rt->death, rt->restarts, rt->restarts == 1 ? "" : "s");
+		give_up(e, rt, text);
+		return;
+	}
+	choose_group(e, rt);
+	rt->deaths++;
 	rt->restarts++;
 	rt->died_ns = now;
 	rt->turns_at_ns = 0;
 	rt->restart_at_ns = now + (rt->deaths > 1 ? (1000000ull << IOG_MIN(rt->deaths, 10u)) : 0);
 	for (uint32_t i = 0; i < e->cut->n_units; i++)
-		if (e->rt[i].chosen && &e->rt[i] != rt)
+		if (e->rt[i].chosen && &e->rt[i] != rt) {
 			e->rt[i].with_other = true;
+			e->rt[i].last_death_known = false;
+			e->rt[i].launch->kill(&e->rt[i]);
+		}
+}
+
+/* Can the neighbours of the chosen stages be told? One that is busy for long has not yet taken what it was told before. */
+static bool peers_listen(const struct iog_engine *e)
+{
+	for (uint32_t k = 0; k < e->cut->n_edges; k++) {
+		const struct iog_rt *peer[2] = { &e->rt[e->cut->edge[k].from], &e->rt[e->cut->edge[k].to] };
+		for (int i = 0; i < 2; i++) {
+			const struct iog_commands *c = &peer[i]->cmd;
+			if (peer[1 - i]->chosen && !peer[i]->chosen && !peer[i]->done && atomic_load(&c->posted) - atomic_load(&c->taken) > IOG_COMMANDS / 2)
+				return false;
+		}
+	}
+	return true;
+}
+
+static void restart(struct iog_engine *e, struct iog_rt *rt)
+{
+	struct iog_err err = { "" };
+	struct iog_rt *who;
+	choose_group(e, rt);
+	if (!peers_listen(e))
+		return; /* the next look */
+	rt->restart_at_ns = 0;
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		e->rt[i].with_other = e->rt[i].with_other && !e->rt[i].chosen;
+	if (!successors(e, &who, &err))
+		return;
+	if (!who) {
+		give_up(e, rt, err.text);
+		return;
+	}
+	iog_strset(who->death, sizeof who->death, err.text); /* a successor may die while it is set up, like any other time */
+	replace_soon(e, who);
 }
 
 static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
@@ -528,20 +617,8 @@ static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
 	if (rt->with_other) /* dead, and replaced together with the one that died first */
 		return;
 	if (rt->restart_at_ns) {
-		if (now < rt->restart_at_ns || e->stopping)
-			return;
-		rt->restart_at_ns = 0;
-		struct iog_err err = { "" };
-		choose_group(e, rt);
-		for (uint32_t i = 0; i < e->cut->n_units; i++)
-			e->rt[i].with_other = e->rt[i].with_other && !e->rt[i].chosen;
-		bool again;
-		if (!successors(e, &again, &err))
-			return;
-		if (again && rt->deaths < e->o.restarts)
-			restart_soon(e, rt, iog_now_ns()); /* a successor may die while it is set up, like any other time */
-		else
-			give_up(e, rt, err.text);
+		if (now >= rt->restart_at_ns && !e->stopping)
+			restart(e, rt);
 		return;
 	}
 	int rc = rt->launch->watch(rt);
@@ -574,20 +651,8 @@ static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
 		rt->done = true;
 		return;
 	}
-	if (rt->launch == &iog_launch_thread || rt->deaths >= e->o.restarts) {
-		char text[400];
-		snprintf(text, sizeof text, "%s; given up after %u restarts", rt->death, rt->restarts);
-		give_up(e, rt, text);
-		return;
-	}
 	poison(rt, rt->args.poison, &rt->args.n_poison);
-	choose_group(e, rt);
-	restart_soon(e, rt, now);
-	for (uint32_t i = 0; i < e->cut->n_units; i++)
-		if (e->rt[i].chosen && &e->rt[i] != rt) {
-			e->rt[i].last_death_known = false;
-			e->rt[i].launch->kill(&e->rt[i]);
-		}
+	replace_soon(e, rt);
 }
 
 static void endpoint_watch(struct iog_engine *e, struct iog_rt *rt)
@@ -684,19 +749,31 @@ void iog_engine_stop(struct iog_engine *e)
 	}
 }
 
-void iog_engine_free(struct iog_engine *e)
+/* All threads of units; false: one does not come back. */
+static bool join(struct iog_engine *e)
+{
+	struct timespec until;
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec += JOIN_S;
+	for (uint32_t i = 0; e->rt && i < e->cut->n_units; i++) {
+		if (e->rt[i].threaded && pthread_clockjoin_np(e->rt[i].thread, NULL, CLOCK_MONOTONIC, &until))
+			return false;
+		e->rt[i].threaded = false;
+	}
+	return true;
+}
+
+int iog_engine_free(struct iog_engine *e)
 {
 	if (!e)
-		return;
+		return 0;
 	if (e->running)
 		iog_engine_stop(e);
-	for (uint32_t i = 0; e->rt && i < e->cut->n_units; i++) {
-		struct iog_rt *rt = &e->rt[i];
-		if (rt->launch && rt->launched)
-			rt->launch->finish(rt);
-		if (rt->threaded)
-			pthread_join(rt->thread, NULL);
-	}
+	if (!join(e))
+		return -ETIMEDOUT; /* what its thread uses must stay */
+	for (uint32_t i = 0; e->rt && i < e->cut->n_units; i++)
+		if (e->rt[i].launched)
+			e->rt[i].launch->finish(&e->rt[i]);
 	for (uint32_t i = 0; e->rt && i < e->cut->n_units; i++) {
 		struct iog_rt *rt = &e->rt[i];
 		pthread_mutex_destroy(&rt->self_lock);
@@ -717,6 +794,7 @@ void iog_engine_free(struct iog_engine *e)
 	free(e->rt);
 	free(e->edge);
 	free(e);
+	return 0;
 }
 
 int iog_engine_result(const struct iog_engine *e, struct iog_err *err)

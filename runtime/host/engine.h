@@ -26,7 +26,7 @@ struct iog_unit_stats {
 	const char *name, *target; /* target: where it really runs */
 	const char *note;          /* why not where it was asked to; "" */
 	uint64_t in_records, in_bytes, out_records, out_bytes, elided, bad, failed, dropped, duplicates, restarts, poisoned, sleeps;
-	double cpu_s;
+	double cpu_s; /* of its thread or of all its processes, their start included */
 };
 struct iog_node_stats {
 	const char *name, *op;
@@ -36,7 +36,8 @@ struct iog_node_stats {
 
 /* Builds everything, nothing runs yet. The graph and the cut are kept. 0 or -errno with a message. */
 int iog_engine_new(struct iog_engine **e, struct iog_graph *g, const struct iog_cut *cut, const struct iog_engine_opts *o, struct iog_err *err);
-/* Opens the endpoints and starts all units; sinks first, sources last. */
+/* Opens the endpoints and starts all units; sinks first, sources last. 0 or -errno with a message. A process or VM that dies while it is set
+ * up is no failure: iog_engine_poll replaces it, as it does later. */
 int iog_engine_start(struct iog_engine *e, struct iog_err *err);
 /* Looks after the units for at most timeout_s; true: everything has ended. Call again and again. */
 bool iog_engine_poll(struct iog_engine *e, double timeout_s);
@@ -53,8 +54,9 @@ uint32_t iog_engine_unit_stats(const struct iog_engine *e, struct iog_unit_stats
 uint32_t iog_engine_node_stats(const struct iog_engine *e, struct iog_node_stats *s, uint32_t max);
 /* Records that reached the sinks, for a progress line. */
 uint64_t iog_engine_delivered(const struct iog_engine *e);
-/* Stops what still runs and frees everything. NULL is fine. */
-void iog_engine_free(struct iog_engine *e);
+/* Stops what still runs and frees everything. NULL is fine. 0; -ETIMEDOUT when an endpoint or an operator did not return for a minute: then
+ * nothing is freed, and graph and cut must stay too. */
+int iog_engine_free(struct iog_engine *e);
 
 /* Which targets work here: for each, "" or the reason why not. Probes once. */
 const char *iog_target_reason(enum iog_target t);

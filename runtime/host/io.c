@@ -266,12 +266,11 @@ void *iog_source_thread(void *arg)
 	uint32_t max_blocks = n->blocks[0] + BLOCKS_SPARE;
 	struct iog_block *blocks = calloc(max_blocks, sizeof *blocks);
 	if (!memory || !blocks) {
-		iog_fail(&rt->err, -ENOMEM, "%s: out of memory", n->name);
+		iog_fail(&rt->err, -ENOMEM, "out of memory");
 	} else if (!source_open(&s, n)) {
 		iog_outlet_init(&s.o, a, memory);
-		for (uint32_t k = 0; k < rt->engine->cut->n_edges; k++)
-			if (&rt->engine->rt[rt->engine->cut->edge[k].from] == rt)
-				iog_outlet_add(&s.o, &rt->engine->edge[k].e);
+		for (uint32_t k = 0; k < rt->n_first; k++)
+			iog_outlet_add(&s.o, &rt->first[k]);
 		s.out.block = blocks, s.out.max_blocks = max_blocks;
 		s.out.size = a->slot_bytes - s.head_max;
 		s.view = (struct iog_region){ .base = a->base, .size = a->static_bytes, .arena = a->id };
@@ -291,9 +290,8 @@ void *iog_source_thread(void *arg)
 		}
 	} else {
 		iog_outlet_init(&s.o, a, memory);
-		for (uint32_t k = 0; k < rt->engine->cut->n_edges; k++)
-			if (&rt->engine->rt[rt->engine->cut->edge[k].from] == rt)
-				iog_outlet_add(&s.o, &rt->engine->edge[k].e);
+		for (uint32_t k = 0; k < rt->n_first; k++)
+			iog_outlet_add(&s.o, &rt->first[k]);
 		outlet_wake(&s.o, iog_outlet_close(&s.o, IOG_EDGE_FAILED));
 	}
 	for (uint32_t k = 0; k < s.o.n_edges; k++)
@@ -522,7 +520,7 @@ void *iog_sink_thread(void *arg)
 	s.held = calloc(s.max_held, sizeof *s.held);
 	s.head = malloc(s.head_size);
 	if (!s.block || !s.held || !s.head) {
-		iog_fail(&rt->err, -ENOMEM, "%s: out of memory", n->name);
+		iog_fail(&rt->err, -ENOMEM, "out of memory");
 		s.failed = true;
 	} else if (sink_open(&s, n)) {
 		phase(rt, IOG_PHASE_OPEN);

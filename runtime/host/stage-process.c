@@ -6,14 +6,13 @@
  */
 #include <errno.h>
 #include <fcntl.h>
-#include <poll.h>
 #include <signal.h>
-#include <spawn.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "cores.h"
@@ -22,7 +21,7 @@
 #include "wait.h"
 
 enum { SOCK_FD = 3, MAGIC = 0x57474f49 /* "IOGW" */, SETUP_S = 10 };
-static const uint64_t REGION_MAX = 1ull << 40;
+static const uint64_t REGION_MAX = 1ull << 40, SETUP_NS = SETUP_S * 1000000000ull, SLICE_NS = 50000000;
 
 enum part { P_IMAGE, P_STATUS, P_SNAPSHOTS, P_IN_DOWN, P_IN_UP, P_IN_BOX, P_IN_ARENA, P_OUT_ARENA, P_OUT_DOWN, P_OUT_UP, P_OUT_BOX, P_MAPPED, P_GO };
 
@@ -41,18 +40,54 @@ struct msg {
 
 struct process {
 	pid_t pid;
-	int sock;
-	bool reaped;
+	int sock, status; /* status: as of waitpid, once it was stopped or has ended; -1: not known */
+	bool stopped, reaped;
+	uint64_t cpu_ns; /* once reaped */
 };
+
+/* To who set a process up: an empty text is "ready". */
+static void reply(int sock, const struct iog_err *err)
+{
+	char text[sizeof err->text] = "";
+	if (err)
+		memcpy(text, err->text, sizeof text);
+	iog_fd_send(sock, text, sizeof text, NULL, 0, 0, NULL);
+}
 
 /* ---- this side ---- */
 
+static bool gone(struct process *p)
+{
+	if (!p->stopped && !p->reaped) {
+		int fate = iog_child_look(p->pid, &p->status, &p->cpu_ns);
+		p->stopped = fate == 1;
+		p->reaped = fate == 2;
+	}
+	return p->stopped || p->reaped;
+}
+
+static void reap(struct process *p)
+{
+	int st = p->status;
+	if (!p->reaped)
+		iog_child_end(p->pid, &st, &p->cpu_ns);
+	if (!p->stopped) /* else that is what happened to it */
+		p->status = st;
+	p->reaped = true;
+}
+
+/* In slices: one that was stopped counts as dead, and takes nothing any more. */
 static int send_part(struct process *p, struct msg *m, enum part part, const struct iog_region_map *r, struct iog_err *err)
 {
+	int rc;
 	m->magic = MAGIC;
 	m->part = (uint8_t)part;
 	m->bytes = r ? r->bytes : 0;
-	return iog_fd_send(p->sock, m, sizeof *m, r ? &r->fd : NULL, r != NULL, SETUP_S * 1000000000ull, err);
+	uint64_t end = iog_now_ns() + SETUP_NS;
+	do
+		rc = iog_fd_send(p->sock, m, sizeof *m, r ? &r->fd : NULL, r != NULL, SLICE_NS, err);
+	while (rc == -EAGAIN && !gone(p) && iog_now_ns() < end);
+	return rc;
 }
 
 /* The parts of an edge the process writes, or (writes false) those it only reads. */
@@ -137,43 +172,84 @@ static int seal(struct iog_rt *rt, struct iog_err *err)
 	return rc;
 }
 
-static void reap(struct process *p)
-{
-	if (p->reaped)
-		return;
-	kill(p->pid, SIGKILL);
-	while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
-		;
-	p->reaped = true;
-}
-
 static void drop(struct iog_rt *rt)
 {
 	struct process *p = rt->launched;
 	reap(p);
+	atomic_fetch_add(&rt->cpu_ns, p->cpu_ns);
 	close(p->sock);
 	free(p);
 	rt->launched = NULL;
 }
 
-/* Waits for the process to answer; an empty text is consent. */
-static int answer(struct iog_rt *rt, struct iog_err *err)
+/* How it came to its end, in words. */
+static void fate(const struct process *p, char *text, size_t size)
 {
-	struct process *p = rt->launched;
+	int st = p->status, at = snprintf(text, size, "the sidecore process %d ", (int)p->pid);
+	text += at, size -= (size_t)at;
+	if (p->stopped)
+		snprintf(text, size, "was stopped by signal %d (which counts as dead)", WSTOPSIG(st));
+	else if (st == -1)
+		snprintf(text, size, "ended, and how is not known, because this process does not wait for its children alone");
+	else if (WIFSIGNALED(st))
+		snprintf(text, size, "died of signal %d", WTERMSIG(st));
+	else
+		snprintf(text, size, "exited with code %d", WEXITSTATUS(st));
+}
+
+/* Why it cannot be set up; it is ended for that. `rc`: what went wrong on the way to it. */
+static int lost(struct process *p, int rc, struct iog_err *err)
+{
+	char how[200];
+	if (rc == -EAGAIN && !gone(p))
+		rc = iog_fail(err, -ETIMEDOUT, "the sidecore process %d did not go on for %d s while it was set up", (int)p->pid, SETUP_S);
+	else if (rc == -EAGAIN || rc == -EPIPE || rc == -ECONNRESET) {
+		gone(p);
+		reap(p); /* who has closed the socket is ending */
+		fate(p, how, sizeof how);
+		rc = iog_fail(err, -EPIPE, "%s while it was set up", how);
+	}
+	return rc;
+}
+
+/* Waits for the process to answer; an empty text is consent. `sent`: how sending went. */
+static int answer(struct process *p, int sent, struct iog_err *err)
+{
 	char text[sizeof(struct iog_err)] = "";
 	uint32_t none = 0;
-	int n = 0;
-	/* In slices: one that was stopped counts as dead, and says nothing any more. */
-	for (uint64_t end = iog_now_ns() + SETUP_S * 1000000000ull; iog_now_ns() < end; none = 0) {
-		siginfo_t si = { .si_pid = 0 };
-		n = iog_fd_recv(p->sock, text, sizeof text, NULL, &none, 50000000, err);
-		if (n != -EAGAIN || (!waitid(P_PID, (id_t)p->pid, &si, WSTOPPED | WEXITED | WNOHANG | WNOWAIT) && si.si_pid == p->pid))
-			break;
-	}
+	int n;
+	if (sent && sent != -EPIPE && sent != -ECONNRESET) /* else its last words may say why */
+		return lost(p, sent, err);
+	uint64_t end = iog_now_ns() + SETUP_NS;
+	do {
+		none = 0;
+		n = iog_fd_recv(p->sock, text, sizeof text, NULL, &none, SLICE_NS, err);
+	} while (n == -EAGAIN && !gone(p) && iog_now_ns() < end);
 	if (n <= 0)
-		return iog_fail(err, n ? n : -EPIPE, "%s: the sidecore process ended or hung while it was set up", rt->u->name);
+		return lost(p, n ? n : -EPIPE, err);
 	text[sizeof text - 1] = 0;
-	return text[0] ? iog_fail(err, -EIO, "%s: %.400s", rt->u->name, text) : 0;
+	return text[0] ? iog_fail(err, -EIO, "the sidecore process cannot start: %.400s", text) : 0;
+}
+
+/*
+ * This program again, with its end of the socket. Not by posix_spawn, nor vfork under it: they hold us until the child has become the other
+ * program, for ever when somebody stops it before. Regions are not inherited, so there is little to copy.
+ */
+static pid_t spawn(int sock)
+{
+	char name[] = "iog-worker", flag[] = "--worker", fd[8], *argv[] = { name, flag, fd, NULL };
+	snprintf(fd, sizeof fd, "%d", SOCK_FD);
+	pid_t pid = fork();
+	if (pid)
+		return pid;
+	/* Only calls that are safe in the child of a process with threads. */
+	if (sock == SOCK_FD ? !fcntl(sock, F_SETFD, 0) : dup2(sock, SOCK_FD) == SOCK_FD)
+		execve("/proc/self/exe", argv, environ);
+	struct iog_err err;
+	iog_fail(&err, -errno, "execve: error %d", errno);
+	reply(sock, &err);
+	syscall(SYS_exit_group, 127);
+	return 0;
 }
 
 static int begin(struct iog_rt *rt, struct iog_err *err)
@@ -181,30 +257,22 @@ static int begin(struct iog_rt *rt, struct iog_err *err)
 	struct process *p = calloc(1, sizeof *p);
 	int pair[2];
 	if (!p)
-		return iog_fail(err, -ENOMEM, "%s: out of memory", rt->u->name);
+		return iog_fail(err, -ENOMEM, "out of memory");
 	if (iog_fd_pair(pair, err)) {
 		free(p);
 		return -EIO;
 	}
 	p->sock = pair[0];
-	posix_spawn_file_actions_t fa;
-	posix_spawn_file_actions_init(&fa);
-	posix_spawn_file_actions_adddup2(&fa, pair[1], SOCK_FD);
-	char fd[8];
-	snprintf(fd, sizeof fd, "%d", SOCK_FD);
-	char name[] = "iog-worker", flag[] = "--worker", *argv[] = { name, flag, fd, NULL };
-	int rc = posix_spawn(&p->pid, "/proc/self/exe", &fa, NULL, argv, environ);
-	posix_spawn_file_actions_destroy(&fa);
+	p->pid = spawn(pair[1]);
+	int rc = p->pid < 0 ? iog_fail(err, -errno, "no process: %s", strerror(errno)) : 0;
 	close(pair[1]);
 	if (rc) {
 		close(p->sock);
 		free(p);
-		return iog_fail(err, -rc, "%s: no process: %s", rt->u->name, strerror(rc));
+		return rc;
 	}
 	rt->launched = p;
-	rc = send_writable(rt, p, err);
-	if (!rc)
-		rc = answer(rt, err);
+	rc = answer(p, send_writable(rt, p, err), err);
 	if (rc)
 		drop(rt);
 	return rc;
@@ -212,9 +280,8 @@ static int begin(struct iog_rt *rt, struct iog_err *err)
 
 static int start(struct iog_rt *rt, struct iog_err *err)
 {
-	int rc = send_rest(rt, rt->launched, err);
-	if (!rc)
-		rc = answer(rt, err);
+	struct process *p = rt->launched;
+	int rc = answer(p, send_rest(rt, p, err), err);
 	if (rc)
 		drop(rt);
 	return rc;
@@ -236,28 +303,31 @@ static bool ended_in_order(const struct iog_rt *rt)
 static int watch(struct iog_rt *rt)
 {
 	struct process *p = rt->launched;
-	int st;
 	if (p->reaped)
 		return -EIO;
-	pid_t got = waitpid(p->pid, &st, WNOHANG | WUNTRACED);
-	if (got != p->pid)
+	if (!gone(p))
 		return 0;
-	if (WIFSTOPPED(st)) {
-		snprintf(rt->death, sizeof rt->death, "the sidecore process %d was stopped by signal %d, which counts as dead", (int)p->pid, WSTOPSIG(st));
-		reap(p);
-		return -EIO;
-	}
-	p->reaped = true;
-	if (WIFEXITED(st) && WEXITSTATUS(st) == 0 && ended_in_order(rt))
+	reap(p);
+	if (!p->stopped && WIFEXITED(p->status) && WEXITSTATUS(p->status) == 0 && ended_in_order(rt))
 		return 1;
 	const struct iog_status *s = rt->status.map;
-	uint32_t node = atomic_load(&s->busy_node) % IOG_STAGE_NODES;
-	if (WIFSIGNALED(st))
-		snprintf(rt->death, sizeof rt->death, "the sidecore process %d died of signal %d%s%s", (int)p->pid, WTERMSIG(st),
-			 atomic_load(&s->busy) ? " in operator " : "", atomic_load(&s->busy) ? rt->args.stage->node[node].name : "");
-	else
-		snprintf(rt->death, sizeof rt->death, "the sidecore process %d exited with code %d before its work was done", (int)p->pid, WEXITSTATUS(st));
+	const char *node = atomic_load(&s->busy) ? rt->args.stage->node[atomic_load(&s->busy_node) % IOG_STAGE_NODES].name : "";
+	char how[200];
+	fate(p, how, sizeof how);
+	snprintf(rt->death, sizeof rt->death, "%s%s%s", how, node[0] ? " in operator " : " before its work was done", node);
 	return -EIO;
+}
+
+static uint64_t cpu(const struct iog_rt *rt)
+{
+	const struct process *p = rt->launched;
+	clockid_t clock;
+	struct timespec t;
+	if (p->reaped)
+		return p->cpu_ns;
+	if (clock_getcpuclockid(p->pid, &clock) || clock_gettime(clock, &t))
+		return 0;
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_nsec;
 }
 
 static void kill_process(struct iog_rt *rt)
@@ -270,7 +340,7 @@ static void kill_process(struct iog_rt *rt)
 }
 
 const struct iog_launcher iog_launch_process = { .name = "sidecore", .writes_elsewhere = true, .begin = begin, .seal = seal, .start = start,
-						 .watch = watch, .kill = kill_process, .finish = drop };
+						 .watch = watch, .cpu = cpu, .kill = kill_process, .finish = drop };
 
 /* ---- the other side ---- */
 
@@ -318,7 +388,7 @@ static int place(const struct msg *m, int fd, struct iog_err *err)
 	switch ((enum part)m->part) {
 	case P_IMAGE: a->stage = r.map, a->stage_bytes = r.bytes; break;
 	case P_STATUS: a->status = r.map; break;
-	case P_SNAPSHOTS: a->snapshots = r.map; break;
+	case P_SNAPSHOTS: a->snapshots = r.map, a->snapshots_bytes = r.bytes; break;
 	case P_IN_DOWN: case P_OUT_DOWN:
 		e->down = r.map;
 		if (m->part == P_OUT_DOWN)
@@ -342,15 +412,6 @@ static int place(const struct msg *m, int fd, struct iog_err *err)
 	return 0;
 }
 
-/* To who set us up: an empty text is "ready". */
-static void reply(int sock, const struct iog_err *err)
-{
-	char text[sizeof err->text] = "";
-	if (err)
-		memcpy(text, err->text, sizeof text);
-	iog_fd_send(sock, text, sizeof text, NULL, 0, 0, NULL);
-}
-
 /* Maps everything; answers once in between, when all that this process writes is mapped and may be sealed. */
 static int receive(int sock, struct iog_err *err)
 {
@@ -358,11 +419,11 @@ static int receive(int sock, struct iog_err *err)
 		struct msg m;
 		int fd = -1;
 		uint32_t n = 1;
-		int got = iog_fd_recv(sock, &m, sizeof m, &fd, &n, SETUP_S * 1000000000ull, err);
+		int got = iog_fd_recv(sock, &m, sizeof m, &fd, &n, SETUP_NS, err);
 		if (got != (int)sizeof m) {
 			if (got >= 0 && n)
 				close(fd);
-			return got < 0 ? got : iog_fail(err, -EPROTO, "set-up ended early");
+			return got < 0 && got != -EAGAIN ? got : iog_fail(err, -EPROTO, "its set-up ended early");
 		}
 		if (m.part == P_GO) {
 			child.go = m;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "cores.h"
 #include "engine-parts.h"
@@ -13,6 +14,7 @@ struct thread {
 	void *memory;
 	void *lib[IOG_STAGE_NODES];
 	_Atomic bool ended;
+	uint64_t cpu_ns; /* once it has ended */
 };
 
 int iog_libs_open(const struct iog_stage *st, void **lib, struct iog_err *err)
@@ -59,7 +61,7 @@ static void *body(void *arg)
 	if (rt->core >= 0)
 		iog_cores_bind(rt->core);
 	iog_worker_run(t->w);
-	atomic_store(&rt->cpu_ns, iog_cpu_ns());
+	t->cpu_ns = iog_cpu_ns();
 	atomic_store(&t->ended, true);
 	return NULL;
 }
@@ -70,7 +72,7 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 	uint64_t bytes = iog_worker_memory(&rt->args);
 	if (!t || !bytes || !(t->memory = aligned_alloc(IOG_ALIGN, IOG_ROUND_UP(bytes, IOG_ALIGN)))) {
 		free(t);
-		return iog_fail(err, -ENOMEM, "%s: out of memory for the worker", rt->u->name);
+		return iog_fail(err, -ENOMEM, "out of memory for the worker");
 	}
 	memset(t->memory, 0, bytes);
 	if (iog_libs_open(rt->args.stage, t->lib, err)) {
@@ -89,7 +91,7 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 		free(t->memory);
 		free(t);
 		rt->launched = NULL;
-		return err->text[0] ? -rc : iog_fail(err, -rc, "%s: no thread: %s", rt->u->name, strerror(rc));
+		return err->text[0] ? -rc : iog_fail(err, -rc, "no thread: %s", strerror(rc));
 	}
 	rt->threaded = true;
 	return 0;
@@ -109,16 +111,27 @@ static void kill_thread(struct iog_rt *rt)
 	atomic_store(&rt->cmd.stop, true);
 }
 
+static uint64_t cpu(const struct iog_rt *rt)
+{
+	const struct thread *t = rt->launched;
+	clockid_t clock;
+	struct timespec now;
+	if (atomic_load(&t->ended))
+		return t->cpu_ns;
+	if (pthread_getcpuclockid(rt->thread, &clock) || clock_gettime(clock, &now))
+		return 0;
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
+/* Its thread was joined by the engine. */
 static void finish(struct iog_rt *rt)
 {
 	struct thread *t = rt->launched;
-	if (rt->threaded)
-		pthread_join(rt->thread, NULL);
-	rt->threaded = false;
+	atomic_fetch_add(&rt->cpu_ns, t->cpu_ns);
 	iog_libs_close(rt->args.stage, t->lib);
 	free(t->memory);
 	free(t);
 	rt->launched = NULL;
 }
 
-const struct iog_launcher iog_launch_thread = { .name = "host", .start = start, .watch = watch, .kill = kill_thread, .finish = finish };
+const struct iog_launcher iog_launch_thread = { .name = "host", .start = start, .watch = watch, .cpu = cpu, .kill = kill_thread, .finish = finish };

@@ -201,7 +201,7 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 	uint64_t need = iog_worker_memory(&rt->args);
 	if (!g || !need) {
 		free(g);
-		return iog_fail(err, -ENOMEM, "%s: out of memory", rt->u->name);
+		return iog_fail(err, -ENOMEM, "out of memory");
 	}
 	g->next_gpa = IOG_GUEST_LOW;
 	peers(rt, g);
@@ -210,7 +210,7 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 	g->arg = pages(g->arg_bytes);
 	g->memory = pages(g->memory_bytes);
 	struct iog_vm_opts o = { .ctx = g, .park = park, .wake = wake };
-	int rc = g->arg && g->memory ? 0 : iog_fail(err, -ENOMEM, "%s: out of memory for the guest", rt->u->name);
+	int rc = g->arg && g->memory ? 0 : iog_fail(err, -ENOMEM, "out of memory");
 	if (!rc)
 		rc = iog_vm_create(&g->vm, &o, err);
 	if (!rc)
@@ -221,11 +221,13 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 		args_to_guest(rt, g);
 		rc = iog_vm_start(g->vm, rt->core, (uint64_t)(uintptr_t)to_guest(g, g->arg), err);
 	}
-	if (rc)
-		release(g);
-	else
+	if (!rc) {
 		rt->launched = g;
-	return rc;
+		return 0;
+	}
+	release(g);
+	struct iog_err why = *err;
+	return iog_fail(err, rc, "the VM cannot start: %.400s", why.text);
 }
 
 static int watch(struct iog_rt *rt)
@@ -261,10 +263,19 @@ static void kill_vm(struct iog_rt *rt)
 		iog_vm_stop(g->vm, STOP_NS);
 }
 
+static uint64_t cpu(const struct iog_rt *rt)
+{
+	const struct guest *g = rt->launched;
+	struct iog_vm_status s;
+	iog_vm_status(g->vm, &s);
+	return s.cpu_ns;
+}
+
 static void finish(struct iog_rt *rt)
 {
+	atomic_fetch_add(&rt->cpu_ns, cpu(rt));
 	release(rt->launched);
 	rt->launched = NULL;
 }
 
-const struct iog_launcher iog_launch_vm = { .name = "vm", .start = start, .watch = watch, .kill = kill_vm, .finish = finish };
+const struct iog_launcher iog_launch_vm = { .name = "vm", .start = start, .watch = watch, .cpu = cpu, .kill = kill_vm, .finish = finish };

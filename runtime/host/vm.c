@@ -24,12 +24,12 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
-#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "core/iog_op.h"
 #include "runtime/host/vm/guest.h"
+#include "runtime/host/wait.h"
 
 enum {
 	PAGE = 4096,
@@ -97,6 +97,7 @@ struct iog_vm {
 	atomic_bool stop, silence;
 	struct iog_vm_status status;
 	_Atomic uint64_t exits, parks, wakes;
+	uint64_t cpu_ns;      /* of runs that ended; with the lock */
 };
 
 static uint64_t now_ns(void)
@@ -139,7 +140,7 @@ static int set_cpuid(struct iog_vm *vm, struct iog_err *err)
 		return -ENOMEM;
 	c->nent = CPUID_MAX;
 	if (ioctl(vm->kvm, KVM_GET_SUPPORTED_CPUID, c) < 0 || ioctl(vm->vcpu, KVM_SET_CPUID2, c) < 0) {
-		rc = iog_fail(err, -errno, "vm: setting up the processor's features: %s", strerror(errno));
+		rc = iog_fail(err, -errno, "setting up the processor's features: %s", strerror(errno));
 		goto out;
 	}
 	vector = leaf(c, 0xd, 0);
@@ -175,7 +176,7 @@ static int set_mode(struct iog_vm *vm, struct iog_err *err)
 	struct kvm_sregs *s = &vm->sregs;
 
 	if (ioctl(vm->vcpu, KVM_GET_SREGS, s) < 0)
-		return iog_fail(err, -errno, "vm: KVM_GET_SREGS: %s", strerror(errno));
+		return iog_fail(err, -errno, "KVM_GET_SREGS: %s", strerror(errno));
 	s->cs = code;
 	s->ds = s->es = s->fs = s->gs = s->ss = data;
 	s->tr = tss;
@@ -217,7 +218,7 @@ static int set_processor(struct iog_vm *vm, uint64_t arg, struct iog_err *err)
 	(void)ioctl(vm->vcpu, KVM_SET_MP_STATE, &runnable);
 	return 0;
 fail:
-	return iog_fail(err, -errno, "vm: KVM_SET_%s: %s", what, strerror(errno));
+	return iog_fail(err, -errno, "KVM_SET_%s: %s", what, strerror(errno));
 }
 
 /* Cycles of the time stamp counter per ms, when KVM does not say. */
@@ -357,7 +358,7 @@ int iog_vm_map(struct iog_vm *vm, void *host, uint64_t bytes, uint64_t gpa, bool
 	int rc;
 
 	if (!bytes || bytes % PAGE || gpa % PAGE || (uintptr_t)host % PAGE || gpa < IOG_GUEST_LOW || !iog_add(gpa, bytes, &end) || end > vm->gpa_end)
-		return iog_fail(err, -EINVAL, "vm: cannot map %llu bytes at 0x%llx: whole pages between 0x%llx and 0x%llx are possible",
+		return iog_fail(err, -EINVAL, "cannot map %llu bytes at 0x%llx: whole pages between 0x%llx and 0x%llx are possible",
 				(unsigned long long)bytes, (unsigned long long)gpa, IOG_GUEST_LOW, (unsigned long long)vm->gpa_end);
 	for (i = SLOT_FIRST; i < vm->n_slots; i++) {
 		const struct slot *o = &vm->slot[i];
@@ -365,20 +366,20 @@ int iog_vm_map(struct iog_vm *vm, void *host, uint64_t bytes, uint64_t gpa, bool
 		if (!o->used && !at)
 			at = i;
 		if (o->used && gpa < o->gpa + o->bytes && o->gpa < end)
-			return iog_fail(err, -EEXIST, "vm: 0x%llx + %llu bytes overlaps what is mapped at 0x%llx", (unsigned long long)gpa,
+			return iog_fail(err, -EEXIST, "0x%llx + %llu bytes overlaps what is mapped at 0x%llx", (unsigned long long)gpa,
 					(unsigned long long)bytes, (unsigned long long)o->gpa);
 	}
 	if (!at)
-		return iog_fail(err, -ENOSPC, "vm: all %u memory slots are in use", vm->n_slots);
+		return iog_fail(err, -ENOSPC, "all %u memory slots are in use", vm->n_slots);
 	touch(host, bytes);
 	rc = set_slot(vm, at, &s, writable);
 	if (rc)
-		return iog_fail(err, rc, "vm: mapping %llu bytes at 0x%llx: %s", (unsigned long long)bytes, (unsigned long long)gpa, strerror(-rc));
+		return iog_fail(err, rc, "mapping %llu bytes at 0x%llx: %s", (unsigned long long)bytes, (unsigned long long)gpa, strerror(-rc));
 	/* Writable here for inputs too: the slot refuses, and the exit then names the address. */
 	rc = set_pages(vm, gpa, bytes, PT_WRITE | PT_NX, true);
 	if (rc) {
 		iog_vm_unmap(vm, gpa, NULL);
-		return iog_fail(err, rc, "vm: no page tables left for %llu bytes; map at multiples of 2 MiB", (unsigned long long)bytes);
+		return iog_fail(err, rc, "no page tables left for %llu bytes; map at multiples of 2 MiB", (unsigned long long)bytes);
 	}
 	return 0;
 }
@@ -395,9 +396,9 @@ int iog_vm_unmap(struct iog_vm *vm, uint64_t gpa, struct iog_err *err)
 		clear_pages(vm, gpa, s.bytes);
 		s.used = false;
 		rc = set_slot(vm, i, &s, true);
-		return rc ? iog_fail(err, rc, "vm: unmapping 0x%llx: %s", (unsigned long long)gpa, strerror(-rc)) : 0;
+		return rc ? iog_fail(err, rc, "unmapping 0x%llx: %s", (unsigned long long)gpa, strerror(-rc)) : 0;
 	}
-	return iog_fail(err, -ENOENT, "vm: nothing is mapped at 0x%llx", (unsigned long long)gpa);
+	return iog_fail(err, -ENOENT, "nothing is mapped at 0x%llx", (unsigned long long)gpa);
 }
 
 static void fill_image(struct iog_vm *vm)
@@ -413,17 +414,17 @@ int iog_vm_load(struct iog_vm *vm, const void *image, uint64_t bytes, struct iog
 	int rc;
 
 	if (vm->ram)
-		return iog_fail(err, -EBUSY, "vm: an image is loaded already");
+		return iog_fail(err, -EBUSY, "an image is loaded already");
 	if (bytes < sizeof(h))
-		return iog_fail(err, -ENOEXEC, "vm: the image has %llu bytes: the library was built without one", (unsigned long long)bytes);
+		return iog_fail(err, -ENOEXEC, "the image has %llu bytes: the library was built without one", (unsigned long long)bytes);
 	memcpy(&h, image, sizeof(h));
 	if (h.magic != IOG_GUEST_MAGIC || h.entry < IOG_GUEST_BASE || h.entry >= h.ro || h.ro > h.rw || h.rw > h.data_end || h.data_end > h.rw_end ||
 	    h.rw_end >= h.stack || h.stack >= h.stack_end || h.stack_end > IOG_GUEST_BASE + IMAGE_MAX || bytes > h.data_end - IOG_GUEST_BASE ||
 	    (h.ro | h.rw | h.rw_end | h.stack | h.stack_end) % PAGE)
-		return iog_fail(err, -ENOEXEC, "vm: the image's header is not valid");
+		return iog_fail(err, -ENOEXEC, "the image's header is not valid");
 	vm->ram = private_memory(h.stack_end - IOG_GUEST_BASE, MAP_POPULATE);
 	if (!vm->ram)
-		return iog_fail(err, -ENOMEM, "vm: no memory for the image");
+		return iog_fail(err, -ENOMEM, "no memory for the image");
 	vm->ram_bytes = h.stack_end - IOG_GUEST_BASE;
 	vm->image = image;
 	vm->image_bytes = bytes;
@@ -440,7 +441,7 @@ int iog_vm_load(struct iog_vm *vm, const void *image, uint64_t bytes, struct iog
 		rc = set_pages(vm, h.rw, h.rw_end - h.rw, PT_WRITE | PT_NX, true);
 	if (!rc)
 		rc = set_pages(vm, h.stack, h.stack_end - h.stack, PT_WRITE | PT_NX, true);
-	return rc ? iog_fail(err, rc, "vm: loading the image: %s", strerror(-rc)) : 0;
+	return rc ? iog_fail(err, rc, "loading the image: %s", strerror(-rc)) : 0;
 }
 
 uint32_t iog_vm_isa(const struct iog_vm *vm)
@@ -683,8 +684,19 @@ static int set_signals(struct iog_vm *vm, struct iog_err *err)
 	sigdelset(&s, KICK);
 	memcpy(u.space + offsetof(struct kvm_signal_mask, sigset), &s, 8); /* the kernel's set is the first 64 bits of libc's */
 	if (ioctl(vm->vcpu, KVM_SET_SIGNAL_MASK, &u) < 0)
-		return iog_fail(err, -errno, "vm: KVM_SET_SIGNAL_MASK: %s", strerror(errno));
+		return iog_fail(err, -errno, "KVM_SET_SIGNAL_MASK: %s", strerror(errno));
 	return 0;
+}
+
+/* CPU time of the VM's thread, the guest's included; with the lock, before the thread ends. */
+static uint64_t cpu_of(struct iog_vm *vm)
+{
+	struct timespec t;
+	clockid_t clock;
+
+	if (pthread_getcpuclockid(vm->thread, &clock) || clock_gettime(clock, &t) < 0)
+		return 0;
+	return (uint64_t)t.tv_sec * 1000000000 + (uint64_t)t.tv_nsec;
 }
 
 static void *vm_thread(void *arg)
@@ -696,6 +708,7 @@ static void *vm_thread(void *arg)
 	run_guest(vm, &s);
 	pthread_mutex_lock(&vm->lock);
 	vm->status = s;
+	vm->cpu_ns += cpu_of(vm);
 	(void)!write(vm->event, &one, sizeof(one));
 	pthread_cond_broadcast(&vm->ended);
 	pthread_mutex_unlock(&vm->lock);
@@ -705,9 +718,9 @@ static void *vm_thread(void *arg)
 static int ready(struct iog_vm *vm, uint64_t arg, struct iog_err *err)
 {
 	if (!vm->ram)
-		return iog_fail(err, -ENOEXEC, "vm: no image is loaded");
+		return iog_fail(err, -ENOEXEC, "no image is loaded");
 	if (vm->started || vm->status.state != IOG_VM_IDLE)
-		return iog_fail(err, -EBUSY, "vm: it runs, or ran and was not reset");
+		return iog_fail(err, -EBUSY, "it runs, or ran and was not reset");
 	atomic_store(&vm->stop, false);
 	return set_processor(vm, arg, err);
 }
@@ -745,7 +758,7 @@ int iog_vm_start(struct iog_vm *vm, int core, uint64_t arg_gpa, struct iog_err *
 	if (rc) {
 		vm->started = false;
 		vm->status.state = IOG_VM_IDLE;
-		rc = iog_fail(err, -rc, "vm: starting a thread on core %d: %s", core, strerror(rc));
+		rc = iog_fail(err, -rc, "starting a thread on core %d: %s", core, strerror(rc));
 	} else {
 		pthread_setname_np(vm->thread, "iog-vm");
 	}
@@ -816,6 +829,7 @@ void iog_vm_status(struct iog_vm *vm, struct iog_vm_status *status)
 {
 	pthread_mutex_lock(&vm->lock);
 	*status = vm->status;
+	status->cpu_ns = vm->cpu_ns + (vm->status.state == IOG_VM_RUNNING ? cpu_of(vm) : 0);
 	pthread_mutex_unlock(&vm->lock);
 	status->exits = atomic_load_explicit(&vm->exits, memory_order_relaxed);
 	status->parks = atomic_load_explicit(&vm->parks, memory_order_relaxed);
@@ -827,9 +841,9 @@ int iog_vm_reset(struct iog_vm *vm, struct iog_err *err)
 	uint64_t n;
 
 	if (!vm->ram)
-		return iog_fail(err, -ENOEXEC, "vm: no image is loaded");
+		return iog_fail(err, -ENOEXEC, "no image is loaded");
 	if (iog_vm_wait(vm, 0))
-		return iog_fail(err, -EBUSY, "vm: it runs; stop it first");
+		return iog_fail(err, -EBUSY, "it runs; stop it first");
 	fill_image(vm);
 	(void)!read(vm->event, &n, sizeof(n)); /* does not block; empty is fine */
 	pthread_mutex_lock(&vm->lock);
@@ -884,9 +898,9 @@ static int create(struct iog_vm *vm, struct iog_err *err)
 	if (vm->event < 0)
 		goto fail;
 	if (ioctl(vm->kvm, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
-		return iog_fail(err, -ENOTSUP, "vm: /dev/kvm speaks another version");
+		return iog_fail(err, -ENOTSUP, "/dev/kvm speaks another version");
 	if (!has(vm->kvm, KVM_CAP_READONLY_MEM) || !has(vm->kvm, KVM_CAP_XSAVE) || !has(vm->kvm, KVM_CAP_XCRS) || !has(vm->kvm, KVM_CAP_EXT_CPUID))
-		return iog_fail(err, -ENOTSUP, "vm: this KVM has no read-only memory or no vector state");
+		return iog_fail(err, -ENOTSUP, "this KVM has no read-only memory or no vector state");
 	what = "KVM_CREATE_VM";
 	do
 		vm->fd = ioctl(vm->kvm, KVM_CREATE_VM, 0);
@@ -936,7 +950,7 @@ static int create(struct iog_vm *vm, struct iog_err *err)
 		n = set_signals(vm, err);
 	return n ? n : make_bell(vm, err);
 fail:
-	return iog_fail(err, errno ? -errno : -EIO, "vm: %s: %s", what, strerror(errno));
+	return iog_fail(err, errno ? -errno : -EIO, "%s: %s", what, strerror(errno));
 }
 
 int iog_vm_create(struct iog_vm **out, const struct iog_vm_opts *opts, struct iog_err *err)
@@ -947,7 +961,7 @@ int iog_vm_create(struct iog_vm **out, const struct iog_vm_opts *opts, struct io
 
 	*out = NULL;
 	if (!vm)
-		return iog_fail(err, -ENOMEM, "vm: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	if (opts)
 		vm->opts = *opts;
 	vm->kvm = vm->fd = vm->vcpu = vm->event = vm->bell = -1;
@@ -1003,7 +1017,7 @@ static int probe_child(struct iog_err *err)
 	int rc;
 
 	if (!t)
-		return iog_fail(err, -ENOMEM, "vm: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	block_signals(&old);
 	rc = iog_vm_create(&vm, NULL, err);
 	if (!rc)
@@ -1018,12 +1032,12 @@ static int probe_child(struct iog_err *err)
 	t->mode = IOG_GT_ECHO;
 	rc = pthread_create(&peer, NULL, probe_peer, t);
 	if (rc)
-		return iog_fail(err, -rc, "vm: pthread_create: %s", strerror(rc));
+		return iog_fail(err, -rc, "pthread_create: %s", strerror(rc));
 	run_guest(vm, &s);
 	if (s.state != IOG_VM_DONE)
-		return iog_fail(err, -EIO, "vm: the test image failed: %s", s.text);
+		return iog_fail(err, -EIO, "the test image failed: %s", s.text);
 	if (t->reply != ROUNDS + 1)
-		return iog_fail(err, -EIO, "vm: the test image answered %llu instead of %d", (unsigned long long)t->reply, ROUNDS + 1);
+		return iog_fail(err, -EIO, "the test image answered %llu instead of %d", (unsigned long long)t->reply, ROUNDS + 1);
 	if (vm->isa < IOG_ISA_AVX512)
 		return 0;
 	/* The widest instructions that will be promised to operators. */
@@ -1039,7 +1053,7 @@ static int probe_child(struct iog_err *err)
 		return rc;
 	run_guest(vm, &s);
 	if (s.state != IOG_VM_DONE || t->result != 511 * 512 / 2)
-		return iog_fail(err, -EIO, "vm: AVX-512 does not work in the test image: %s", s.state == IOG_VM_DONE ? "wrong sum" : s.text);
+		return iog_fail(err, -EIO, "AVX-512 does not work in the test image: %s", s.state == IOG_VM_DONE ? "wrong sum" : s.text);
 	return 0;
 }
 
@@ -1049,15 +1063,16 @@ int iog_vm_probe(char *reason, size_t size)
 	struct pollfd p = { .events = POLLIN };
 	uint64_t until = after(2000000000);
 	int pipe_fds[2], rc, status;
+	uint64_t cpu;
 	pid_t pid;
 
 	if (!iog_vm_image_bytes()) {
-		iog_format(reason, size, "vm: the library was built without the image for VMs");
+		iog_format(reason, size, "the library was built without the image for VMs");
 		return -ENOEXEC;
 	}
 	if (pipe2(pipe_fds, O_CLOEXEC) < 0) {
 		rc = -errno;
-		iog_format(reason, size, "vm: pipe: %s", strerror(-rc));
+		iog_format(reason, size, "pipe: %s", strerror(-rc));
 		return rc;
 	}
 	pid = fork();
@@ -1077,17 +1092,15 @@ int iog_vm_probe(char *reason, size_t size)
 		while ((now = now_ns()) < until && (rc = poll(&p, 1, (int)((until - now) / 1000000) + 1)) < 0 && errno == EINTR)
 			;
 		if (rc <= 0) {
-			rc = iog_fail(&said.err, -ETIMEDOUT, "vm: the test image gave no answer within 2 s");
+			rc = iog_fail(&said.err, -ETIMEDOUT, "the test image gave no answer within 2 s");
 		} else if (read(pipe_fds[0], &said, sizeof(said)) == (ssize_t)sizeof(said)) {
 			rc = said.rc;
 		} else {
-			rc = iog_fail(&said.err, -EIO, "vm: the process that tried the test image died");
+			rc = iog_fail(&said.err, -EIO, "the process that tried the test image died");
 		}
-		kill(pid, SIGKILL);
-		while (waitpid(pid, &status, 0) < 0 && errno == EINTR)
-			;
+		iog_child_end(pid, &status, &cpu);
 	} else {
-		iog_fail(&said.err, rc, "vm: fork: %s", strerror(-rc));
+		iog_fail(&said.err, rc, "fork: %s", strerror(-rc));
 	}
 	close(pipe_fds[0]);
 	iog_format(reason, size, "%s", rc ? said.err.text : "");
@@ -1100,11 +1113,11 @@ int iog_vm_create(struct iog_vm **vm, const struct iog_vm_opts *opts, struct iog
 {
 	(void)opts;
 	*vm = NULL;
-	return iog_fail(err, -ENOTSUP, "vm: built without KVM");
+	return iog_fail(err, -ENOTSUP, "built without KVM");
 }
 int iog_vm_probe(char *reason, size_t size)
 {
-	iog_format(reason, size, "vm: built without KVM");
+	iog_format(reason, size, "built without KVM");
 	return -ENOTSUP;
 }
 /* Nothing below is reached: there is no VM to call it with. */
@@ -1125,7 +1138,7 @@ static int allow_ports(struct iog_vm *vm)
 int iog_vm_map(struct iog_vm *vm, void *host, uint64_t bytes, uint64_t gpa, bool writable, struct iog_err *err)
 {
 	(void)vm, (void)host, (void)bytes, (void)gpa, (void)writable;
-	return iog_fail(err, -ENOTSUP, "vm: built without KVM");
+	return iog_fail(err, -ENOTSUP, "built without KVM");
 }
 int iog_vm_unmap(struct iog_vm *vm, uint64_t gpa, struct iog_err *err) { (void)gpa; return iog_vm_map(vm, NULL, 0, 0, false, err); }
 int iog_vm_load(struct iog_vm *vm, const void *image, uint64_t bytes, struct iog_err *err)

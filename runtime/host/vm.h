@@ -43,7 +43,7 @@ struct iog_vm_status {
 	uint64_t rip;         /* of the fault; some processors lose it */
 	uint64_t address;     /* that was touched, when has_address */
 	bool has_address;
-	uint64_t exits, parks, wakes; /* over all runs */
+	uint64_t exits, parks, wakes, cpu_ns; /* over all runs */
 	char text[200];               /* IOG_VM_FAILED: what happened, one sentence */
 };
 

@@ -1,10 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Sleeping on words; see wait.h. */
+/* Sleeping on words, ending children; see wait.h. */
 #include "wait.h"
 
 #include <errno.h>
 #include <linux/futex.h>
+#include <signal.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -12,6 +15,7 @@
 #define SYS_futex_waitv 449
 #endif
 enum { WAITV_MAX = 128 };
+static const uint64_t CHILD_NS = 5000000000u;
 
 /* As the kernel wants it; older headers do not have it. */
 struct waitv { uint64_t val, uaddr; uint32_t flags, reserved; };
@@ -78,4 +82,40 @@ uint64_t iog_env_now(void *ctx)
 {
 	(void)ctx;
 	return iog_now_ns();
+}
+
+static uint64_t nanoseconds(struct timeval t)
+{
+	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_usec * 1000u;
+}
+
+static int look(pid_t pid, int flags, int *status, uint64_t *cpu_ns)
+{
+	struct rusage used;
+	pid_t got;
+	do
+		got = wait4(pid, status, WNOHANG | flags, &used);
+	while (got < 0 && errno == EINTR);
+	if (!got)
+		return 0;
+	if (got == pid && WIFSTOPPED(*status))
+		return 1;
+	if (got == pid)
+		*cpu_ns = nanoseconds(used.ru_utime) + nanoseconds(used.ru_stime);
+	else
+		*status = -1; /* this process ignores SIGCHLD, or somebody in it waits for all children */
+	return 2;
+}
+
+int iog_child_look(pid_t pid, int *status, uint64_t *cpu_ns)
+{
+	return look(pid, WUNTRACED, status, cpu_ns);
+}
+
+void iog_child_end(pid_t pid, int *status, uint64_t *cpu_ns)
+{
+	uint64_t until = iog_now_ns() + CHILD_NS;
+	kill(pid, SIGKILL);
+	for (uint64_t nap = 50000; look(pid, 0, status, cpu_ns) != 2 && iog_now_ns() < until; nap = IOG_MIN(2 * nap, (uint64_t)2000000))
+		iog_wait_words(NULL, 0, nap);
 }

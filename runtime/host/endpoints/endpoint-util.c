@@ -105,7 +105,7 @@ int iog_read_at(int fd, void *data, size_t n, uint64_t at)
 	return 0;
 }
 
-int iog_make_folders(const char *path, const char *who, struct iog_err *err)
+int iog_make_folders(const char *path, struct iog_err *err)
 {
 	char dir[IOG_TEXT];
 	iog_strset(dir, sizeof dir, path);
@@ -115,7 +115,7 @@ int iog_make_folders(const char *path, const char *who, struct iog_err *err)
 			if (mkdir(dir, 0777) == 0)
 				iog_sync_parent(dir);
 			else if (errno != EEXIST)
-				return iog_fail(err, -errno, "%s: cannot make folder %s for %s: %s; make it, or use another path", who, dir, path,
+				return iog_fail(err, -errno, "cannot make folder %s for %s: %s; make it, or use another path", dir, path,
 					iog_errno_text(errno));
 			*p = '/';
 		}
@@ -136,7 +136,7 @@ void iog_sync_parent(const char *path)
 	close(fd);
 }
 
-int iog_fail_open(struct iog_err *err, int code, const char *who, const char *path)
+int iog_fail_open(struct iog_err *err, int code, const char *path)
 {
 	const char *advice = code == -EACCES || code == -EPERM ? "; let this user write it and its folder, or use another path" :
 		code == -EROFS ? "; use a path on another file system" :
@@ -144,13 +144,13 @@ int iog_fail_open(struct iog_err *err, int code, const char *who, const char *pa
 		code == -ENOTDIR ? "; a part of the path is a file, not a folder: use another path" :
 		code == -ENOSPC || code == -EDQUOT ? "; free some space and run again" :
 		code == -EEXIST ? "; on_restart = \"new\" writes no file that is there: use another path or on_restart" : "";
-	return iog_fail(err, code, "%s: cannot open %s: %s%s", who, path, iog_errno_text(-code), advice);
+	return iog_fail(err, code, "cannot open %s: %s%s", path, iog_errno_text(-code), advice);
 }
 
-int iog_fail_write(struct iog_err *err, int code, const char *who, const char *path)
+int iog_fail_write(struct iog_err *err, int code, const char *path)
 {
 	if (code == -ENOSPC || code == -EDQUOT || code == -EFBIG)
-		return iog_fail(err, code, "%s: the disk is full (%s): %s keeps what was stored before; free some space and run again", who,
+		return iog_fail(err, code, "the disk is full (%s): %s keeps what was stored before; free some space and run again",
 			iog_errno_text(-code), path);
-	return iog_fail(err, code, "%s: cannot write %s: %s", who, path, iog_errno_text(-code));
+	return iog_fail(err, code, "cannot write %s: %s", path, iog_errno_text(-code));
 }

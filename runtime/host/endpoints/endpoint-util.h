@@ -33,13 +33,13 @@ const char *iog_errno_text(int e);
 int iog_write_at(int fd, const void *data, size_t n, uint64_t at);
 int iog_read_at(int fd, void *data, size_t n, uint64_t at);
 /* Makes the folders a file's path names, durably; those that are there are left alone. 0 or -errno with a message. */
-int iog_make_folders(const char *path, const char *who, struct iog_err *err);
+int iog_make_folders(const char *path, struct iog_err *err);
 /* Makes the directory entry of path durable; errors are ignored where the file system has no such thing. */
 void iog_sync_parent(const char *path);
 /* Fails with a message for a file that cannot be opened for writing, with advice where the cause suggests one. Returns code. */
-int iog_fail_open(struct iog_err *err, int code, const char *who, const char *path);
+int iog_fail_open(struct iog_err *err, int code, const char *path);
 /* Fails with a message for a write error: a full disk gets advice. Returns code. */
-int iog_fail_write(struct iog_err *err, int code, const char *who, const char *path);
+int iog_fail_write(struct iog_err *err, int code, const char *path);
 
 /* Variable v of a source's output is one dense block in memory the source keeps. False: the block table is full. */
 static inline bool iog_out_kept(struct iog_out *o, int v, unsigned rank, uint32_t elem_size, int64_t n0, int64_t n1, const void *data)

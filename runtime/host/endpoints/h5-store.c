@@ -366,18 +366,18 @@ int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t
 	struct flock lock = { .l_type = F_WRLCK };
 	struct iog_h5_store *s = calloc(1, sizeof *s);
 	if (!s)
-		return iog_fail(err, -ENOMEM, "h5md: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	s->last = HADDR_UNDEF;
 	s->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	int r = s->fd < 0 || fstat(s->fd, &st) < 0 ? iog_fail_open(err, -errno, "h5md", path) : 0;
+	int r = s->fd < 0 || fstat(s->fd, &st) < 0 ? iog_fail_open(err, -errno, path) : 0;
 	/* Not the kind of lock the HDF5 library takes: readers may come while we write, a second writer may not. */
 	if (!r && fcntl(s->fd, F_OFD_SETLK, &lock) < 0 && (errno == EAGAIN || errno == EACCES))
-		r = iog_fail(err, -EBUSY, "h5md: another program is writing %s; wait until it ends, or use another path", path);
+		r = iog_fail(err, -EBUSY, "another program is writing %s; wait until it ends, or use another path", path);
 	if (!r && fresh && ftruncate(s->fd, 0) < 0)
-		r = iog_fail_write(err, -errno, "h5md", path);
+		r = iog_fail_write(err, -errno, path);
 	static const uint8_t signature[9] = { 0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n', 3 };
 	if (!r && !fresh && (iog_read_at(s->fd, s->super, SUPERBLOCK, 0) < 0 || memcmp(s->super, signature, sizeof signature)))
-		r = iog_fail(err, -EEXIST, "h5md: %s exists and is no file of this sink; use another path, or on_restart = \"truncate\" to replace it", path);
+		r = iog_fail(err, -EEXIST, "%s exists and is no file of this sink; use another path, or on_restart = \"truncate\" to replace it", path);
 	if (r) {
 		destroy(s);
 		return r;
@@ -392,11 +392,11 @@ int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t
 	if (*file < 0) {
 		s->frozen = true;
 		if (s->error)
-			r = iog_fail_write(err, s->error, "h5md", path);
+			r = iog_fail_write(err, s->error, path);
 		else if (fapl < 0 || fresh)
-			r = iog_fail(err, -ENOTSUP, "h5md: the HDF5 library of this machine cannot make %s as this sink needs it", path);
+			r = iog_fail(err, -ENOTSUP, "the HDF5 library of this machine cannot make %s as this sink needs it", path);
 		else
-			r = iog_fail(err, -EBADMSG, "h5md: %s is damaged: the HDF5 library does not open it; use another path, or on_restart = \"truncate\" "
+			r = iog_fail(err, -EBADMSG, "%s is damaged: the HDF5 library does not open it; use another path, or on_restart = \"truncate\" "
 				"to replace it", path);
 		destroy(s);
 		return r;

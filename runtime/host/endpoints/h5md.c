@@ -141,23 +141,23 @@ static int place(const struct conf *c, const struct iog_schema *s, uint32_t i, s
 	int atom = s->var[iog_schema_var(s, "position")].dim[0];
 	struct dset d = { .var = (int)i, .dtype = v->dtype, .rank = v->rank, .is_static = v->flags & IOG_VAR_STATIC, .follow = !(v->flags & IOG_VAR_STATIC) };
 	if (v->n_codecs)
-		return iog_fail(err, -EINVAL, "h5md: variable %s is encoded (%s); decode it first", v->name, iog_codec_name(v->codec[v->n_codecs - 1]));
+		return iog_fail(err, -EINVAL, "variable %s is encoded (%s); decode it first", v->name, iog_codec_name(v->codec[v->n_codecs - 1]));
 	uint64_t bytes = iog_dtype_size(v->dtype);
 	for (unsigned k = 0; k < v->rank; k++) {
 		const struct iog_dim *dim = &s->dim[v->dim[k]];
 		if (dim->max <= 0 && !dim->fixed)
-			return iog_fail(err, -EINVAL, "h5md: variable %s: how long dimension %s may get is not known; declare its maximum at the source",
+			return iog_fail(err, -EINVAL, "variable %s: how long dimension %s may get is not known; declare its maximum at the source",
 				v->name, dim->name);
 		d.dim[k] = (hsize_t)IOG_MAX(dim->max, 1);
 		if (!iog_mul(bytes, d.dim[k], &bytes) || bytes > 1ull << 40)
-			return iog_fail(err, -EINVAL, "h5md: variable %s has more than 2^40 bytes a record", v->name);
+			return iog_fail(err, -EINVAL, "variable %s has more than 2^40 bytes a record", v->name);
 	}
 	d.bytes = bytes;
 	unit_text(v->unit, d.unit, sizeof d.unit);
 	bool particle = v->rank >= 1 && v->dim[0] == atom;
 	if (iog_streq(v->name, "box")) {
 		if (!(v->dtype == IOG_F32 || v->dtype == IOG_F64) || d.dim[0] != 3 || v->rank < 1 || v->rank > 2 || (v->rank == 2 && d.dim[1] != 3))
-			return iog_fail(err, -EINVAL, "h5md: variable box must be f32 or f64 [3] or [3,3]");
+			return iog_fail(err, -EINVAL, "variable box must be f32 or f64 [3] or [3,3]");
 		if (v->rank == 1)
 			d.triangle = true, d.rank = 2, d.dim[1] = 3, d.bytes *= 3;
 		if (!d.unit[0])
@@ -208,12 +208,12 @@ static int layout(const struct conf *c, const struct iog_schema *s, struct dset 
 	int position = iog_schema_var(s, "position");
 	*n = 0;
 	if (position < 0)
-		return iog_fail(err, -EINVAL, "h5md: the stream has no variable position; H5MD is a format for particles");
+		return iog_fail(err, -EINVAL, "the stream has no variable position; H5MD is a format for particles");
 	const struct iog_vardef *p = &s->var[position];
 	if (p->rank != 2 || s->dim[p->dim[1]].max != 3 || (p->dtype != IOG_F32 && p->dtype != IOG_F64) || p->flags & IOG_VAR_STATIC)
-		return iog_fail(err, -EINVAL, "h5md: variable position must be f32 or f64 [atom, xyz] and not static");
+		return iog_fail(err, -EINVAL, "variable position must be f32 or f64 [atom, xyz] and not static");
 	if (!plain_name(c->group))
-		return iog_fail(err, -EINVAL, "h5md: \"group\" must be a plain name, got \"%s\"", c->group);
+		return iog_fail(err, -EINVAL, "\"group\" must be a plain name, got \"%s\"", c->group);
 	struct dset step = { .var = GENERATED, .dtype = IOG_I64, .bytes = 8, .small = true }, time = step, epoch = step;
 	time.dtype = IOG_F64;
 	epoch.dtype = IOG_U32, epoch.bytes = 4;
@@ -243,7 +243,7 @@ static int layout(const struct conf *c, const struct iog_schema *s, struct dset 
 		d->filtered = !d->is_static && !d->small && c->compression == GZIP;
 		d->rows = chunk_rows(d, varies, d->filtered);
 		if (row > UINT32_MAX / 2)
-			r = iog_fail(err, -EINVAL, "h5md: %s has rows of %llu bytes; HDF5 stores chunks of less than 4 GiB", d->path, (unsigned long long)row);
+			r = iog_fail(err, -EINVAL, "%s has rows of %llu bytes; HDF5 stores chunks of less than 4 GiB", d->path, (unsigned long long)row);
 	}
 	return r;
 }
@@ -255,7 +255,7 @@ static int accept_schema(const void *conf, const struct iog_schema *in, struct i
 	struct dset *set = calloc(SETS, sizeof *set);
 	uint32_t n;
 	if (!set)
-		return iog_fail(err, -ENOMEM, "h5md: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	int r = layout(conf, in, set, &n, err);
 	free(set);
 	return r;
@@ -487,7 +487,7 @@ static int make_file(struct h5md *h, struct iog_err *err)
 	if (ok)
 		return 0;
 	int e = iog_h5_error(h->store);
-	return e < 0 ? iog_fail_write(err, e, "h5md", h->conf.path) : iog_fail(err, -EIO, "h5md: the HDF5 library could not make the datasets of %s",
+	return e < 0 ? iog_fail_write(err, e, h->conf.path) : iog_fail(err, -EIO, "the HDF5 library could not make the datasets of %s",
 		h->conf.path);
 }
 
@@ -528,7 +528,7 @@ static int find_file(struct h5md *h, struct iog_err *err)
 		if (same && !d->is_static && !d->small)
 			same = find_chunks(d);
 		if (!same)
-			return iog_fail(err, -EEXIST, "h5md: %s exists and does not hold this stream (%s is missing or of another type or shape); use another "
+			return iog_fail(err, -EEXIST, "%s exists and does not hold this stream (%s is missing or of another type or shape); use another "
 				"path, or on_restart = \"truncate\" to replace it", h->conf.path, d->path);
 		if (d == position)
 			h->n = dim[0];
@@ -536,11 +536,11 @@ static int find_file(struct h5md *h, struct iog_err *err)
 		if (d->is_static)
 			continue;
 		if (dim[0] < h->n)
-			return iog_fail(err, -EBADMSG, "h5md: %s is damaged: %s has %llu records, position has %llu", h->conf.path, d->path,
+			return iog_fail(err, -EBADMSG, "%s is damaged: %s has %llu records, position has %llu", h->conf.path, d->path,
 				(unsigned long long)dim[0], (unsigned long long)h->n);
 		dim[0] = h->n;
 		if (H5Dset_extent(d->id, dim) < 0)
-			return iog_fail(err, -EIO, "h5md: cannot go back to the last record of %s", h->conf.path);
+			return iog_fail(err, -EIO, "cannot go back to the last record of %s", h->conf.path);
 	}
 	if (!h->n) { /* static ones came with the first record */
 		for (uint32_t k = 0; k < h->n_sets; k++)
@@ -560,7 +560,7 @@ static int find_file(struct h5md *h, struct iog_err *err)
 		H5Sclose(ms);
 	}
 	if (!ok)
-		return iog_fail(err, -EIO, "h5md: cannot read the last record of %s", h->conf.path);
+		return iog_fail(err, -EIO, "cannot read the last record of %s", h->conf.path);
 	h->any = true;
 	h->last = (struct iog_id){ .seq = iog_seq_of_step(step), .epoch = epoch };
 	return 0;
@@ -589,14 +589,14 @@ static int nothing_there(const char *path, bool *nothing, struct iog_err *err)
 	char b[8] = { 0 };
 	*nothing = true;
 	if (stat(path, &st) < 0)
-		return errno == ENOENT ? 0 : iog_fail_open(err, -errno, "h5md", path);
+		return errno == ENOENT ? 0 : iog_fail_open(err, -errno, path);
 	if (S_ISDIR(st.st_mode))
-		return iog_fail_open(err, -EISDIR, "h5md", path);
+		return iog_fail_open(err, -EISDIR, path);
 	if (!S_ISREG(st.st_mode)) /* a pipe would keep us waiting */
-		return iog_fail(err, -EINVAL, "h5md: %s is not a regular file; use another path", path);
+		return iog_fail(err, -EINVAL, "%s is not a regular file; use another path", path);
 	FILE *f = fopen(path, "rb");
 	if (!f)
-		return iog_fail_open(err, -errno, "h5md", path);
+		return iog_fail_open(err, -errno, path);
 	if (fread(b, 1, sizeof b, f) > 0)
 		for (size_t i = 0; i < sizeof b; i++)
 			*nothing &= !b[i];
@@ -611,7 +611,7 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 	if (!h || !set) {
 		free(h);
 		free(set);
-		return iog_fail(err, -ENOMEM, "h5md: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	}
 	h->conf = *(const struct conf *)conf;
 	h->schema = *in;
@@ -619,11 +619,11 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 	bool fresh = true;
 	int r = layout(&h->conf, in, h->set, &h->n_sets, err);
 	if (r == 0)
-		r = iog_make_folders(h->conf.path, "h5md", err);
+		r = iog_make_folders(h->conf.path, err);
 	if (r == 0)
 		r = nothing_there(h->conf.path, &fresh, err);
 	if (r == 0 && !fresh && h->conf.on_restart == NEW)
-		r = iog_fail_open(err, -EEXIST, "h5md", h->conf.path);
+		r = iog_fail_open(err, -EEXIST, h->conf.path);
 	if (r < 0) {
 		h->n_sets = 0;
 		close_all(h);
@@ -637,13 +637,13 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 		struct dset *d = &h->set[k];
 		d->type = make_type(d->dtype);
 		if (d->small && !(d->kept = calloc((size_t)h->conf.flush, d->bytes)))
-			r = iog_fail(err, -ENOMEM, "h5md: no memory");
+			r = iog_fail(err, -ENOMEM, "no memory");
 		h->scratch_size = IOG_MAX(h->scratch_size, d->bytes);
 	}
 	/* A record and a chunk that reaches beyond it. */
 	h->scratch_size = IOG_ROUND_UP(2 * h->scratch_size, IOG_ALIGN);
 	if (r == 0 && !(h->scratch = aligned_alloc(IOG_ALIGN, h->scratch_size)))
-		r = iog_fail(err, -ENOMEM, "h5md: no memory");
+		r = iog_fail(err, -ENOMEM, "no memory");
 	if (r == 0)
 		r = fresh ? make_file(h, err) : find_file(h, err);
 	if (r == 0) {
@@ -652,7 +652,7 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 			iog_h5_last(h->store, info.addr);
 		int e = iog_h5_commit(h->store, h->file, false);
 		if (e < 0)
-			r = iog_fail_write(err, e, "h5md", h->conf.path);
+			r = iog_fail_write(err, e, h->conf.path);
 	}
 	if (r < 0) {
 		if (is_open) {
@@ -736,7 +736,7 @@ static enum iog_step give_up(struct h5md *h, int e, struct iog_err *err)
 	iog_h5_error(h->store);
 	iog_h5_freeze(h->store);
 	h->failed = true;
-	iog_fail_write(err, e, "h5md", h->conf.path);
+	iog_fail_write(err, e, h->conf.path);
 	size_t n = iog_strlen(err->text);
 	iog_format(err->text + n, sizeof err->text - n, " (%llu records are there)", (unsigned long long)h->committed);
 	return IOG_FATAL;
@@ -884,12 +884,12 @@ static enum iog_step put(void *self, const struct iog_record *r, struct iog_err 
 	bool ok = true;
 	enum iog_step result = IOG_OK;
 	if (h->failed) {
-		iog_fail(err, -EIO, "h5md: %s could not be written before", h->conf.path);
+		iog_fail(err, -EIO, "%s could not be written before", h->conf.path);
 		return IOG_FATAL;
 	}
 	for (uint32_t d = 0; d < h->schema.n_dims; d++)
 		if (r->axis[d].extent > IOG_MAX(h->schema.dim[d].max, 1)) {
-			iog_fail(err, -E2BIG, "h5md: dimension %s has extent %lld in step %lld, the file has room for %lld", h->schema.dim[d].name,
+			iog_fail(err, -E2BIG, "dimension %s has extent %lld in step %lld, the file has room for %lld", h->schema.dim[d].name,
 				(long long)r->axis[d].extent, (long long)r->step, (long long)h->schema.dim[d].max);
 			return IOG_FAILED;
 		}
@@ -924,7 +924,7 @@ static enum iog_step flush(void *self, struct iog_err *err)
 	struct h5md *h = self;
 	enum iog_step r = IOG_OK;
 	if (h->failed) {
-		iog_fail(err, -EIO, "h5md: %s could not be written before", h->conf.path);
+		iog_fail(err, -EIO, "%s could not be written before", h->conf.path);
 		return IOG_FATAL;
 	}
 	enter();
@@ -964,7 +964,7 @@ static int finish(void *self, struct iog_err *err)
 	if (!h->failed && !e)
 		e = c;
 	if (e < 0)
-		iog_fail_write(err, e, "h5md", h->conf.path);
+		iog_fail_write(err, e, h->conf.path);
 	close_all(h);
 	leave();
 	return e;

@@ -46,7 +46,7 @@ static int parse_pattern(struct image *m, struct iog_err *err)
 {
 	const char *s = m->conf.path, *p = strchr(s, '%');
 	if (!p || strchr(p + 1, '%'))
-		return iog_fail(err, -EINVAL, "image: \"path\" must hold exactly one %%d for the number, as in \"frame-%%06d.jpg\", got \"%s\"", s);
+		return iog_fail(err, -EINVAL, "\"path\" must hold exactly one %%d for the number, as in \"frame-%%06d.jpg\", got \"%s\"", s);
 	m->prefix = (size_t)(p - s);
 	p++;
 	m->zeros = *p == '0';
@@ -54,7 +54,7 @@ static int parse_pattern(struct image *m, struct iog_err *err)
 	for (m->width = 0; *p >= '0' && *p <= '9' && m->width < 10; p++)
 		m->width = m->width * 10 + (unsigned)(*p - '0');
 	if (*p != 'd' || m->width > 20 || (m->width && !m->zeros))
-		return iog_fail(err, -EINVAL, "image: \"path\" must hold %%d or %%0Nd with N up to 20, as in \"frame-%%06d.jpg\", got \"%s\"", s);
+		return iog_fail(err, -EINVAL, "\"path\" must hold %%d or %%0Nd with N up to 20, as in \"frame-%%06d.jpg\", got \"%s\"", s);
 	m->suffix = (size_t)(p + 1 - s);
 	return 0;
 }
@@ -73,20 +73,20 @@ static int choose(const struct conf *c, const struct iog_schema *s, uint32_t *va
 	if (c->variable[0]) {
 		found = iog_schema_var(s, c->variable);
 		if (found < 0)
-			return iog_fail(err, -EINVAL, "image: the stream has no variable %s", c->variable);
+			return iog_fail(err, -EINVAL, "the stream has no variable %s", c->variable);
 		if (!is_picture(s, (unsigned)found))
-			return iog_fail(err, -EINVAL, "image: variable %s is neither encoded as jpeg or png nor a raw image (u8[y, x, rgb])", c->variable);
+			return iog_fail(err, -EINVAL, "variable %s is neither encoded as jpeg or png nor a raw image (u8[y, x, rgb])", c->variable);
 	}
 	for (uint32_t i = 0; found < 0 && i < s->n_vars; i++)
 		if (is_picture(s, i)) {
 			for (uint32_t k = i + 1; k < s->n_vars; k++)
 				if (is_picture(s, k))
-					return iog_fail(err, -EINVAL, "image: the stream has several images (%s, %s); choose one with \"variable\"", s->var[i].name,
+					return iog_fail(err, -EINVAL, "the stream has several images (%s, %s); choose one with \"variable\"", s->var[i].name,
 						s->var[k].name);
 			found = (int)i;
 		}
 	if (found < 0)
-		return iog_fail(err, -EINVAL, "image: the stream has no image: a variable encoded as jpeg or png, or u8[y, x, rgb]; add render or jpeg");
+		return iog_fail(err, -EINVAL, "the stream has no image: a variable encoded as jpeg or png, or u8[y, x, rgb]; add render or jpeg");
 	*var = (uint32_t)found;
 	return 0;
 }
@@ -101,7 +101,7 @@ static int check_ending(const struct image *m, struct iog_err *err)
 	if (dot && ((kind == 0 && iog_streq(dot, ".ppm")) || (kind == 1 && (iog_streq(dot, ".jpg") || iog_streq(dot, ".jpeg"))) ||
 		(kind == 2 && iog_streq(dot, ".png"))))
 		return 0;
-	return iog_fail(err, -EINVAL, "image: variable %s is stored as %s; \"path\" must end in %s, got \"%s\"", v->name,
+	return iog_fail(err, -EINVAL, "variable %s is stored as %s; \"path\" must end in %s, got \"%s\"", v->name,
 		kind == 0 ? "a raw image (PPM)" : kind == 1 ? "jpeg" : "png", want[kind], m->conf.path);
 }
 
@@ -118,7 +118,7 @@ static int prepare(struct image *m, const struct conf *c, const struct iog_schem
 static int accept_schema(const void *conf, const struct iog_schema *in, struct iog_err *err)
 {
 	struct image *m = calloc(1, sizeof *m);
-	int r = m ? prepare(m, conf, in, err) : iog_fail(err, -ENOMEM, "image: no memory");
+	int r = m ? prepare(m, conf, in, err) : iog_fail(err, -ENOMEM, "no memory");
 	free(m);
 	return r;
 }
@@ -127,12 +127,12 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 {
 	struct image *m = calloc(1, sizeof *m);
 	if (!m)
-		return iog_fail(err, -ENOMEM, "image: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	int r = prepare(m, conf, in, err);
 	if (!r)
-		r = iog_make_folders(m->conf.path, "image", err);
+		r = iog_make_folders(m->conf.path, err);
 	if (!r && m->conf.latest[0])
-		r = iog_make_folders(m->conf.latest, "image", err);
+		r = iog_make_folders(m->conf.latest, err);
 	if (r < 0) {
 		free(m);
 		return r;
@@ -163,10 +163,10 @@ static int contents(struct image *m, const struct iog_record *r, char head[64], 
 	const struct iog_vardef *v = &m->schema.var[m->var];
 	head[0] = 0;
 	if (!r->var[m->var].n_blocks)
-		return iog_fail(err, -ENODATA, "image: step %lld has no %s", (long long)r->step, v->name);
+		return iog_fail(err, -ENODATA, "step %lld has no %s", (long long)r->step, v->name);
 	if (v->n_codecs) {
 		if (r->var[m->var].n_blocks != 1)
-			return iog_fail(err, -EINVAL, "image: %s comes in %u pieces in step %lld; merge before encoding", v->name, r->var[m->var].n_blocks,
+			return iog_fail(err, -EINVAL, "%s comes in %u pieces in step %lld; merge before encoding", v->name, r->var[m->var].n_blocks,
 				(long long)r->step);
 		*body = r->var[m->var].block->data;
 		*bytes = r->var[m->var].block->bytes;
@@ -183,7 +183,7 @@ static int contents(struct image *m, const struct iog_record *r, char head[64], 
 		m->rows_size = m->rows ? *bytes : 0;
 	}
 	if (!m->rows)
-		return iog_fail(err, -ENOMEM, "image: no memory for a picture of %lld by %lld", (long long)w, (long long)h);
+		return iog_fail(err, -ENOMEM, "no memory for a picture of %lld by %lld", (long long)w, (long long)h);
 	memset(m->rows, 0, *bytes);
 	iog_record_assemble(r, m->var, m->rows);
 	*body = m->rows;
@@ -220,7 +220,7 @@ static enum iog_step put(void *self, const struct iog_record *r, struct iog_err 
 		e = point_latest(m);
 	if (e < 0) {
 		unlink(tmp);
-		iog_fail_write(err, e, "image", m->written);
+		iog_fail_write(err, e, m->written);
 		return IOG_FATAL;
 	}
 	m->count++;
@@ -233,7 +233,7 @@ static enum iog_step flush(void *self, struct iog_err *err)
 	int fd = m->count ? open(m->written, O_RDONLY | O_CLOEXEC) : -1;
 	/* The file system orders the files before; all of them would cost a flush each. */
 	if (fd >= 0 && syncfs(fd) < 0) {
-		iog_fail_write(err, -errno, "image", m->written);
+		iog_fail_write(err, -errno, m->written);
 		close(fd);
 		return IOG_FATAL;
 	}

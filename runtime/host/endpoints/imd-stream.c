@@ -56,7 +56,7 @@ bool iog_imd_partial(const struct iog_imd *m) { return m->have || m->state != HE
 
 static enum iog_imd_event bad(struct iog_err *err, const char *what, const char *why)
 {
-	iog_fail(err, -EBADMSG, "imd: the simulation sent %s%s; this is not an IMD server, or the stream is damaged", what, why);
+	iog_fail(err, -EBADMSG, "the simulation sent %s%s; this is not an IMD server, or the stream is damaged", what, why);
 	return IOG_IMD_BAD;
 }
 
@@ -67,11 +67,11 @@ static enum iog_imd_event handshake(struct iog_imd *m, struct iog_err *err)
 	m->swap = v > 0xffff;
 	v = m->swap ? __builtin_bswap32(v) : v;
 	if (v != 2 && v != 3) {
-		iog_fail(err, -EPROTO, "imd: the simulation speaks version %u of the protocol; this program speaks 2 and 3", v);
+		iog_fail(err, -EPROTO, "the simulation speaks version %u of the protocol; this program speaks 2 and 3", v);
 		return IOG_IMD_BAD;
 	}
 	if (v != m->version) {
-		iog_fail(err, -EPROTO, "imd: the simulation speaks version %u of the protocol, not %u; set version = %u", v, m->version, v);
+		iog_fail(err, -EPROTO, "the simulation speaks version %u of the protocol, not %u; set version = %u", v, m->version, v);
 		return IOG_IMD_BAD;
 	}
 	m->shaken = true;
@@ -83,15 +83,15 @@ static enum iog_imd_event handshake(struct iog_imd *m, struct iog_err *err)
 static bool count_fits(struct iog_imd *m, int64_t n, struct iog_err *err)
 {
 	if (n < 0)
-		iog_fail(err, -EBADMSG, "imd: the simulation sent %s of %lld atoms; the stream is damaged", type_name[m->type], (long long)n);
+		iog_fail(err, -EBADMSG, "the simulation sent %s of %lld atoms; the stream is damaged", type_name[m->type], (long long)n);
 	else if (m->atoms >= 0 && n != m->atoms)
-		iog_fail(err, -EBADMSG, "imd: the simulation sent %s of %lld atoms, the topology has %lld; is it of this simulation?", type_name[m->type],
+		iog_fail(err, -EBADMSG, "the simulation sent %s of %lld atoms, the topology has %lld; is it of this simulation?", type_name[m->type],
 			(long long)n, (long long)m->atoms);
 	else if (n > m->max_atoms)
-		iog_fail(err, -EBADMSG, "imd: the simulation sent %s of %lld atoms, more than \"atoms\" allows (%lld); raise it, or give a topology",
+		iog_fail(err, -EBADMSG, "the simulation sent %s of %lld atoms, more than \"atoms\" allows (%lld); raise it, or give a topology",
 			type_name[m->type], (long long)n, (long long)m->max_atoms);
 	else if (m->n_atoms >= 0 && n != m->n_atoms)
-		iog_fail(err, -EBADMSG, "imd: the simulation sent %s of %lld atoms after %lld; the number must not change", type_name[m->type],
+		iog_fail(err, -EBADMSG, "the simulation sent %s of %lld atoms after %lld; the number must not change", type_name[m->type],
 			(long long)n, (long long)m->n_atoms);
 	else
 		return true;
@@ -131,7 +131,7 @@ static enum iog_imd_event header(struct iog_imd *m, struct iog_err *err)
 	if (type == IOG_IMD_DISCONNECT || type == IOG_IMD_KILL)
 		return IOG_IMD_END;
 	if (type == IOG_IMD_IOERROR) {
-		iog_fail(err, -EIO, "imd: the simulation reported an I/O error of its own");
+		iog_fail(err, -EIO, "the simulation reported an I/O error of its own");
 		return IOG_IMD_BAD;
 	}
 	if (!m->ready) {
@@ -200,7 +200,7 @@ static enum iog_imd_event session(struct iog_imd *m, struct iog_err *err)
 		if (m->small[i] && type[i])
 			m->frame_mask |= bit(type[i]);
 		if (wanted[i] && !m->small[i]) {
-			iog_fail(err, -EPROTO, "imd: the simulation does not send %s; turn them on there, or leave them out of the source's parameters",
+			iog_fail(err, -EPROTO, "the simulation does not send %s; turn them on there, or leave them out of the source's parameters",
 				name[i]);
 			return IOG_IMD_BAD;
 		}

@@ -90,7 +90,7 @@ static int make_schema(const struct conf *c, const struct iog_topology *t, struc
 	iog_format(per_time, sizeof per_time, "%s/ps", c->unit);
 	int atom = iog_schema_add_dim(s, "atom", t ? t->atoms : c->atoms, t), xyz = iog_schema_add_dim(s, "xyz", 3, true);
 	if (atom < 0 || xyz < 0)
-		return iog_fail(err, -ENOSPC, "imd: cannot make the dimensions");
+		return iog_fail(err, -ENOSPC, "cannot make the dimensions");
 	iog_strset(s->dim[xyz].labels, IOG_NAME, "x,y,z");
 	const uint8_t ax[2] = { (uint8_t)atom, (uint8_t)xyz };
 	int r = add(s, "position", IOG_F32, 2, ax, c->unit, false);
@@ -111,7 +111,7 @@ static int make_schema(const struct conf *c, const struct iog_topology *t, struc
 	if (c->version == 3 || (t && t->has_box)) {
 		int cell = iog_schema_add_dim(s, "cell", 3, true);
 		if (cell < 0)
-			return iog_fail(err, cell, "imd: cannot make the dimensions");
+			return iog_fail(err, cell, "cannot make the dimensions");
 		iog_strset(s->dim[cell].labels, IOG_NAME, "a,b,c");
 		const uint8_t cx[2] = { (uint8_t)cell, (uint8_t)xyz };
 		r |= add(s, "box", IOG_F64, 2, cx, c->unit, c->version == 2);
@@ -121,7 +121,7 @@ static int make_schema(const struct conf *c, const struct iog_topology *t, struc
 	for (unsigned i = 0; c->energies && i < 9; i++)
 		r |= add(s, energy_name[i], IOG_F32, 0, NULL, i ? "kJ/mol" : "K", false);
 	if (r)
-		return iog_fail(err, -EINVAL, "imd: cannot make the schema; is \"unit\" a plain word?");
+		return iog_fail(err, -EINVAL, "cannot make the schema; is \"unit\" a plain word?");
 	return iog_schema_seal(s, err);
 }
 
@@ -137,14 +137,14 @@ static int split_address(const char *a, char host[IOG_TEXT], char port[16], stru
 		iog_format(port, 16, "%d", (int)p);
 		return 0;
 	}
-	return iog_fail(err, -EINVAL, "imd: \"address\" must be host:port with a port between 1 and 65535, got \"%s\"", a);
+	return iog_fail(err, -EINVAL, "\"address\" must be host:port with a port between 1 and 65535, got \"%s\"", a);
 }
 
 static int check(const struct conf *c, struct iog_err *err)
 {
 	char host[IOG_TEXT], port[16];
 	if (c->version == 2 && (c->velocity || c->force))
-		return iog_fail(err, -EINVAL, "imd: version 2 of the protocol sends no %s; set version = 3 if the simulation speaks it, or leave it out",
+		return iog_fail(err, -EINVAL, "version 2 of the protocol sends no %s; set version = 3 if the simulation speaks it, or leave it out",
 			c->velocity ? "velocities" : "forces");
 	return split_address(c->address, host, port, err);
 }
@@ -198,7 +198,7 @@ static int connect_once(struct imd *m, uint64_t until, struct iog_err *err)
 		return r;
 	int g = getaddrinfo(host, port, &hints, &list);
 	if (g)
-		return iog_fail(err, -EHOSTUNREACH, "imd: cannot look up \"%s\": %s", host, gai_strerror(g));
+		return iog_fail(err, -EHOSTUNREACH, "cannot look up \"%s\": %s", host, gai_strerror(g));
 	r = -EHOSTUNREACH;
 	for (struct addrinfo *a = list; a; a = a->ai_next) {
 		m->fd = socket(a->ai_family, a->ai_socktype | SOCK_NONBLOCK | SOCK_CLOEXEC, a->ai_protocol);
@@ -221,7 +221,7 @@ static int connect_once(struct imd *m, uint64_t until, struct iog_err *err)
 	}
 	freeaddrinfo(list);
 	if (r < 0)
-		return iog_fail(err, r, "imd: cannot connect to %s: %s", m->conf.address, iog_errno_text(-r));
+		return iog_fail(err, r, "cannot connect to %s: %s", m->conf.address, iog_errno_text(-r));
 	/* A host that vanishes without a word is noticed, too. */
 	int one = 1, idle = 10, ms = (int)IOG_MIN(m->conf.timeout * 1000, 1e9);
 	setsockopt(m->fd, SOL_SOCKET, SO_KEEPALIVE, &one, sizeof one);
@@ -258,19 +258,19 @@ static enum iog_imd_event listen_to(struct imd *m, uint64_t until, struct iog_er
 		if (got == 0 || (errno == ECONNRESET && !iog_imd_partial(&m->stream))) {
 			if (!iog_imd_partial(&m->stream) && m->stream.ready)
 				return IOG_IMD_END;
-			iog_fail(err, -EPIPE, "imd: the simulation at %s closed the connection %s", m->conf.address,
+			iog_fail(err, -EPIPE, "the simulation at %s closed the connection %s", m->conf.address,
 				m->stream.ready ? "in the middle of a frame; did it crash?" : "before it said what it is; is another client connected?");
 			return IOG_IMD_BAD;
 		}
 		if (errno == EINTR)
 			continue;
 		if (errno != EAGAIN) {
-			iog_fail(err, -errno, "imd: the connection to %s broke: %s", m->conf.address, iog_errno_text(errno));
+			iog_fail(err, -errno, "the connection to %s broke: %s", m->conf.address, iog_errno_text(errno));
 			return IOG_IMD_BAD;
 		}
 		uint64_t now = iog_endpoint_clock(), stop = m->last_byte + seconds(m->conf.timeout);
 		if (iog_imd_partial(&m->stream) && now >= stop) {
-			iog_fail(err, -ETIMEDOUT, "imd: the simulation at %s stopped in the middle of a frame for %g s; is it hung?", m->conf.address,
+			iog_fail(err, -ETIMEDOUT, "the simulation at %s stopped in the middle of a frame for %g s; is it hung?", m->conf.address,
 				m->conf.timeout);
 			return IOG_IMD_BAD;
 		}
@@ -289,14 +289,14 @@ static int greet(struct imd *m, uint64_t until, struct iog_err *err)
 	while ((e = listen_to(m, until, err)) == IOG_IMD_MORE && iog_endpoint_clock() < until)
 		;
 	if (e == IOG_IMD_MORE)
-		return iog_fail(err, -ETIMEDOUT, "imd: %s took the connection but said nothing for %g s; is it an IMD server, and is no other client "
+		return iog_fail(err, -ETIMEDOUT, "%s took the connection but said nothing for %g s; is it an IMD server, and is no other client "
 			"connected?", m->conf.address, m->conf.timeout);
 	if (e != IOG_IMD_READY)
-		return e == IOG_IMD_END ? iog_fail(err, -EPIPE, "imd: the simulation at %s ended the session at once", m->conf.address) : -EPROTO;
+		return e == IOG_IMD_END ? iog_fail(err, -EPIPE, "the simulation at %s ended the session at once", m->conf.address) : -EPROTO;
 	int r = say(m, IOG_IMD_GO, 0);
 	if (!r && m->conf.rate)
 		r = say(m, IOG_IMD_TRATE, (int32_t)m->conf.rate);
-	return r < 0 ? iog_fail(err, r, "imd: the connection to %s broke: %s", m->conf.address, iog_errno_text(-r)) : 0;
+	return r < 0 ? iog_fail(err, r, "the connection to %s broke: %s", m->conf.address, iog_errno_text(-r)) : 0;
 }
 
 static bool may_come(int e) { return e == -ECONNREFUSED || e == -EHOSTUNREACH || e == -ENETUNREACH || e == -ECONNRESET; }
@@ -337,10 +337,10 @@ static int prepare(struct imd *m, struct iog_err *err)
 	m->d_atom = iog_schema_dim(s, "atom");
 	int64_t max = m->d_atom >= 0 ? s->dim[m->d_atom].max : 0;
 	if (c->topology[0] && max != m->topology.atoms)
-		return iog_fail(err, -ESTALE, "imd: %s changed since the graph was checked: it has %lld atoms now, not %lld", c->topology,
+		return iog_fail(err, -ESTALE, "%s changed since the graph was checked: it has %lld atoms now, not %lld", c->topology,
 			(long long)m->topology.atoms, (long long)max);
 	if (m->v_position < 0 || (!c->topology[0] && max <= 0))
-		return iog_fail(err, -EINVAL, "imd: how many atoms are there? Give \"topology\", or \"atoms\" as an upper limit");
+		return iog_fail(err, -EINVAL, "how many atoms are there? Give \"topology\", or \"atoms\" as an upper limit");
 	m->stream.version = (uint32_t)c->version;
 	m->stream.want_velocity = m->v_velocity >= 0;
 	m->stream.want_force = m->v_force >= 0;
@@ -354,7 +354,7 @@ static int prepare(struct imd *m, struct iog_err *err)
 	m->stream.velocity = m->v_velocity >= 0 ? calloc(n, 12) : NULL;
 	m->stream.force = m->v_force >= 0 ? calloc(n, 12) : NULL;
 	if (!m->stream.position || (m->v_velocity >= 0 && !m->stream.velocity) || (m->v_force >= 0 && !m->stream.force))
-		return iog_fail(err, -ENOMEM, "imd: no memory for %lld atoms", (long long)max);
+		return iog_fail(err, -ENOMEM, "no memory for %lld atoms", (long long)max);
 	for (unsigned i = 0; i < 9; i++)
 		m->box[i] = m->topology.box[i];
 	return 0;
@@ -364,7 +364,7 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 {
 	struct imd *m = calloc(1, sizeof *m);
 	if (!m)
-		return iog_fail(err, -ENOMEM, "imd: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	m->conf = *(const struct conf *)conf;
 	m->schema = *schema;
 	m->fd = m->pace.fd = -1;
@@ -375,7 +375,7 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 		r = 0;
 	}
 	if (r == -ECONNREFUSED)
-		iog_fail(err, r, "imd: nobody listens on %s after %g s; is the simulation running, with `fix imd` (LAMMPS) or -imdport (GROMACS)?",
+		iog_fail(err, r, "nobody listens on %s after %g s; is the simulation running, with `fix imd` (LAMMPS) or -imdport (GROMACS)?",
 			m->conf.address, m->conf.timeout);
 	if (!r)
 		r = greet(m, until, err);
@@ -502,7 +502,7 @@ static enum iog_step next(void *self, struct iog_out *o, uint64_t limit_ns, stru
 	o->rec.axis[m->d_atom].extent = m->stream.n_atoms;
 	stamp(m, o);
 	if (!fill(m, o)) {
-		iog_fail(err, 0, "imd: the record has more variables than there is room for (%u)", o->max_blocks);
+		iog_fail(err, 0, "the record has more variables than there is room for (%u)", o->max_blocks);
 		return IOG_NO_SPACE;
 	}
 	return IOG_OK;

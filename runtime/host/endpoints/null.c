@@ -33,7 +33,7 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 	(void)in;
 	struct null *n = calloc(1, sizeof *n);
 	if (!n)
-		return iog_fail(err, -ENOMEM, "null: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	n->conf = *(const struct conf *)conf;
 	*self = n;
 	return 0;

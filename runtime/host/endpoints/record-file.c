@@ -38,28 +38,28 @@ int iog_rf_read_head(int fd, uint64_t size, const char *path, struct iog_schema 
 	struct iog_rf_head h;
 	int r = size < sizeof h ? -ENODATA : iog_read_at(fd, &h, sizeof h, 0);
 	if (r < 0 && r != -ENODATA)
-		return iog_fail(err, r, "record: cannot read %s: %s", path, iog_errno_text(-r));
+		return iog_fail(err, r, "cannot read %s: %s", path, iog_errno_text(-r));
 	if (r < 0 || memcmp(h.magic, file_magic, sizeof file_magic))
-		return iog_fail(err, -EBADMSG, "record: %s is not a record file", path);
+		return iog_fail(err, -EBADMSG, "%s is not a record file", path);
 	if (h.version != IOG_RF_VERSION)
-		return iog_fail(err, -EPROTO, "record: %s has version %u of the format; this program reads version %d", path, h.version, IOG_RF_VERSION);
+		return iog_fail(err, -EPROTO, "%s has version %u of the format; this program reads version %d", path, h.version, IOG_RF_VERSION);
 	uint64_t need = sizeof h + (uint64_t)h.text_bytes + h.schema_bytes;
 	if (h.schema_bytes != sizeof *schema || h.text_bytes > IOG_RF_TEXT_MAX || h.head_bytes != IOG_ROUND_UP(need, IOG_ALIGN) || h.head_bytes > size)
-		return iog_fail(err, -EBADMSG, "record: the head of %s is damaged: its sizes do not fit", path);
+		return iog_fail(err, -EBADMSG, "the head of %s is damaged: its sizes do not fit", path);
 	uint8_t *buf = malloc(h.head_bytes);
 	char *text = malloc(IOG_RF_TEXT_MAX);
 	r = buf && text ? iog_read_at(fd, buf, h.head_bytes, 0) : -ENOMEM;
 	if (r < 0)
-		iog_fail(err, r, "record: cannot read %s: %s", path, iog_errno_text(-r));
+		iog_fail(err, r, "cannot read %s: %s", path, iog_errno_text(-r));
 	else if (head_sum(buf, h.head_bytes) != h.sum)
-		r = iog_fail(err, -EBADMSG, "record: the head of %s is damaged: its checksum is wrong", path);
+		r = iog_fail(err, -EBADMSG, "the head of %s is damaged: its checksum is wrong", path);
 	if (r == 0) {
 		memcpy(schema, buf + sizeof h + h.text_bytes, sizeof *schema);
 		r = iog_schema_seal(schema, err);
 		if (r == 0) {
 			size_t n = iog_schema_text(schema, true, text, IOG_RF_TEXT_MAX);
 			if (schema->id != h.schema_id || n != h.text_bytes || memcmp(text, buf + sizeof h, n))
-				r = iog_fail(err, -EBADMSG, "record: the head of %s is damaged: its two schemas differ", path);
+				r = iog_fail(err, -EBADMSG, "the head of %s is damaged: its two schemas differ", path);
 		}
 	}
 	*first = h.head_bytes;
@@ -136,10 +136,10 @@ static int make_head(struct sink *s, struct iog_err *err)
 	size_t n = iog_schema_text(&s->schema, true, NULL, 0);
 	uint64_t bytes = IOG_ROUND_UP(sizeof(struct iog_rf_head) + n + sizeof s->schema, IOG_ALIGN);
 	if (n > IOG_RF_TEXT_MAX - 1)
-		return iog_fail(err, -E2BIG, "record: the text of the schema is %zu bytes long, at most %d fit", n, IOG_RF_TEXT_MAX - 1);
+		return iog_fail(err, -E2BIG, "the text of the schema is %zu bytes long, at most %d fit", n, IOG_RF_TEXT_MAX - 1);
 	uint8_t *b = calloc(1, bytes + 1);
 	if (!b)
-		return iog_fail(err, -ENOMEM, "record: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	struct iog_rf_head h = { .version = IOG_RF_VERSION, .head_bytes = (uint32_t)bytes, .text_bytes = (uint32_t)n,
 		.schema_bytes = sizeof s->schema, .schema_id = s->schema.id };
 	memcpy(h.magic, file_magic, sizeof file_magic);
@@ -152,7 +152,7 @@ static int make_head(struct sink *s, struct iog_err *err)
 	free(b);
 	if (r < 0) {
 		(void)!ftruncate(s->fd, 0);
-		return iog_fail_write(err, r, "record", s->conf.path);
+		return iog_fail_write(err, r, s->conf.path);
 	}
 	s->end = bytes;
 	return 0;
@@ -200,7 +200,7 @@ static int find_end(struct sink *s, uint64_t size, struct iog_err *err)
 	if (r < 0)
 		return r;
 	if (!fits(&there, &s->schema))
-		return iog_fail(err, -EEXIST, "record: %s exists with another schema; use another path or on_restart = \"truncate\"", s->conf.path);
+		return iog_fail(err, -EEXIST, "%s exists with another schema; use another path or on_restart = \"truncate\"", s->conf.path);
 	s->end = first;
 	walk(s, size, UINT64_MAX, false, &durable);
 	s->end = first, s->any = false;
@@ -208,7 +208,7 @@ static int find_end(struct sink *s, uint64_t size, struct iog_err *err)
 	walk(s, size, UINT64_MAX, true, &durable);
 	s->durable = IOG_MIN(durable, s->end);
 	if (s->end < size && ftruncate(s->fd, (off_t)s->end) < 0)
-		return iog_fail_write(err, -errno, "record", s->conf.path);
+		return iog_fail_write(err, -errno, s->conf.path);
 	return 0;
 }
 
@@ -218,7 +218,7 @@ static int begin_file(struct sink *s, uint64_t size, struct iog_err *err)
 	char there[sizeof file_magic] = { 0 };
 	size_t n = IOG_MIN(size, sizeof there);
 	if (iog_read_at(s->fd, there, n, 0) < 0 || memcmp(there, file_magic, n))
-		return iog_fail(err, -EEXIST, "record: %s exists and is not a record file; use another path", s->conf.path);
+		return iog_fail(err, -EEXIST, "%s exists and is not a record file; use another path", s->conf.path);
 	return make_head(s, err);
 }
 
@@ -227,7 +227,7 @@ static int sink_close(void *self, struct iog_err *err)
 	struct sink *s = self;
 	if (!s)
 		return 0;
-	int r = s->fd >= 0 && close(s->fd) < 0 ? iog_fail_write(err, -errno, "record", s->conf.path) : 0;
+	int r = s->fd >= 0 && close(s->fd) < 0 ? iog_fail_write(err, -errno, s->conf.path) : 0;
 	free(s->buf);
 	free(s);
 	return r;
@@ -238,16 +238,16 @@ static int sink_open(const void *conf, const struct iog_schema *in, void **self,
 	struct sink *s = calloc(1, sizeof *s);
 	struct stat st;
 	if (!s)
-		return iog_fail(err, -ENOMEM, "record: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	s->conf = *(const struct sink_conf *)conf;
 	s->schema = *in;
 	int how = s->conf.on_restart == TRUNCATE ? O_TRUNC : s->conf.on_restart == NEW ? O_EXCL : 0;
-	int r = iog_make_folders(s->conf.path, "record", err);
+	int r = iog_make_folders(s->conf.path, err);
 	s->fd = r ? -1 : open(s->conf.path, O_RDWR | O_CREAT | O_CLOEXEC | how, 0666);
 	if (!r && (s->fd < 0 || fstat(s->fd, &st) < 0))
-		r = iog_fail_open(err, -errno, "record", s->conf.path);
+		r = iog_fail_open(err, -errno, s->conf.path);
 	if (!r && !S_ISREG(st.st_mode))
-		r = iog_fail(err, -EINVAL, "record: %s is not a regular file", s->conf.path);
+		r = iog_fail(err, -EINVAL, "%s is not a regular file", s->conf.path);
 	if (!r)
 		r = st.st_size < (off_t)sizeof(struct iog_rf_head) ? begin_file(s, (uint64_t)st.st_size, err) : find_end(s, (uint64_t)st.st_size, err);
 	if (r < 0) {
@@ -263,7 +263,7 @@ static enum iog_step sink_write(void *self, const struct iog_record *r, struct i
 {
 	struct sink *s = self;
 	if (s->failed) {
-		iog_fail(err, -EIO, "record: %s could not be written before", s->conf.path);
+		iog_fail(err, -EIO, "%s could not be written before", s->conf.path);
 		return IOG_FATAL;
 	}
 	/* The same static bytes for a whole epoch: the reader keeps them while epoch and writer stay the same. */
@@ -278,14 +278,14 @@ static enum iog_step sink_write(void *self, const struct iog_record *r, struct i
 	}
 	uint64_t need = iog_wire_size(from);
 	if (!grow(&s->buf, &s->size, need + sizeof(struct iog_rf_frame) + IOG_ALIGN)) {
-		iog_fail(err, -ENOMEM, "record: no memory for a record of %llu bytes", (unsigned long long)need);
+		iog_fail(err, -ENOMEM, "no memory for a record of %llu bytes", (unsigned long long)need);
 		return IOG_FAILED;
 	}
 	struct iog_rf_frame f = { .epoch = r->id.epoch, .seq = r->id.seq, .writer = r->id.writer, .durable = s->durable,
 		.flags = same ? 0 : CARRIES_STATICS };
 	int64_t n = iog_wire_pack(s->buf + sizeof f, s->size - sizeof f, from);
 	if (n < 0) {
-		iog_fail(err, (int)n, "record: step %lld cannot be packed: %s", (long long)r->step, iog_errno_text((int)-n));
+		iog_fail(err, (int)n, "step %lld cannot be packed: %s", (long long)r->step, iog_errno_text((int)-n));
 		return IOG_FAILED;
 	}
 	memcpy(f.magic, frame_magic, sizeof frame_magic);
@@ -299,7 +299,7 @@ static enum iog_step sink_write(void *self, const struct iog_record *r, struct i
 	if (e < 0) {
 		if (ftruncate(s->fd, (off_t)s->end) < 0)
 			s->failed = true;
-		iog_fail_write(err, e, "record", s->conf.path);
+		iog_fail_write(err, e, s->conf.path);
 		return IOG_FATAL;
 	}
 	s->end += bytes;
@@ -314,7 +314,7 @@ static enum iog_step sink_flush(void *self, struct iog_err *err)
 	if (s->durable == s->end)
 		return IOG_OK;
 	if (fdatasync(s->fd) < 0) {
-		iog_fail_write(err, -errno, "record", s->conf.path);
+		iog_fail_write(err, -errno, s->conf.path);
 		return IOG_FATAL;
 	}
 	s->durable = s->end;
@@ -384,9 +384,9 @@ static int open_file(const char *path, int *fd, uint64_t *size, struct iog_err *
 	struct stat st;
 	*fd = open(path, O_RDONLY | O_CLOEXEC);
 	if (*fd < 0 || fstat(*fd, &st) < 0)
-		return iog_fail(err, -errno, "record: cannot open %s: %s", path, iog_errno_text(errno));
+		return iog_fail(err, -errno, "cannot open %s: %s", path, iog_errno_text(errno));
 	if (!S_ISREG(st.st_mode))
-		return iog_fail(err, -EINVAL, "record: %s is not a regular file", path);
+		return iog_fail(err, -EINVAL, "%s is not a regular file", path);
 	*size = (uint64_t)st.st_size;
 	return 0;
 }
@@ -424,18 +424,18 @@ static int source_open(const void *conf, const struct iog_schema *schema, void *
 {
 	struct source *s = calloc(1, sizeof *s);
 	if (!s)
-		return iog_fail(err, -ENOMEM, "record: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	s->conf = *(const struct source_conf *)conf;
 	s->schema = *schema;
 	s->pace.fd = s->fd = -1;
 	s->head = aligned_alloc(IOG_ALIGN, IOG_HEAD_MAX);
 	s->block = calloc(IOG_BLOCKS_MAX, sizeof *s->block);
 	s->kept_block = calloc(IOG_BLOCKS_MAX, sizeof *s->kept_block);
-	int r = s->head && s->block && s->kept_block ? open_file(s->conf.path, &s->fd, &s->size, err) : iog_fail(err, -ENOMEM, "record: no memory");
+	int r = s->head && s->block && s->kept_block ? open_file(s->conf.path, &s->fd, &s->size, err) : iog_fail(err, -ENOMEM, "no memory");
 	if (!r)
 		r = iog_rf_read_head(s->fd, s->size, s->conf.path, &s->file, &s->at, err);
 	if (!r && s->file.id != schema->id)
-		r = iog_fail(err, -EPROTO, "record: %s changed since the graph was checked: it has another schema now", s->conf.path);
+		r = iog_fail(err, -EPROTO, "%s changed since the graph was checked: it has another schema now", s->conf.path);
 	if (!r)
 		r = iog_pace_init(&s->pace, s->conf.rate, err);
 	if (r < 0) {
@@ -451,7 +451,7 @@ static enum iog_step load(struct source *s, uint64_t at, const struct iog_rf_fra
 {
 	if (!grow(&s->buf, &s->buf_size, f->length) || iog_read_at(s->fd, s->buf, f->length, at + sizeof *f) < 0 ||
 		iog_hash(s->buf, f->length, 0) != f->data_sum) {
-		iog_fail(err, 0, "record: the record at byte %llu of %s is damaged", (unsigned long long)at, s->conf.path);
+		iog_fail(err, 0, "the record at byte %llu of %s is damaged", (unsigned long long)at, s->conf.path);
 		return IOG_ELIDE;
 	}
 	if (iog_wire_open(&s->rec, s->buf, f->length, &s->schema, NULL, 0, s->block, IOG_BLOCKS_MAX, s->head, IOG_HEAD_MAX, IOG_OPEN_SUM, err) < 0)
@@ -467,7 +467,7 @@ static enum iog_step load(struct source *s, uint64_t at, const struct iog_rf_fra
 		s->have_kept = true;
 	} else {
 		if (!s->have_kept || f->epoch != s->last_epoch || f->writer != s->last_writer) {
-			iog_fail(err, 0, "record: the record at byte %llu of %s lacks its static variables", (unsigned long long)at, s->conf.path);
+			iog_fail(err, 0, "the record at byte %llu of %s lacks its static variables", (unsigned long long)at, s->conf.path);
 			return IOG_ELIDE;
 		}
 		for (uint32_t i = 0; i < s->schema.n_vars; i++) {
@@ -476,7 +476,7 @@ static enum iog_step load(struct source *s, uint64_t at, const struct iog_rf_fra
 				continue;
 			for (unsigned d = 0; d < v->rank; d++)
 				if (s->kept_rec.axis[v->dim[d]].extent != s->rec.axis[v->dim[d]].extent) {
-					iog_fail(err, 0, "record: static variable %s does not fit the record at byte %llu of %s", v->name,
+					iog_fail(err, 0, "static variable %s does not fit the record at byte %llu of %s", v->name,
 						(unsigned long long)at, s->conf.path);
 					return IOG_ELIDE;
 				}

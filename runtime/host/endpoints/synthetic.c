@@ -83,16 +83,16 @@ static int extents(const struct conf *c, int64_t shape[3], unsigned *rank, struc
 	static const int64_t field[3] = { 32, 32, 32 }, image[2] = { 480, 640 };
 	*rank = c->shape.n ? c->shape.n : c->mode == FIELD ? 3 : 2;
 	if (*rank != 2 && !(*rank == 3 && c->mode == FIELD))
-		return iog_fail(err, -EINVAL, "synthetic: \"shape\" of %s must have %s numbers, got %u", c->mode == FIELD ? "a field" : "an image",
+		return iog_fail(err, -EINVAL, "\"shape\" of %s must have %s numbers, got %u", c->mode == FIELD ? "a field" : "an image",
 			c->mode == FIELD ? "2 or 3" : "2", *rank);
 	uint64_t n = 24; /* bytes an element takes, at most; a record of more than 2^40 bytes is a slip */
 	for (unsigned d = 0; d < *rank; d++) {
 		double v = c->shape.n ? c->shape.v[d] : (double)(c->mode == FIELD ? field[d] : image[d]);
 		if (!(v >= 1 && v <= 1e12) || v != floor(v))
-			return iog_fail(err, -EINVAL, "synthetic: \"shape\" must hold whole numbers of 1 or more, got %g", v);
+			return iog_fail(err, -EINVAL, "\"shape\" must hold whole numbers of 1 or more, got %g", v);
 		shape[d] = (int64_t)v;
 		if (!iog_mul(n, (uint64_t)shape[d], &n) || n > 1ull << 40)
-			return iog_fail(err, -EINVAL, "synthetic: \"shape\" asks for more than 2^40 bytes a record; make it smaller");
+			return iog_fail(err, -EINVAL, "\"shape\" asks for more than 2^40 bytes a record; make it smaller");
 	}
 	return 0;
 }
@@ -109,11 +109,11 @@ static int describe_particles(const struct conf *c, struct iog_schema *s, struct
 {
 	double edge[3];
 	if (c->box.n != 0 && c->box.n != 1 && c->box.n != 3)
-		return iog_fail(err, -EINVAL, "synthetic: \"box\" must have 1 or 3 numbers, got %u", c->box.n);
+		return iog_fail(err, -EINVAL, "\"box\" must have 1 or 3 numbers, got %u", c->box.n);
 	box_edges(c, edge);
 	for (unsigned d = 0; d < 3; d++)
 		if (!(edge[d] > 0 && edge[d] < 1e15))
-			return iog_fail(err, -EINVAL, "synthetic: \"box\" must hold lengths greater than 0, got %g", edge[d]);
+			return iog_fail(err, -EINVAL, "\"box\" must hold lengths greater than 0, got %g", edge[d]);
 	/* A maximum of 0 would mean that it is not known. */
 	int atom = iog_schema_add_dim(s, "atom", c->atoms ? c->atoms : 1, !c->varying && c->atoms), xyz = iog_schema_add_dim(s, "xyz", 3, true);
 	int cell = iog_schema_add_dim(s, "cell", 3, true);
@@ -165,7 +165,7 @@ static int describe(const void *conf, struct iog_schema *s, struct iog_err *err)
 	err->text[0] = 0;
 	int r = c->mode == PARTICLES ? describe_particles(c, s, err) : describe_grid(c, s, err);
 	if (r)
-		return err->text[0] ? -EINVAL : iog_fail(err, -EINVAL, "synthetic: cannot make the schema");
+		return err->text[0] ? -EINVAL : iog_fail(err, -EINVAL, "cannot make the schema");
 	return iog_schema_seal(s, err);
 }
 
@@ -191,7 +191,7 @@ static int make_particles(struct synthetic *s, struct iog_err *err)
 	s->type = calloc(n + 1, sizeof *s->type);
 	s->mass = calloc(n + 1, sizeof *s->mass);
 	if (!s->start || !s->velocity || !s->type || !s->mass)
-		return iog_fail(err, -ENOMEM, "synthetic: no memory for %zu particles", n);
+		return iog_fail(err, -ENOMEM, "no memory for %zu particles", n);
 	box_edges(&s->conf, s->edge);
 	for (unsigned d = 0; d < 3; d++)
 		s->cell[4 * d] = s->edge[d];
@@ -210,7 +210,7 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 {
 	struct synthetic *s = calloc(1, sizeof *s);
 	if (!s)
-		return iog_fail(err, -ENOMEM, "synthetic: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	s->conf = *(const struct conf *)conf;
 	s->schema = *schema;
 	s->pace.fd = -1;
@@ -374,7 +374,7 @@ static enum iog_step next(void *self, struct iog_out *o, uint64_t limit_ns, stru
 	memset(o->rec.var, 0, s->schema.n_vars * sizeof o->rec.var[0]);
 	enum iog_step r = c->mode == PARTICLES ? particles(s, o, k) : c->mode == FIELD ? field(s, o, k) : image(s, o, k);
 	if (r != IOG_OK) {
-		iog_fail(err, 0, "synthetic: the record does not fit the %llu bytes it was given", (unsigned long long)o->size);
+		iog_fail(err, 0, "the record does not fit the %llu bytes it was given", (unsigned long long)o->size);
 		return r;
 	}
 	s->k++;

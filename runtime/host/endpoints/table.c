@@ -82,7 +82,7 @@ static int choose(const struct conf *c, const struct iog_schema *s, uint32_t var
 			names[i] = s->var[i].name;
 		if (iog_schema_var(s, c->variables.v[k]) < 0) {
 			const char *near = iog_nearest(c->variables.v[k], names, s->n_vars);
-			return iog_fail(err, -EINVAL, "table: \"variables\" names %s, which the stream does not have%s%s%s", c->variables.v[k],
+			return iog_fail(err, -EINVAL, "\"variables\" names %s, which the stream does not have%s%s%s", c->variables.v[k],
 				near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
 		}
 	}
@@ -94,26 +94,26 @@ static int choose(const struct conf *c, const struct iog_schema *s, uint32_t var
 		if (!wanted)
 			continue;
 		if (v->n_codecs)
-			return iog_fail(err, -EINVAL, "table: variable %s is encoded (%s); decode it first, or leave it out with \"variables\"", v->name,
+			return iog_fail(err, -EINVAL, "variable %s is encoded (%s); decode it first, or leave it out with \"variables\"", v->name,
 				iog_codec_name(v->codec[v->n_codecs - 1]));
 		uint64_t n = is_complex(v->dtype) ? 2 : 1;
 		for (unsigned d = 0; d < v->rank; d++) {
 			const struct iog_dim *dim = &s->dim[v->dim[d]];
 			if (dim->max <= 0 && !dim->fixed)
-				return iog_fail(err, -EINVAL, "table: variable %s has dimension %s of unknown size; a table holds small variables only: "
+				return iog_fail(err, -EINVAL, "variable %s has dimension %s of unknown size; a table holds small variables only: "
 					"reduce it first (stats), or leave it out with \"variables\"", v->name, dim->name);
 			if (!iog_mul(n, (uint64_t)dim->max, &n))
 				n = UINT64_MAX;
 		}
 		if (n > (uint64_t)c->columns)
-			return iog_fail(err, -EINVAL, "table: variable %s would take %llu columns, more than \"columns\" allows (%lld); "
+			return iog_fail(err, -EINVAL, "variable %s would take %llu columns, more than \"columns\" allows (%lld); "
 				"reduce it first (stats), or leave it out with \"variables\"", v->name, (unsigned long long)n, (long long)c->columns);
 		total += n;
 		var[*n_vars] = i;
 		cells[(*n_vars)++] = (uint32_t)n;
 	}
 	if (total > COLUMNS)
-		return iog_fail(err, -EINVAL, "table: %llu columns are more than %d; choose some with \"variables\"", (unsigned long long)total, COLUMNS);
+		return iog_fail(err, -EINVAL, "%llu columns are more than %d; choose some with \"variables\"", (unsigned long long)total, COLUMNS);
 	return 0;
 }
 
@@ -191,7 +191,7 @@ static int titles(struct table *t, size_t *header, struct iog_err *err)
 	t->title = calloc(columns, TITLE);
 	t->row = malloc(t->row_size);
 	if (!t->title || !t->row)
-		return iog_fail(err, -ENOMEM, "table: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	iog_strset(t->title, TITLE, "step");
 	iog_strset(t->title + TITLE, TITLE, "time");
 	iog_strset(t->title + 2 * TITLE, TITLE, "epoch");
@@ -279,7 +279,7 @@ static enum iog_step put(void *self, const struct iog_record *r, struct iog_err 
 	char *p = t->row;
 	size_t c = 3;
 	if (t->failed) {
-		iog_fail(err, -EIO, "table: %s could not be written before", t->conf.path);
+		iog_fail(err, -EIO, "%s could not be written before", t->conf.path);
 		return IOG_FATAL;
 	}
 	char time[CELL];
@@ -307,7 +307,7 @@ static enum iog_step put(void *self, const struct iog_record *r, struct iog_err 
 		/* Half a row is worse than none. */
 		if (ftruncate(t->fd, (off_t)t->end) < 0)
 			t->failed = true;
-		iog_fail_write(err, e, "table", t->conf.path);
+		iog_fail_write(err, e, t->conf.path);
 		return IOG_FATAL;
 	}
 	t->end += n;
@@ -319,7 +319,7 @@ static enum iog_step flush(void *self, struct iog_err *err)
 	struct table *t = self;
 	if (fdatasync(t->fd) == 0)
 		return IOG_OK;
-	iog_fail_write(err, -errno, "table", t->conf.path);
+	iog_fail_write(err, -errno, t->conf.path);
 	return IOG_FATAL;
 }
 
@@ -375,32 +375,32 @@ static int find_end(struct table *t, uint64_t size, size_t header, struct iog_er
 	char *head = malloc(header ? header : 1), *buf = malloc(ROW_MAX);
 	int r = -ENOMEM;
 	if (!head || !buf) {
-		iog_fail(err, r, "table: no memory");
+		iog_fail(err, r, "no memory");
 		goto out;
 	}
 	if (size < header) {
 		/* Not even the header row got there, if it is the beginning of it. */
 		if ((r = iog_read_at(t->fd, head, size, 0)) == 0 && memcmp(head, t->row, size))
-			r = iog_fail(err, -EEXIST, "table: %s exists and is no table of these columns; use another path or on_restart = \"truncate\"",
+			r = iog_fail(err, -EEXIST, "%s exists and is no table of these columns; use another path or on_restart = \"truncate\"",
 				t->conf.path);
 		else if (r < 0)
-			iog_fail(err, r, "table: cannot read %s: %s", t->conf.path, iog_errno_text(-r));
+			iog_fail(err, r, "cannot read %s: %s", t->conf.path, iog_errno_text(-r));
 		t->end = 0;
 		goto out;
 	}
 	if ((r = iog_read_at(t->fd, head, header, 0)) < 0) {
-		iog_fail(err, r, "table: cannot read %s: %s", t->conf.path, iog_errno_text(-r));
+		iog_fail(err, r, "cannot read %s: %s", t->conf.path, iog_errno_text(-r));
 		goto out;
 	}
 	if (memcmp(head, t->row, header)) {
-		r = iog_fail(err, -EEXIST, "table: %s exists with other columns; use another path or on_restart = \"truncate\"", t->conf.path);
+		r = iog_fail(err, -EEXIST, "%s exists with other columns; use another path or on_restart = \"truncate\"", t->conf.path);
 		goto out;
 	}
 	if (t->json) {
 		static const char begin[8] = "{\"step\":";
 		uint64_t n = IOG_MIN(size, sizeof begin);
 		if ((r = iog_read_at(t->fd, buf, n, 0)) < 0 || memcmp(buf, begin, n)) {
-			r = iog_fail(err, -EEXIST, "table: %s exists and holds no rows of ours; use another path or on_restart = \"truncate\"", t->conf.path);
+			r = iog_fail(err, -EEXIST, "%s exists and holds no rows of ours; use another path or on_restart = \"truncate\"", t->conf.path);
 			goto out;
 		}
 	}
@@ -408,7 +408,7 @@ static int find_end(struct table *t, uint64_t size, size_t header, struct iog_er
 	while (end > header) {
 		uint64_t n = IOG_MIN(end - header, (uint64_t)ROW_MAX);
 		if ((r = iog_read_at(t->fd, buf, n, end - n)) < 0) {
-			iog_fail(err, r, "table: cannot read %s: %s", t->conf.path, iog_errno_text(-r));
+			iog_fail(err, r, "cannot read %s: %s", t->conf.path, iog_errno_text(-r));
 			goto out;
 		}
 		/* buf[0, n) ends at `end`; go back from line end to line end until a row is found. */
@@ -454,7 +454,7 @@ static int finish(void *self, struct iog_err *err)
 		return 0;
 	int r = 0;
 	if (t->fd >= 0 && close(t->fd) < 0)
-		r = iog_fail_write(err, -errno, "table", t->conf.path);
+		r = iog_fail_write(err, -errno, t->conf.path);
 	free(t->title);
 	free(t->row);
 	free(t);
@@ -467,18 +467,18 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 	size_t header = 0;
 	struct stat st;
 	if (!t)
-		return iog_fail(err, -ENOMEM, "table: no memory");
+		return iog_fail(err, -ENOMEM, "no memory");
 	t->fd = -1;
 	t->conf = *(const struct conf *)conf;
 	t->json = is_json(&t->conf);
 	t->schema = *in;
 	int r = choose(&t->conf, in, t->var, t->cells, &t->n_vars, err);
-	if (r < 0 || (r = titles(t, &header, err)) < 0 || (r = iog_make_folders(t->conf.path, "table", err)) < 0)
+	if (r < 0 || (r = titles(t, &header, err)) < 0 || (r = iog_make_folders(t->conf.path, err)) < 0)
 		goto fail;
 	int flags = O_RDWR | O_CREAT | O_CLOEXEC;
 	t->fd = open(t->conf.path, flags | (t->conf.on_restart == TRUNCATE ? O_TRUNC : t->conf.on_restart == NEW ? O_EXCL : 0), 0666);
 	if (t->fd < 0 || fstat(t->fd, &st) < 0) {
-		r = iog_fail_open(err, -errno, "table", t->conf.path);
+		r = iog_fail_open(err, -errno, t->conf.path);
 		goto fail;
 	}
 	if (t->json) /* instead of a header row: how every row begins */
@@ -487,16 +487,16 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 	if (S_ISREG(st.st_mode) && st.st_size > 0 && (r = find_end(t, (uint64_t)st.st_size, header, err)) < 0)
 		goto fail;
 	if (!S_ISREG(st.st_mode)) {
-		r = iog_fail(err, -EINVAL, "table: %s is not a regular file", t->conf.path);
+		r = iog_fail(err, -EINVAL, "%s is not a regular file", t->conf.path);
 		goto fail;
 	}
 	if (t->end < (uint64_t)st.st_size && ftruncate(t->fd, (off_t)t->end) < 0) {
-		r = iog_fail_write(err, -errno, "table", t->conf.path);
+		r = iog_fail_write(err, -errno, t->conf.path);
 		goto fail;
 	}
 	if (t->end == 0 && header) {
 		if ((r = iog_write_at(t->fd, t->row, header, 0)) < 0) {
-			iog_fail_write(err, r, "table", t->conf.path);
+			iog_fail_write(err, r, t->conf.path);
 			goto fail;
 		}
 		t->end = header;

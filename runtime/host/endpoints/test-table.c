@@ -247,7 +247,7 @@ static void folders_are_made(void **state)
 	struct iog_err err = { "" };
 	void *conf = TEST_SINK_CONF(sink, "path", path), *self;
 	assert_int_equal(sink->open(conf, &schema, &self, &err), -ENOTDIR);
-	assert_non_null(strstr(err.text, "table: cannot make folder"));
+	assert_non_null(strstr(err.text, "cannot make folder"));
 	assert_non_null(strstr(err.text, path));
 	free(conf);
 }
