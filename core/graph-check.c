@@ -245,6 +245,9 @@ static void check_safe(struct iog_graph *g)
 		if (n->opt.safe && n->opt.policy_set && n->opt.policy != IOG_BLOCK)
 			ERROR_AT(g, n, "%s: release = \"safe\" keeps every record, policy = \"%s\" drops some; choose one", n->name,
 				 iog_policy_name(n->opt.policy));
+		struct iog_err err = { "" };
+		if (n->opt.safe && !n->bad && n->end.accept_safe && n->end.accept_safe(n->conf, &err))
+			ERROR_AT(g, n, "%s: %s", n->name, err.text);
 	}
 }
 

@@ -35,6 +35,7 @@ struct iog_gnode_end {
 	bool safe;        /* a sink that can recover() */
 	int (*describe)(const void *conf, struct iog_schema *schema, struct iog_err *err);      /* sources */
 	int (*accept)(const void *conf, const struct iog_schema *in, struct iog_err *err);      /* sinks; NULL: anything */
+	int (*accept_safe)(const void *conf, struct iog_err *err);                              /* with release = "safe"; NULL: anything */
 };
 
 /* Options of the edge into a node; on sinks they say how the branch behaves. */

@@ -28,8 +28,14 @@ static int accept_image(const void *conf, const struct iog_schema *in, struct io
 	(void)conf;
 	return iog_schema_var(in, "image") < 0 ? iog_fail(err, -22, "wants a variable \"image\"") : 0;
 }
+static int accept_never(const void *conf, struct iog_err *err)
+{
+	(void)conf;
+	return iog_fail(err, -22, "forgets what it stored");
+}
 static const struct iog_gnode_end SOURCE = { .name = "md", .describe = describe }, OPEN = { .name = "md", .describe = describe_open },
-				  SINK = { .name = "file", .safe = true }, PICTURE = { .name = "picture", .accept = accept_image };
+				  SINK = { .name = "file", .safe = true }, PICTURE = { .name = "picture", .accept = accept_image },
+				  ANEW = { .name = "anew", .safe = true, .accept_safe = accept_never };
 
 struct conf {
 	double factor;
@@ -197,6 +203,18 @@ static void safe_needs_what_can_repeat(void **state)
 	sink(g, md, &PICTURE, "release", "safe");
 	iog_graph_check(g);
 	EXPECT(g, "needs a sink that can find its last stored record again");
+
+	g = iog_graph_new();
+	md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	sink(g, md, &ANEW, "release", "safe");
+	iog_graph_check(g);
+	EXPECT(g, "anew: forgets what it stored");
+
+	g = iog_graph_new();
+	md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	sink(g, md, &ANEW, NULL, NULL);
+	assert_int_equal(iog_graph_check(g), 0);
+	iog_graph_free(g);
 }
 
 static void too_few_bytes_are_refused_with_the_number(void **state)

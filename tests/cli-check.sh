@@ -63,6 +63,10 @@ point "syntax" one_mistake 'md:filter = = 3' ":3: .*near '='"
 point "a run-time error of Lua" one_mistake 'md:to(iog.sink.null {}) local x = nil + 1' ':3: .*arithmetic on a nil'
 point "a variable the source does not have" one_mistake 'md:stats { "charge" }:to(iog.sink.null {})' ':3: stats: .*charge'
 point "an image where particles flow" one_mistake 'md:png {}:to(iog.sink.null {})' ':3: png: .*image'
+for how in truncate new; do
+	point "a safe file that each run starts anew, $how" one_mistake "md:to(iog.sink.h5md { 'a.h5md', release = 'safe', on_restart = '$how' })" \
+		":3: h5md: release = \"safe\" goes on after the last record of a.h5md, on_restart = \"$how\" does not; use \"append\""
+done
 point "a file that is not there" not_there
 point "--set" setting
 point "1,000 nodes" thousand

@@ -47,7 +47,7 @@ demonstrate() { timeout -k 10 200 "$demo/run.sh" >summary.txt 2>&1 || { cat summ
 point "the demonstration runs, started in another directory" demonstrate
 quiet() {
 	local left
-	left=$(ls out | grep -vE '^(frame-[0-9]{4}\.jpg|slab\.h5|stats\.csv|graph\.svg|lammps\.log)$')
+	left=$(ls out | grep -vE '^(frame-[0-9]{4}\.jpg|slab\.h5(md)?|stats\.csv|graph\.svg|lammps\.log)$')
 	[ -z "$left" ] || { echo "left over: $left"; false; }
 }
 point "nothing is left but what it promises" quiet
@@ -158,22 +158,21 @@ P
 	point "stats.csv holds what numpy computes from slab.h5" table
 fi
 if ! have MDAnalysis; then
-	skip "MDAnalysis reads slab.h5" "the Python module MDAnalysis is not installed"
+	skip "MDAnalysis opens slab.h5md without options" "the Python module MDAnalysis is not installed"
 else
 	mda() { py <<'P'
 from common import *
 import MDAnalysis
 frames = list(slab())
-u = MDAnalysis.Universe.empty(4 * 8 ** 3, trajectory=True)
-u.load_new("out/slab.h5", format="H5MD")
-assert len(u.trajectory) == 10
+u = MDAnalysis.Universe("out/slab.h5md")
+assert len(u.trajectory) == 10 and len(u.atoms) == 4 * 8 ** 3
 for ts, (step, time, edges, types, x) in zip(u.trajectory, frames):
     assert ts.data["step"] == step and abs(ts.dimensions[0] - edges[0, 0]) < 1e-4 and list(ts.dimensions[3:]) == [90, 90, 90]
     p = ts.positions[numpy.isfinite(ts.positions).all(axis=1)]
     assert (p == x).all()
 P
 	}
-	point "MDAnalysis reads slab.h5" mda
+	point "MDAnalysis opens slab.h5md without options" mda
 fi
 
 # ---- and when it goes wrong ----

@@ -465,7 +465,7 @@ static int make_sink(lua_State *L)
 	const struct iog_sink *s = lua_touserdata(L, lua_upvalueindex(1));
 	struct iog_graph *g = here(L);
 	struct iog_gnode_end end = { .what = s, .name = s->name, .params = s->params, .conf_size = s->conf_size,
-				     .safe = s->flags & IOG_SINK_SAFE, .accept = s->accept };
+				     .safe = s->flags & IOG_SINK_SAFE, .accept = s->accept, .accept_safe = s->accept_safe };
 	int node = iog_graph_end(g, IOG_G_SINK, &end);
 	if (node >= 0)
 		give_args(L, g, node, 1);

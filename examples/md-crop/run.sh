@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
-# The demonstration: LAMMPS melts a crystal on two ranks, IOgraphs watches its middle slab while it runs. Leaves frame-*.jpg, slab.h5,
+# The demonstration: LAMMPS melts a crystal on two ranks, IOgraphs watches its middle slab while it runs. Leaves frame-*.jpg, slab.h5(md),
 # stats.csv, graph.svg and lammps.log in out/ of the directory it is started in.
 # STEPS=3000 and CELLS=16 (atoms = 4*CELLS^3) may be set, and IOG, the program.
 set -eu
@@ -20,7 +20,7 @@ for program in lmp mpirun; do
 done
 
 mkdir -p $out
-rm -f $out/frame-*.jpg $out/slab.h5 $out/stats.csv $out/graph.svg $out/melt.data* $out/lammps.*
+rm -f $out/frame-*.jpg $out/slab.h5 $out/slab.h5md $out/stats.csv $out/graph.svg $out/melt.data* $out/lammps.*
 
 # Asks the kernel's table: a connection would be taken for the viewer.
 listens() { grep -qE "^ *[0-9]+: [0-9A-F]+:$(printf %04X "$1") [0-9A-F]+:0000 0A" /proc/net/tcp /proc/net/tcp6 2>/dev/null; }
@@ -60,12 +60,14 @@ echo
 wait $lammps || failed
 trap - EXIT
 rm -f $out/melt.data $out/lammps.out
+ln -s slab.h5 $out/slab.h5md # the name by which MDAnalysis knows what it is
 
 size() { du -h "$out/$1" | cut -f 1; }
 echo
 echo "in $PWD/$out:"
 echo "  frame-0000.jpg ...  $(find $out -name 'frame-*.jpg' | wc -l) pictures of the slab"
-echo "  slab.h5             its atoms as an H5MD trajectory, $(size slab.h5); h5dump, h5py and MDAnalysis read it"
+echo "  slab.h5             its atoms as an H5MD trajectory, $(size slab.h5); h5dump and h5py read it"
+echo "  slab.h5md           the same file (a link), by the name that MDAnalysis opens without options"
 echo "  stats.csv           count, minimum, maximum and mean of their positions, one row a frame"
 echo "  graph.svg           the graph as a picture"
 echo "  lammps.log          what the simulation said"

@@ -46,6 +46,8 @@ struct iog_sink {
 	uint32_t conf_size, flags;
 	/* Refuses a schema it cannot store, naming the variable. Called by `check`. */
 	int (*accept)(const void *conf, const struct iog_schema *in, struct iog_err *err);
+	/* Optional: refuses parameters that do not go with release = "safe". Called by `check`, where that is asked for. */
+	int (*accept_safe)(const void *conf, struct iog_err *err);
 	int (*open)(const void *conf, const struct iog_schema *in, void **self, struct iog_err *err);
 	/* Stores one record; it is borrowed. IOG_OK, or IOG_FAILED / IOG_FATAL with a message (full disk: what is there stays readable). */
 	enum iog_step (*write)(void *self, const struct iog_record *r, struct iog_err *err);

@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -104,6 +105,23 @@ int iog_read_at(int fd, void *data, size_t n, uint64_t at)
 	return 0;
 }
 
+int iog_make_folders(const char *path, struct iog_err *err)
+{
+	char dir[IOG_TEXT];
+	iog_strset(dir, sizeof dir, path);
+	for (char *p = dir + 1; *p; p++)
+		if (*p == '/') {
+			*p = 0;
+			if (mkdir(dir, 0777) == 0)
+				iog_sync_parent(dir);
+			else if (errno != EEXIST)
+				return iog_fail(err, -errno, "cannot make folder %s for %s: %s; make it, or use another path", dir, path,
+					iog_errno_text(errno));
+			*p = '/';
+		}
+	return 0;
+}
+
 void iog_sync_parent(const char *path)
 {
 	char dir[IOG_TEXT];
@@ -116,6 +134,17 @@ void iog_sync_parent(const char *path)
 		return;
 	fsync(fd);
 	close(fd);
+}
+
+int iog_fail_open(struct iog_err *err, int code, const char *path)
+{
+	const char *advice = code == -EACCES || code == -EPERM ? "; let this user write it and its folder, or use another path" :
+		code == -EROFS ? "; use a path on another file system" :
+		code == -EISDIR ? "; name a file in that folder" :
+		code == -ENOTDIR ? "; a part of the path is a file, not a folder: use another path" :
+		code == -ENOSPC || code == -EDQUOT ? "; free some space and run again" :
+		code == -EEXIST ? "; on_restart = \"new\" writes no file that is there: use another path or on_restart" : "";
+	return iog_fail(err, code, "cannot open %s: %s%s", path, iog_errno_text(-code), advice);
 }
 
 int iog_fail_write(struct iog_err *err, int code, const char *path)

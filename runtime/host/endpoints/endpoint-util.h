@@ -32,8 +32,12 @@ const char *iog_errno_text(int e);
 /* Writes or reads all of it at `at`; 0 or -errno (-ENODATA: the file ends before). */
 int iog_write_at(int fd, const void *data, size_t n, uint64_t at);
 int iog_read_at(int fd, void *data, size_t n, uint64_t at);
+/* Makes the folders a file's path names, durably; those that are there are left alone. 0 or -errno with a message. */
+int iog_make_folders(const char *path, struct iog_err *err);
 /* Makes the directory entry of path durable; errors are ignored where the file system has no such thing. */
 void iog_sync_parent(const char *path);
+/* Fails with a message for a file that cannot be opened for writing, with advice where the cause suggests one. Returns code. */
+int iog_fail_open(struct iog_err *err, int code, const char *path);
 /* Fails with a message for a write error: a full disk gets advice. Returns code. */
 int iog_fail_write(struct iog_err *err, int code, const char *path);
 

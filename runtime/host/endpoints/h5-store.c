@@ -10,7 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { SUPERBLOCK = 48, ALIGNMENT = 1024 };
+enum { SUPERBLOCK = 48, PAGE = 4096 };
 
 struct pending {
 	haddr_t addr;
@@ -29,6 +29,7 @@ struct iog_h5_store {
 	size_t n_pending, room;
 	uint8_t super[SUPERBLOCK];    /* the newest image the library wrote */
 	bool frozen, in_library;      /* in_library: the library holds a handle */
+	bool found;                   /* the file was there: what a crash left may have to be mended */
 	int error;
 	dev_t dev;
 	ino_t ino;
@@ -101,6 +102,9 @@ static void drop_pending(struct iog_h5_store *s)
 	s->n_pending = 0;
 }
 
+/* Everything written so far is on the disk before anything that is written later. */
+static int barrier(const struct iog_h5_store *s, bool sync) { return sync && fdatasync(s->fd) < 0 ? -errno : 0; }
+
 static int commit(struct iog_h5_store *s, bool sync)
 {
 	enum { NEW, INDEX, HEADER, LAST };
@@ -108,6 +112,8 @@ static int commit(struct iog_h5_store *s, bool sync)
 	int r = 0;
 	if (s->frozen || s->error)
 		return s->error ? s->error : -EIO;
+	if (!s->n_pending && s->eoa == s->committed)
+		return note(s, barrier(s, sync)) ? s->error : 0;
 	for (size_t k = 0; k < s->n_pending; k++) {
 		struct pending *p = &s->pending[k];
 		bool header = p->size >= 4 && !memcmp(p->data, "OHDR", 4);
@@ -124,14 +130,20 @@ static int commit(struct iog_h5_store *s, bool sync)
 		r = ftruncate(s->fd, (off_t)s->eoa) < 0 ? -errno : 0;
 		s->size = s->eoa;
 	}
-	if (!r && sync && fdatasync(s->fd) < 0)
-		r = -errno;
+	if (!r)
+		r = barrier(s, sync);
 	if (!r)
 		r = write_super(s);
-	for (; !r && i < s->n_pending; i++)
-		r = iog_write_at(s->fd, s->pending[i].data, s->pending[i].size, s->pending[i].addr);
-	if (!r && sync && fdatasync(s->fd) < 0)
-		r = -errno;
+	if (!r)
+		r = barrier(s, sync);
+	for (; !r && i < s->n_pending; i++) {
+		if (s->pending[i].rank == LAST)
+			r = barrier(s, sync);
+		if (!r)
+			r = iog_write_at(s->fd, s->pending[i].data, s->pending[i].size, s->pending[i].addr);
+	}
+	if (!r)
+		r = barrier(s, sync);
 	if (r) {
 		note(s, r);
 		return r;
@@ -182,9 +194,37 @@ static herr_t driver_write(H5FD_t *f, H5FD_mem_t type, hid_t dxpl, haddr_t addr,
 	return 0;
 }
 
+/*
+ * A block of an index that is longer than a page can be torn by a crash: some of its pages are older than others. Entries only come to be, so
+ * those from before are right in both; one that is new and lies across two pages is made of two halves, which no address is, and
+ * is taken back; then the checksum, the last four bytes, is made anew. Known by its signature, or as a page without one, which begins with
+ * an entry: an address, or none (all bits set).
+ */
+static void mend(struct iog_h5_store *s, haddr_t addr, size_t size, uint8_t *block)
+{
+	enum { PREFIX = 18, FILTERED = 5 /* byte of the prefix */, PAGE_ENTRIES = 1024 };
+	uint32_t sum = lookup3(block, size - sizeof sum);
+	bool page = block[0] == 0 || block[0] == 0xff;
+	if (!memcmp(block + size - sizeof sum, &sum, sizeof sum) || (memcmp(block, "EADB", 4) && (!page || (size - sizeof sum) % PAGE_ENTRIES)))
+		return;
+	/* An entry is an address, of a compressed chunk with its size behind it; a block has 2^n of them. */
+	size_t head = page ? 0 : PREFIX, bytes = size - head - sizeof sum, entry = page ? bytes / PAGE_ENTRIES : 8;
+	while (!page && block[FILTERED] && entry < 32 && (++entry, bytes % entry || (bytes / entry & (bytes / entry - 1))))
+		;
+	for (size_t at = head; at + entry <= head + bytes; at += entry) {
+		haddr_t to;
+		memcpy(&to, block + at, sizeof to);
+		if (to != HADDR_UNDEF && (to % IOG_H5_ALIGNMENT || to >= s->eoa))
+			memset(block + at, 0, entry), memset(block + at, 0xff, sizeof to);
+	}
+	sum = lookup3(block, size - sizeof sum);
+	memcpy(block + size - sizeof sum, &sum, sizeof sum);
+	driver_write(&s->handle, H5FD_MEM_DEFAULT, H5P_DEFAULT, addr, size, block);
+}
+
 static herr_t driver_read(H5FD_t *f, H5FD_mem_t type, hid_t dxpl, haddr_t addr, size_t size, void *buf)
 {
-	(void)type, (void)dxpl;
+	(void)dxpl;
 	struct iog_h5_store *s = of(f);
 	size_t there = addr < s->size ? (size_t)IOG_MIN((haddr_t)size, s->size - addr) : 0;
 	memset((uint8_t *)buf + there, 0, size - there);
@@ -198,6 +238,8 @@ static herr_t driver_read(H5FD_t *f, H5FD_mem_t type, hid_t dxpl, haddr_t addr, 
 		if (from < to)
 			memcpy((uint8_t *)buf + (from - addr), p->data + (from - p->addr), (size_t)(to - from));
 	}
+	if (s->found && type != H5FD_MEM_DRAW && size > PAGE && there == size)
+		mend(s, addr, size, buf);
 	return 0;
 }
 
@@ -235,6 +277,19 @@ static herr_t driver_query(const H5FD_t *f, unsigned long *flags)
 	return 0;
 }
 
+/* Metadata that fits into a page lies in one: a write of it is whole or not there. */
+static haddr_t driver_alloc(H5FD_t *f, H5FD_mem_t type, hid_t dxpl, hsize_t size)
+{
+	(void)dxpl;
+	struct iog_h5_store *s = of(f);
+	haddr_t unit = IOG_H5_ALIGNMENT;
+	while (type != H5FD_MEM_DRAW && unit < size && unit < PAGE)
+		unit *= 2;
+	haddr_t at = IOG_ROUND_UP(s->eoa, unit);
+	s->eoa = IOG_ROUND_UP(at + size, (haddr_t)IOG_H5_ALIGNMENT);
+	return at;
+}
+
 static haddr_t driver_get_eoa(const H5FD_t *f, H5FD_mem_t type)
 {
 	(void)type;
@@ -262,6 +317,7 @@ static const H5FD_class_t driver = {
 	.close = driver_close,
 	.cmp = driver_cmp,
 	.query = driver_query,
+	.alloc = driver_alloc,
 	.get_eoa = driver_get_eoa,
 	.set_eoa = driver_set_eoa,
 	.get_eof = driver_get_eof,
@@ -280,7 +336,7 @@ static hid_t access_list(struct iog_h5_store *s)
 	hid_t fapl = H5Pcreate(H5P_FILE_ACCESS);
 	if (id < 0 || H5Iis_valid(id) <= 0)
 		id = H5FDregister(&driver);
-	bool ok = fapl >= 0 && id >= 0 && H5Pset_driver(fapl, id, &s) >= 0 && H5Pset_alignment(fapl, 1, ALIGNMENT) >= 0 &&
+	bool ok = fapl >= 0 && id >= 0 && H5Pset_driver(fapl, id, &s) >= 0 && H5Pset_alignment(fapl, 1, IOG_H5_ALIGNMENT) >= 0 &&
 		  H5Pset_libver_bounds(fapl, H5F_LIBVER_LATEST, H5F_LIBVER_LATEST) >= 0 && H5Pset_meta_block_size(fapl, 0) >= 0 &&
 		  H5Pset_fclose_degree(fapl, H5F_CLOSE_STRONG) >= 0 && H5Pget_mdc_config(fapl, &c) >= 0;
 	c.evictions_enabled = 0;
@@ -313,32 +369,35 @@ int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t
 		return iog_fail(err, -ENOMEM, "no memory");
 	s->last = HADDR_UNDEF;
 	s->fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-	int r = s->fd < 0 || fstat(s->fd, &st) < 0 ? iog_fail(err, -errno, "cannot open %s: %s", path, iog_errno_text(errno)) : 0;
-	if (!r && !S_ISREG(st.st_mode))
-		r = iog_fail(err, -EINVAL, "%s is not a regular file", path);
+	int r = s->fd < 0 || fstat(s->fd, &st) < 0 ? iog_fail_open(err, -errno, path) : 0;
 	/* Not the kind of lock the HDF5 library takes: readers may come while we write, a second writer may not. */
 	if (!r && fcntl(s->fd, F_OFD_SETLK, &lock) < 0 && (errno == EAGAIN || errno == EACCES))
-		r = iog_fail(err, -EBUSY, "another program is writing %s", path);
+		r = iog_fail(err, -EBUSY, "another program is writing %s; wait until it ends, or use another path", path);
 	if (!r && fresh && ftruncate(s->fd, 0) < 0)
 		r = iog_fail_write(err, -errno, path);
 	static const uint8_t signature[9] = { 0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n', 3 };
 	if (!r && !fresh && (iog_read_at(s->fd, s->super, SUPERBLOCK, 0) < 0 || memcmp(s->super, signature, sizeof signature)))
-		r = iog_fail(err, -EEXIST, "%s exists and was not written by a program of this kind; use another path or on_restart = \"truncate\"",
-			path);
+		r = iog_fail(err, -EEXIST, "%s exists and is no file of this sink; use another path, or on_restart = \"truncate\" to replace it", path);
 	if (r) {
 		destroy(s);
 		return r;
 	}
 	s->dev = st.st_dev, s->ino = st.st_ino;
 	s->size = fresh ? 0 : (haddr_t)st.st_size;
+	s->found = !fresh;
 	hid_t fapl = access_list(s);
 	*file = fapl < 0 ? fapl : fresh ? H5Fcreate(path, H5F_ACC_TRUNC, H5P_DEFAULT, fapl) : H5Fopen(path, H5F_ACC_RDWR, fapl);
 	if (fapl >= 0)
 		H5Pclose(fapl);
 	if (*file < 0) {
-		int e = s->error ? s->error : fapl < 0 ? -ENOTSUP : -EBADMSG;
 		s->frozen = true;
-		r = iog_fail(err, e, "%s %s; is it an HDF5 file that a program of this kind wrote?", fresh ? "cannot make" : "cannot open", path);
+		if (s->error)
+			r = iog_fail_write(err, s->error, path);
+		else if (fapl < 0 || fresh)
+			r = iog_fail(err, -ENOTSUP, "the HDF5 library of this machine cannot make %s as this sink needs it", path);
+		else
+			r = iog_fail(err, -EBADMSG, "%s is damaged: the HDF5 library does not open it; use another path, or on_restart = \"truncate\" "
+				"to replace it", path);
 		destroy(s);
 		return r;
 	}

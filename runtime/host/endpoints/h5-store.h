@@ -7,10 +7,19 @@
  *   place (extensible arrays only ever gain entries), 4. object headers in place (a dataset gets its new extent here), one chosen last.
  *
  * It asks for: latest format, so that indices are extensible arrays; all objects and attributes made before the first commit that
- * counts; afterwards datasets only grow along one unlimited dimension. Blocks are aligned so that small ones do not cross a page: a
- * write of one page is not torn by a kill. The superblock is never marked "open for writing", so readers need no h5clear. With sync,
- * steps are separated by fdatasync. Every single moment is whole; a reader beside a running writer reads at several moments and the
- * library may then refuse ("truncated file": it asks for the length once, before it reads the superblock): it opens the file again.
+ * counts; afterwards datasets only grow along one unlimited dimension. The superblock is never marked "open for writing", so readers need no
+ * h5clear.
+ *
+ * A kill does not tear a write within one page, and blocks of up to 4 KiB lie in one. Longer ones are those parts of an index that are
+ * made when a dataset has more than 8000 chunks; a kill between two pages of such a write leaves a wrong checksum. The records of that
+ * block cannot be read then until the file is opened here again and the next record is committed, which mends it; nothing is lost.
+ *
+ * With sync there is an fdatasync after 1, after 2, before the last header and at the end: whatever a power failure leaves of the writes
+ * between two of them, what was committed with sync before is there (4 KiB are assumed to be written whole by the disk). Commits without
+ * sync in between void that: they are not ordered on the disk.
+ *
+ * Every single moment is whole; a reader beside a running writer reads at several moments and the library may then refuse ("truncated
+ * file": it asks for the length once, before it reads the superblock): it opens the file again.
  * One thread per object.
  */
 #ifndef IOG_RUNTIME_HOST_ENDPOINTS_H5_STORE_H
@@ -22,6 +31,9 @@
 #include <hdf5.h>
 
 struct iog_h5_store;
+
+/* Of everything that is placed in the file, in bytes. */
+enum { IOG_H5_ALIGNMENT = 1024 };
 
 /* Makes a new file (fresh; what was there is gone) or opens an existing one for writing. The file identifier is to be closed by
  * iog_h5_close. 0 or -errno with a message naming path. */

@@ -10,7 +10,6 @@
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { BY_COUNT, BY_STEP };
@@ -124,21 +123,6 @@ static int accept_schema(const void *conf, const struct iog_schema *in, struct i
 	return r;
 }
 
-/* Makes the folders of a path. */
-static int make_folders(const char *path, struct iog_err *err)
-{
-	char dir[IOG_TEXT];
-	iog_strset(dir, sizeof dir, path);
-	for (char *p = dir + 1; *p; p++)
-		if (*p == '/') {
-			*p = 0;
-			if (mkdir(dir, 0777) < 0 && errno != EEXIST)
-				return iog_fail(err, -errno, "cannot make folder %s: %s", dir, iog_errno_text(errno));
-			*p = '/';
-		}
-	return 0;
-}
-
 static int begin(const void *conf, const struct iog_schema *in, void **self, struct iog_err *err)
 {
 	struct image *m = calloc(1, sizeof *m);
@@ -146,9 +130,9 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 		return iog_fail(err, -ENOMEM, "no memory");
 	int r = prepare(m, conf, in, err);
 	if (!r)
-		r = make_folders(m->conf.path, err);
+		r = iog_make_folders(m->conf.path, err);
 	if (!r && m->conf.latest[0])
-		r = make_folders(m->conf.latest, err);
+		r = iog_make_folders(m->conf.latest, err);
 	if (r < 0) {
 		free(m);
 		return r;

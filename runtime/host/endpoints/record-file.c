@@ -89,7 +89,7 @@ struct sink_conf {
 };
 
 static const struct iog_param sink_params[] = {
-	IOG_PARAM(struct sink_conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED, .doc = "The file, by custom NAME.iogr."),
+	IOG_PARAM(struct sink_conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED, .doc = "The file, by custom NAME.iogr; folders are made."),
 	IOG_PARAM(struct sink_conf, on_restart, IOG_P_CHOICE, .def = "append", .choices = "append|truncate|new",
 		.doc = "When the file exists: go on after its last whole record, start it anew, or refuse."),
 	IOG_PARAM(struct sink_conf, flush, IOG_P_INT, .def = "10", .min = 1, .max = 1e9, .unit = "records",
@@ -241,14 +241,14 @@ static int sink_open(const void *conf, const struct iog_schema *in, void **self,
 		return iog_fail(err, -ENOMEM, "no memory");
 	s->conf = *(const struct sink_conf *)conf;
 	s->schema = *in;
-	int r, how = s->conf.on_restart == TRUNCATE ? O_TRUNC : s->conf.on_restart == NEW ? O_EXCL : 0;
-	s->fd = open(s->conf.path, O_RDWR | O_CREAT | O_CLOEXEC | how, 0666);
-	if (s->fd < 0 || fstat(s->fd, &st) < 0)
-		r = iog_fail(err, -errno, "cannot open %s: %s%s", s->conf.path, iog_errno_text(errno),
-			errno == EEXIST ? "; on_restart = \"new\" writes no file that is there" : "");
-	else if (!S_ISREG(st.st_mode))
+	int how = s->conf.on_restart == TRUNCATE ? O_TRUNC : s->conf.on_restart == NEW ? O_EXCL : 0;
+	int r = iog_make_folders(s->conf.path, err);
+	s->fd = r ? -1 : open(s->conf.path, O_RDWR | O_CREAT | O_CLOEXEC | how, 0666);
+	if (!r && (s->fd < 0 || fstat(s->fd, &st) < 0))
+		r = iog_fail_open(err, -errno, s->conf.path);
+	if (!r && !S_ISREG(st.st_mode))
 		r = iog_fail(err, -EINVAL, "%s is not a regular file", s->conf.path);
-	else
+	if (!r)
 		r = st.st_size < (off_t)sizeof(struct iog_rf_head) ? begin_file(s, (uint64_t)st.st_size, err) : find_end(s, (uint64_t)st.st_size, err);
 	if (r < 0) {
 		sink_close(s, NULL);

@@ -27,7 +27,7 @@ struct conf {
 };
 
 static const struct iog_param params[] = {
-	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED, .doc = "The file."),
+	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED, .doc = "The file; folders are made."),
 	IOG_PARAM(struct conf, format, IOG_P_CHOICE, .def = "auto", .choices = "auto|csv|jsonl",
 		.doc = "auto: JSON lines for .json, .jsonl and .ndjson, else CSV."),
 	IOG_PARAM(struct conf, variables, IOG_P_NAMES, .doc = "The variables to write; none: all."),
@@ -473,13 +473,12 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 	t->json = is_json(&t->conf);
 	t->schema = *in;
 	int r = choose(&t->conf, in, t->var, t->cells, &t->n_vars, err);
-	if (r < 0 || (r = titles(t, &header, err)) < 0)
+	if (r < 0 || (r = titles(t, &header, err)) < 0 || (r = iog_make_folders(t->conf.path, err)) < 0)
 		goto fail;
 	int flags = O_RDWR | O_CREAT | O_CLOEXEC;
 	t->fd = open(t->conf.path, flags | (t->conf.on_restart == TRUNCATE ? O_TRUNC : t->conf.on_restart == NEW ? O_EXCL : 0), 0666);
 	if (t->fd < 0 || fstat(t->fd, &st) < 0) {
-		r = iog_fail(err, -errno, "cannot open %s: %s%s", t->conf.path, iog_errno_text(errno),
-			errno == EEXIST ? "; on_restart = \"new\" writes no file that is there" : "");
+		r = iog_fail_open(err, -errno, t->conf.path);
 		goto fail;
 	}
 	if (t->json) /* instead of a header row: how every row begins */

@@ -234,9 +234,28 @@ static void full_disk(void **state)
 	assert_int_equal(run(p, 0, 0), k - 2);
 }
 
+static void folders_are_made(void **state)
+{
+	(void)state;
+	char path[512];
+	iog_format(path, sizeof path, "%s/deep/er/t.csv", test_path("new-folder"));
+	assert_int_equal(run(path, 0, 3), -1);
+	assert_int_equal(run(path, 3, 3), 2);
+	/* Where none can be made, it is said which and for what. */
+	test_write(test_path("file"), "x", 1);
+	iog_format(path, sizeof path, "%s/er/t.csv", test_path("file"));
+	struct iog_err err = { "" };
+	void *conf = TEST_SINK_CONF(sink, "path", path), *self;
+	assert_int_equal(sink->open(conf, &schema, &self, &err), -ENOTDIR);
+	assert_non_null(strstr(err.text, "cannot make folder"));
+	assert_non_null(strstr(err.text, path));
+	free(conf);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(csv_text), cmocka_unit_test(json_text), cmocka_unit_test(torn_anywhere),
-		cmocka_unit_test(zeros_behind), cmocka_unit_test(foreign_files), cmocka_unit_test(refusals), cmocka_unit_test(full_disk) };
+		cmocka_unit_test(zeros_behind), cmocka_unit_test(foreign_files), cmocka_unit_test(refusals), cmocka_unit_test(full_disk),
+		cmocka_unit_test(folders_are_made) };
 	return cmocka_run_group_tests_name("table", tests, setup, NULL);
 }
