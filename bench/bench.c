@@ -38,23 +38,24 @@ static const struct {
 	const char *name;
 	bench_run *run;
 	const char *missing; /* why run may be NULL */
+	double seconds;      /* how long it runs when --seconds does not say; 0: as long as its pairs take */
 } figures[] = {
-	{ "edge.hop1", bench_edge_hop1, NULL },
-	{ "edge.hop32", bench_edge_hop32, NULL },
-	{ "call.fused", bench_call_fused, NULL },
-	{ "path.quiet", bench_path_quiet, NULL },
-	{ "view.crop", bench_view_crop, NULL },
-	{ "op.filter", bench_op_filter, NULL },
-	{ "op.stats", bench_op_stats, NULL },
-	{ "op.jpeg", bench_op_jpeg, "libturbojpeg0-dev" },
-	{ "op.png", bench_op_png, "libpng-dev" },
-	{ "op.render", bench_op_render, NULL },
-	{ "pipe.cropjpeg", bench_pipe_cropjpeg, NULL },
-	{ "sink.h5md", bench_sink_h5md, "libhdf5-dev" },
-	{ "vm.filter", bench_vm_filter, NULL },
-	{ "proc.filter", bench_proc_filter, NULL },
-	{ "idle.cpu", bench_idle_cpu, NULL },
-	{ "mem.bound", bench_mem_bound, NULL },
+	{ "edge.hop1", bench_edge_hop1, NULL, 0 },
+	{ "edge.hop32", bench_edge_hop32, NULL, 0 },
+	{ "call.fused", bench_call_fused, NULL, 0 },
+	{ "path.quiet", bench_path_quiet, NULL, 0 },
+	{ "view.crop", bench_view_crop, NULL, 0 },
+	{ "op.filter", bench_op_filter, NULL, 0 },
+	{ "op.stats", bench_op_stats, NULL, 0 },
+	{ "op.jpeg", bench_op_jpeg, "libturbojpeg0-dev", 0 },
+	{ "op.png", bench_op_png, "libpng-dev", 0 },
+	{ "op.render", bench_op_render, NULL, 0 },
+	{ "pipe.cropjpeg", bench_pipe_cropjpeg, NULL, 0 },
+	{ "sink.h5md", bench_sink_h5md, "libhdf5-dev", 0 },
+	{ "vm.filter", bench_vm_filter, NULL, 0 },
+	{ "proc.filter", bench_proc_filter, NULL, 0 },
+	{ "idle.cpu", bench_idle_cpu, NULL, 10 },
+	{ "mem.bound", bench_mem_bound, NULL, 600 },
 };
 
 /* ---- measuring ---- */
@@ -210,7 +211,7 @@ static bool figure_init(struct bench_figure *f, const char *name, uint32_t pairs
 	return false;
 }
 
-/* Runs figure i in a child and waits for what it says, at most LIMIT_S and what --seconds adds. */
+/* Runs figure i in a child and waits for what it says, at most LIMIT_S longer than it is meant to run. */
 static void figure_run(uint32_t i, struct bench_figure *f)
 {
 	int fd[2], status;
@@ -405,7 +406,7 @@ static const char usage[] =
 	"  --json           one JSON object a line\n"
 	"  --markdown FILE  also write a table\n"
 	"  --pairs N        pairs to measure (15)\n"
-	"  --seconds S      how long idle.cpu and mem.bound run (3 and 20)\n"
+	"  --seconds S      how long idle.cpu and mem.bound run (10 and 600)\n"
 	"  --list           names, targets, and what they are\n";
 
 static bool matches(const char *name, char **pattern, int n)
@@ -487,7 +488,7 @@ int iog_bench_main(int argc, char **argv)
 	for (size_t i = 0; i < IOG_COUNT(figures); i++) {
 		if (!chosen[i])
 			continue;
-		if (!figure_init(&f[i], figures[i].name, pairs, seconds)) {
+		if (!figure_init(&f[i], figures[i].name, pairs, seconds > 0 ? seconds : figures[i].seconds)) {
 			fprintf(stderr, "iog bench: bench/targets.tsv has no complete line for %s\n", figures[i].name);
 			return 1;
 		}

@@ -22,7 +22,7 @@ struct bench_figure {
 	/* given */
 	char name[32], what[120], against[160]; /* against may be made more precise */
 	uint8_t direction;                      /* enum bench_direction */
-	double target, seconds;                 /* seconds: how long a figure without pairs measures; 0: its own choice */
+	double target, seconds;                 /* seconds: how long a figure without pairs measures */
 	uint32_t pairs;
 	/* filled */
 	double value;

@@ -231,7 +231,7 @@ void bench_idle_cpu(struct bench_figure *f)
 {
 	struct running r;
 	struct iog_err err = { "" };
-	double length = f->seconds > 0 ? f->seconds : 3;
+	double length = f->seconds;
 	from.atoms = 1000, from.silent = true;
 	if (!running_start(&r, IOG_T_HOST, 0, &err)) {
 		bench_skip(f, "%s", err.text);
@@ -268,7 +268,7 @@ void bench_mem_bound(struct bench_figure *f)
 {
 	struct running r;
 	struct iog_err err = { "" };
-	double length = f->seconds > 0 ? f->seconds : 20, peak = 0;
+	double length = f->seconds, peak = 0;
 	from.atoms = 30000, from.silent = false;
 	to.warm = 1;
 	if (!running_start(&r, IOG_T_HOST, 0, &err)) {
@@ -297,6 +297,6 @@ void bench_mem_bound(struct bench_figure *f)
 	f->value = peak / 1048576;
 	snprintf(f->unit, sizeof f->unit, "MiB");
 	bench_single(f, peak / declared);
-	bench_note(f, "%.0f s at full rate, one run (600 s: `iog bench mem.bound --seconds 600`), %llu records; %.1f MiB after a tenth of it, %.1f MiB at the end; "
+	bench_note(f, "%.0f s at full rate, one run, %llu records; %.1f MiB after a tenth of it, %.1f MiB at the end; "
 		   "%.1f MiB declared", length, (unsigned long long)n, early / 1048576, now / 1048576, declared / 1048576 - 16);
 }

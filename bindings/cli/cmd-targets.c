@@ -66,7 +66,7 @@ static const struct iog_cli_opt bench_options[] = {
 	{ "json", 0, NULL, "one JSON object a figure" },
 	{ "markdown", 0, "FILE", "writes the figures as a page, with date and machine" },
 	{ "pairs", 0, "N", "measures so many pairs for each figure; 15 without it" },
-	{ "seconds", 0, "S", "how long idle.cpu and mem.bound run; 3 and 20 without it" },
+	{ "seconds", 0, "S", "how long idle.cpu and mem.bound run; 10 and 600 without it" },
 	{ "list", 0, NULL, "shows the figures and their targets, measures nothing" },
 	{ .name = NULL },
 };
