@@ -115,8 +115,8 @@ int iog_make_folders(const char *path, const char *who, struct iog_err *err)
 			if (mkdir(dir, 0777) == 0)
 				iog_sync_parent(dir);
 			else if (errno != EEXIST)
-				return iog_fail(err, -errno, "%s: cannot make folder %s for %s: %s; make it, or use another path", who, dir, path,
-					iog_errno_text(errno));
+				return iog_fail(err, -errno, "%s: cannot make folder %s for %s: %s; make it, or use another path", who, dir,
+					path, iog_errno_text(errno));
 			*p = '/';
 		}
 	return 0;
@@ -138,12 +138,13 @@ void iog_sync_parent(const char *path)
 
 int iog_fail_open(struct iog_err *err, int code, const char *who, const char *path)
 {
-	const char *advice = code == -EACCES || code == -EPERM ? "; let this user write it and its folder, or use another path" :
-		code == -EROFS ? "; use a path on another file system" :
-		code == -EISDIR ? "; name a file in that folder" :
-		code == -ENOTDIR ? "; a part of the path is a file, not a folder: use another path" :
-		code == -ENOSPC || code == -EDQUOT ? "; free some space and run again" :
-		code == -EEXIST ? "; on_restart = \"new\" writes no file that is there: use another path or on_restart" : "";
+	const char *advice = code == -EACCES || code == -EPERM    ? "; let this user write it and its folder, or use another path"
+			     : code == -EROFS                     ? "; use a path on another file system"
+			     : code == -EISDIR                    ? "; name a file in that folder"
+			     : code == -ENOTDIR                   ? "; a part of the path is a file, not a folder: use another path"
+			     : code == -ENOSPC || code == -EDQUOT ? "; free some space and run again"
+			     : code == -EEXIST ? "; on_restart = \"new\" writes no file that is there: use another path or on_restart"
+					       : "";
 	return iog_fail(err, code, "%s: cannot open %s: %s%s", who, path, iog_errno_text(-code), advice);
 }
 
