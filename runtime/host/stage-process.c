@@ -21,6 +21,10 @@
 #include "sandbox.h"
 #include "wait.h"
 
+#if IOG_SANITIZED
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 enum { SOCK_FD = 3, MAGIC = 0x57474f49 /* "IOGW" */, SETUP_S = 10 };
 static const uint64_t REGION_MAX = 1ull << 40;
 
@@ -419,12 +423,29 @@ static bool hosted(const struct iog_stage *st)
 	return false;
 }
 
+/*
+ * -1, or where a sanitizer reports: the pipe that IOG_SANITIZER_PIPE names, else standard error. It has to be open before the sandbox
+ * closes, or nobody would learn what was found: the process would die of SIGSYS, as of other causes, and a successor would do its work.
+ */
+static int report_fd(void)
+{
+	int fd = -1;
+#if IOG_SANITIZED
+	const char *path = getenv("IOG_SANITIZER_PIPE");
+	fd = path ? open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : STDERR_FILENO;
+	__sanitizer_set_report_fd((void *)(intptr_t)fd);
+	char name[256];
+	__sanitizer_symbolize_pc(__builtin_return_address(0), "%f", name, sizeof name); /* opens now what names a place later */
+#endif
+	return fd;
+}
+
 int iog_worker_main(int sock)
 {
 	struct iog_err err = { "" };
 	struct iog_worker *w = prepare(sock, &err);
 	if (w) {
-		struct iog_sandbox_opts o = { .control = sock, .status = -1, .hosted = hosted(child.a.stage), .parent = child.go.parent,
+		struct iog_sandbox_opts o = { .control = sock, .status = report_fd(), .hosted = hosted(child.a.stage), .parent = child.go.parent,
 					      .wanted = IOG_NS_USER | IOG_NS_MOUNT | IOG_NS_NET | IOG_NS_IPC };
 		if (iog_sandbox_enter(&o, NULL, &err))
 			w = NULL;
