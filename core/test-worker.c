@@ -515,7 +515,8 @@ static void safe_inputs_wait_for_a_snapshot_that_covers_them(void **state)
 	assert_non_null(r.a.snapshots);
 	for (uint64_t s = 1; s <= 4; s++)
 		send(&r, 0, 0, s, 1);
-	assert_int_equal(iog_worker_turn(r.w, 4), 4);
+	for (uint32_t n = 0; n < 4;) /* a turn that takes long ends early */
+		n += iog_worker_turn(r.w, 4 - n);
 	for (int i = 0; i < 4; i++)
 		assert_true(next(&r, &g[i]));
 	assert_int_equal(r.a.snapshots->base, 0);
