@@ -49,6 +49,31 @@ struct process {
 	bool reaped;
 };
 
+/*
+ * A sanitizer's findings in a process that is confined reach nobody by themselves: it has no standard error, and is replaced like one that
+ * died of another cause. They go to the pipe that IOG_SANITIZER_PIPE names, else to standard error; so does a line about a death that was
+ * made of an attempt to report (libubsan reads its options only then).
+ */
+#if IOG_SANITIZED
+static int report_open(void)
+{
+	const char *path = getenv("IOG_SANITIZER_PIPE");
+	return path ? open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : dup(STDERR_FILENO);
+}
+#endif
+
+static void report_death(const struct iog_rt *rt, int status)
+{
+#if IOG_SANITIZED
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+		return;
+	int fd = report_open();
+	dprintf(fd, "%s: the sidecore process died of SIGSYS: the sanitizer had something to report, or a call is missing in the sandbox\n", rt->u->name);
+	close(fd);
+#endif
+	(void)rt, (void)status;
+}
+
 /* ---- this side ---- */
 
 static int send_part(struct process *p, struct msg *m, enum part part, const struct iog_region_map *r, struct iog_err *err)
@@ -141,20 +166,23 @@ static int seal(struct iog_rt *rt, struct iog_err *err)
 	return rc;
 }
 
-static void reap(struct process *p)
+static void reap(struct iog_rt *rt)
 {
+	struct process *p = rt->launched;
+	int st = 0;
 	if (p->reaped)
 		return;
 	kill(p->pid, SIGKILL);
-	while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+	while (waitpid(p->pid, &st, 0) < 0 && errno == EINTR)
 		;
 	p->reaped = true;
+	report_death(rt, st);
 }
 
 static void drop(struct iog_rt *rt)
 {
 	struct process *p = rt->launched;
-	reap(p);
+	reap(rt);
 	close(p->sock);
 	free(p);
 	rt->launched = NULL;
@@ -248,10 +276,11 @@ static int watch(struct iog_rt *rt)
 		return 0;
 	if (WIFSTOPPED(st)) {
 		snprintf(rt->death, sizeof rt->death, "the sidecore process %d was stopped by signal %d, which counts as dead", (int)p->pid, WSTOPSIG(st));
-		reap(p);
+		reap(rt);
 		return -EIO;
 	}
 	p->reaped = true;
+	report_death(rt, st);
 	if (WIFEXITED(st) && WEXITSTATUS(st) == 0 && ended_in_order(rt))
 		return 1;
 	const struct iog_status *s = rt->status.map;
@@ -269,7 +298,7 @@ static void kill_process(struct iog_rt *rt)
 	struct process *p = rt->launched;
 	if (p && !p->reaped) {
 		snprintf(rt->death, sizeof rt->death, "the sidecore process %d did not go on and was killed", (int)p->pid);
-		reap(p);
+		reap(rt);
 	}
 }
 
@@ -423,19 +452,15 @@ static bool hosted(const struct iog_stage *st)
 	return false;
 }
 
-/*
- * -1, or where a sanitizer reports: the pipe that IOG_SANITIZER_PIPE names, else standard error. It has to be open before the sandbox
- * closes, or nobody would learn what was found: the process would die of SIGSYS, as of other causes, and a successor would do its work.
- */
+/* For the sanitizer; -1 when there is none. It has to be open, and what names places in the code too, before the sandbox closes. */
 static int report_fd(void)
 {
 	int fd = -1;
 #if IOG_SANITIZED
-	const char *path = getenv("IOG_SANITIZER_PIPE");
-	fd = path ? open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : STDERR_FILENO;
-	__sanitizer_set_report_fd((void *)(intptr_t)fd);
 	char name[256];
-	__sanitizer_symbolize_pc(__builtin_return_address(0), "%f", name, sizeof name); /* opens now what names a place later */
+	fd = report_open();
+	__sanitizer_set_report_fd((void *)(intptr_t)fd);
+	__sanitizer_symbolize_pc(__builtin_return_address(0), "%f", name, sizeof name);
 #endif
 	return fd;
 }
