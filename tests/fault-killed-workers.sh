@@ -3,7 +3,6 @@
 # Sidecore processes that are killed or stopped at random moments of a safe run: what the record files hold is what they hold undisturbed,
 # record by record. 50 processes die: of a stage with state and of one without.
 # timeout: 120
-# no-tsan: processes share memory with this one, which the tool cannot see
 . tests/helpers/tap.sh
 
 cat >"$TMPDIR/g.lua" <<'END'
