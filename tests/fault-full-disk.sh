@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # A full disk: the run fails with one sentence that names the file, and what was stored before stays readable.
-# timeout: 60
+# timeout: 240
 . tests/helpers/tap.sh
 export TMPDIR IOG
 mkdir "$TMPDIR/disk" "$TMPDIR/out"
@@ -16,7 +16,7 @@ full() { # sink file operator
 	END
 	local got=0
 	unshare -m bash -c 'mount -t tmpfs -o size=2m tmpfs "$TMPDIR/disk" || exit 99
-		timeout 30 "$IOG" run "$TMPDIR/g.lua" >/dev/null 2>"$TMPDIR/err"; got=$?
+		timeout 75 "$IOG" run "$TMPDIR/g.lua" >/dev/null 2>"$TMPDIR/err"; got=$?
 		cp "$TMPDIR/disk/'$2'" "$TMPDIR/out/" || exit 98
 		exit $got' || got=$?
 	cat "$TMPDIR/err"

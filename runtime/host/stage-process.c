@@ -20,6 +20,10 @@
 #include "sandbox.h"
 #include "wait.h"
 
+#if IOG_SANITIZED
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 enum { SOCK_FD = 3, MAGIC = 0x57474f49 /* "IOGW" */, SETUP_S = 10 };
 static const uint64_t REGION_MAX = 1ull << 40, SETUP_NS = SETUP_S * 1000000000ull, SLICE_NS = 50000000;
 
@@ -54,6 +58,31 @@ static void reply(int sock, const struct iog_err *err)
 	iog_fd_send(sock, text, sizeof text, NULL, 0, 0, NULL);
 }
 
+/*
+ * A sanitizer's findings in a process that is confined reach nobody by themselves: it has no standard error, and is replaced like one that
+ * died of another cause. They go to the pipe that IOG_SANITIZER_PIPE names, else to standard error; so does a line about a death that was
+ * made of an attempt to report (libubsan reads its options only then).
+ */
+#if IOG_SANITIZED
+static int report_open(void)
+{
+	const char *path = getenv("IOG_SANITIZER_PIPE");
+	return path ? open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : dup(STDERR_FILENO);
+}
+#endif
+
+static void report_death(pid_t pid, int status)
+{
+#if IOG_SANITIZED
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+		return;
+	int fd = report_open();
+	dprintf(fd, "the sidecore process %d died of SIGSYS: the sanitizer had something to report, or a call is missing in the sandbox\n", (int)pid);
+	close(fd);
+#endif
+	(void)pid, (void)status;
+}
+
 /* ---- this side ---- */
 
 static bool gone(struct process *p)
@@ -73,6 +102,8 @@ static void reap(struct process *p)
 		iog_child_end(p->pid, &st, &p->cpu_ns);
 	if (!p->stopped) /* else that is what happened to it */
 		p->status = st;
+	if (!p->reaped)
+		report_death(p->pid, st);
 	p->reaped = true;
 }
 
@@ -225,6 +256,8 @@ static int answer(struct process *p, int sent, struct iog_err *err)
 		none = 0;
 		n = iog_fd_recv(p->sock, text, sizeof text, NULL, &none, SLICE_NS, err);
 	} while (n == -EAGAIN && !gone(p) && iog_now_ns() < end);
+	if (n == -EAGAIN) /* it may have answered, begun and died since */
+		n = iog_fd_recv(p->sock, text, sizeof text, NULL, &none, 0, err);
 	if (n <= 0)
 		return lost(p, n ? n : -EPIPE, err);
 	text[sizeof text - 1] = 0;
@@ -480,12 +513,23 @@ static bool hosted(const struct iog_stage *st)
 	return false;
 }
 
+/* For the sanitizer, open before the sandbox closes; -1 when there is none. */
+static int report_fd(void)
+{
+	int fd = -1;
+#if IOG_SANITIZED
+	fd = report_open();
+	__sanitizer_set_report_fd((void *)(intptr_t)fd);
+#endif
+	return fd;
+}
+
 int iog_worker_main(int sock)
 {
 	struct iog_err err = { "" };
 	struct iog_worker *w = prepare(sock, &err);
 	if (w) {
-		struct iog_sandbox_opts o = { .control = sock, .status = -1, .hosted = hosted(child.a.stage), .parent = child.go.parent,
+		struct iog_sandbox_opts o = { .control = sock, .status = report_fd(), .hosted = hosted(child.a.stage), .parent = child.go.parent,
 					      .wanted = IOG_NS_USER | IOG_NS_MOUNT | IOG_NS_NET | IOG_NS_IPC };
 		if (iog_sandbox_enter(&o, NULL, &err))
 			w = NULL;
