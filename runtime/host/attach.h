@@ -1,0 +1,106 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What an agent and those who attach to it say to each other: SOCK_SEQPACKET messages, each a struct iog_msg and sometimes descriptors. Used by
+ * the agent (agent.c) and by the client library (bindings/c). Control path.
+ *
+ * Who attaches says HELLO. Then, on the same socket, it may write streams, read streams, and command.
+ *
+ *   writer                         agent                              reader
+ *   OPEN      name, schema     ->
+ *                              <-  OPENED     stream, epoch
+ *   ARENA     fd, shape        ->                                <-   SUBSCRIBE  name
+ *                                  SUBSCRIBED schema, writers    ->
+ *                                  for each writer, EDGE_WANTED  ->
+ *                              <-  EDGE       up            <-        EDGE       up (fd)
+ *   EDGE_MADE down, box (fds)  ->             + arena       ->   EDGE_MADE
+ *                              <-  CUT  (the reader is gone)
+ *   gone                           WRITER_GONE                   ->
+ *
+ * A message that the agent sends to a writer also raises `bell` in the client's page (a region the agent writes, given with WELCOME), so that a
+ * simulation looks at one word of memory per step and makes no system call.
+ *
+ * Both sides check everything: sizes, kinds, indices, names, seals of descriptors (iog_region_open). Who breaks a rule is cut off, and nobody else
+ * notices. Versions: another major one is refused in words; with another minor one, unknown kinds are ignored and messages may be longer.
+ */
+#ifndef IOG_RUNTIME_HOST_ATTACH_H
+#define IOG_RUNTIME_HOST_ATTACH_H
+
+#include "core/edge.h"
+
+enum { IOG_ATTACH_MAGIC = 0x41474f49 /* "IOGA" */, IOG_ATTACH_MAJOR = 1, IOG_ATTACH_MINOR = 0 };
+enum {
+	IOG_WRITERS = 64,  /* of one stream on a node; one segment each in a merged record */
+	IOG_READERS = 4,   /* that read a writer's memory directly */
+	IOG_READER_CREDIT = 4,
+	IOG_STREAM_NAME = 64,
+};
+
+enum iog_msg_kind {
+	IOG_MSG_HELLO = 1,   /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid */
+	IOG_MSG_WELCOME,     /* the same; fd: page (struct iog_attach_page) */
+	IOG_MSG_ERROR,       /* text; id: of what it is about. What was asked for is not done */
+	/* writers */
+	IOG_MSG_OPEN,        /* id: the client's number of the stream; name, a: rank, b: nranks, policy; schema (sealed) */
+	IOG_MSG_OPENED,      /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice) */
+	IOG_MSG_ARENA,       /* id; arena; schema with maxima; blocks: blocks per record at most; fd: arena. Again for a new shape: a new epoch */
+	IOG_MSG_EDGE,        /* id, edge; capacity, policy, safe; fd: up. Agent to writer; reader to agent */
+	IOG_MSG_EDGE_MADE,   /* id, edge; capacity, policy; fds: down, and box when policy is latest. Agent to reader: also arena, fds: arena, down, box */
+	IOG_MSG_CUT,         /* id, edge: its consumer is gone */
+	IOG_MSG_CLOSE,       /* id: nothing more comes; the writer waits for releases by itself */
+	/* readers */
+	IOG_MSG_SUBSCRIBE,   /* id: the client's number of the reader; name; policy; b: milliseconds to wait for the stream */
+	IOG_MSG_SUBSCRIBED,  /* id; schema with maxima; b: nranks; epoch; blocks: of a merged record at most */
+	IOG_MSG_EDGE_WANTED, /* id, edge; capacity, policy: make `up` for this, answer with EDGE */
+	IOG_MSG_WRITER_GONE, /* id, edge: its writer closed or died; what is in the ring still counts */
+	IOG_MSG_UNSUBSCRIBE, /* id */
+	/* commands, each answered by RESULT or ERROR */
+	IOG_MSG_PS,          /* RESULT per graph and stream as JSON text, then an empty one */
+	IOG_MSG_LOAD,        /* name: of the graph; text: path */
+	IOG_MSG_UNLOAD,      /* name */
+	IOG_MSG_SET,         /* name; number */
+	IOG_MSG_RESULT,      /* text; a: 1 when more follows */
+	IOG_MSG_KINDS
+};
+
+/* One message. Fields that a kind does not use are 0. Larger texts go in several. */
+struct iog_msg {
+	uint32_t magic, kind, id, edge;
+	uint32_t a, b, epoch, blocks;
+	uint32_t capacity;
+	uint8_t policy, safe, pad[2];
+	double number;
+	struct iog_arena arena;          /* base is not used */
+	char name[IOG_STREAM_NAME];
+	struct iog_schema schema;
+	char text[4096];
+};
+
+/* Written by the agent, read by one client. */
+struct iog_attach_page {
+	_Atomic uint32_t bell;   /* raised after each message to a writer */
+	_Atomic uint32_t gone;   /* 1: the agent has let this client go */
+};
+
+/*
+ * The place of the socket: `where`, else $IOG_SOCKET, else a usable $XDG_RUNTIME_DIR/iograph/agent, else /tmp/iog-UID[-JOBID]/agent (JOBID from SLURM_JOB_ID,
+ * PBS_JOBID, LSB_JOBID). With `make` its folder is made (0700) and must belong to this user. 0 or -errno with a message: -ENAMETOOLONG
+ * beyond 107 bytes.
+ */
+int iog_attach_path(const char *where, bool make, char *path, size_t size, struct iog_err *err);
+/* A listening socket (0600). One that nobody listens at any more is replaced; -EADDRINUSE when an agent answers there. */
+int iog_attach_listen(const char *path, struct iog_err *err);
+/* Connects within limit_ns; the peer must be of this user or root. The socket, or -errno with a message that says what to do. */
+int iog_attach_connect(const char *path, uint64_t limit_ns, struct iog_err *err);
+/* Who is at the other end. 0 or -errno. */
+int iog_attach_peer(int sock, uint32_t *uid, int *pid);
+
+/* Sends m with n descriptors; those stay open. Waits at most limit_ns. As iog_fd_send. */
+int iog_msg_send(int sock, struct iog_msg *m, const int *fds, uint32_t n, uint64_t limit_ns, struct iog_err *err);
+/*
+ * Receives and checks the frame: magic, kind, lengths, NUL at the end of texts; a schema that is present is sealed again and must be as it says. *n: room
+ * for descriptors before, received after (they belong to the caller). 1: a message; 0: the peer has closed; -EAGAIN: nothing in time;
+ * -EPROTO: not one of ours (descriptors are closed).
+ */
+int iog_msg_recv(int sock, struct iog_msg *m, int *fds, uint32_t *n, uint64_t limit_ns, struct iog_err *err);
+
+#endif

@@ -1,0 +1,40 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Complete steps from several writers of a stream: one inlet for each, paired by (epoch, seq). A step is complete when every writer that has not
+ * ended has sent it or is past it; a record then has the blocks of all who sent it. The same for the agent, where a stream feeds a graph,
+ * and for a reader in another process. One thread; no allocation once writers are attached.
+ *
+ * Writers are other processes: descriptors and records are checked like at every border (iog_inlet_peek, iog_wire_open).
+ */
+#ifndef IOG_RUNTIME_HOST_COLLECT_H
+#define IOG_RUNTIME_HOST_COLLECT_H
+
+#include "attach.h"
+#include "core/worker.h"
+
+struct iog_collect;
+
+enum { IOG_COLLECT_HELD = 2 }; /* steps that may be held at once */
+
+/* For up to n_writers writers of records of `schema` (kept, with maxima) of at most `blocks` blocks each. NULL: out of memory. */
+struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks);
+void iog_collect_free(struct iog_collect *c);
+/* The consuming end of writer w's edge; everything in `in` is kept mapped by the caller until iog_collect_detach of w, or free. A second one for the
+ * same writer (it came again) is read when the first is drained. */
+int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worker_in *in, struct iog_err *err);
+/* Writer w has closed or died: what is in its ring still counts, then nobody waits for it. */
+void iog_collect_ended(struct iog_collect *c, uint32_t w);
+/*
+ * The next complete step, or NULL when there is none now (or IOG_COLLECT_HELD are held). Its variables have the blocks of all writers, in the order of
+ * their ranks; what lies in memory of writers stays until iog_collect_release. *again: nothing more will come of the writers there are.
+ */
+struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended);
+void iog_collect_release(struct iog_collect *c, struct iog_record *r);
+/* Words to sleep on until something may have changed: fills at most max, returns how many. Raises the sleeping flags; iog_collect_awake lowers them. */
+uint32_t iog_collect_sleep(struct iog_collect *c, struct iog_waitword *w, uint32_t max);
+void iog_collect_awake(struct iog_collect *c);
+/* Records taken, steps given out, records that could not be. */
+struct iog_collect_stats { uint64_t records, bytes, steps, bad, forged, passed_by; };
+void iog_collect_stats(const struct iog_collect *c, struct iog_collect_stats *s);
+
+#endif
