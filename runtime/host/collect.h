@@ -16,8 +16,12 @@ struct iog_collect;
 
 enum { IOG_COLLECT_HELD = 2 }; /* steps that may be held at once */
 
-/* For up to n_writers writers of records of `schema` (kept, with maxima) of at most `blocks` blocks each. NULL: out of memory. */
-struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks);
+/*
+ * For n_writers writers of records of `schema` (kept, with maxima) of at most `blocks` blocks each. Steps start with the first one that no writer
+ * began before its edge was there. `lossy`: edges may drop records, each for itself, so only steps that all writers sent are given out, and the
+ * others count as passed by. NULL: out of memory.
+ */
+struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, bool lossy);
 void iog_collect_free(struct iog_collect *c);
 /* The consuming end of writer w's edge; everything in `in` is kept mapped by the caller until iog_collect_detach of w, or free. A second one for the
  * same writer (it came again) is read when the first is drained. */
@@ -26,7 +30,7 @@ int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worke
 void iog_collect_ended(struct iog_collect *c, uint32_t w);
 /*
  * The next complete step, or NULL when there is none now (or IOG_COLLECT_HELD are held). Its variables have the blocks of all writers, in the order of
- * their ranks; what lies in memory of writers stays until iog_collect_release. *again: nothing more will come of the writers there are.
+ * their ranks; what lies in memory of writers stays until iog_collect_release. *ended: nothing more will come.
  */
 struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended);
 void iog_collect_release(struct iog_collect *c, struct iog_record *r);

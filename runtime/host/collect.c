@@ -1,0 +1,385 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Complete steps from several writers; see collect.h. It is the pairing of core/worker.c for any number of inlets and without operators: the
+ * smallest (epoch, seq) that no writer without a record can still undercut is complete.
+ */
+#include "collect.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "wait.h"
+
+struct key { uint32_t epoch; uint64_t seq; };
+static const struct key KEY_END = { UINT32_MAX, UINT64_MAX };
+static bool less(struct key a, struct key b) { return a.epoch != b.epoch ? a.epoch < b.epoch : a.seq < b.seq; }
+
+struct writer {
+	struct iog_inlet in;
+	struct iog_worker_in at, next;
+	bool attached, has_next;
+	bool gone;         /* nobody adds to its ring any more */
+	bool ended;        /* and it is empty */
+	uint32_t life;     /* of the ring that is read */
+	uint32_t seen_head;
+	struct key low;    /* of its front, or the smallest that may still come */
+	bool front;
+};
+/* What one writer contributed to a step. */
+struct part {
+	struct iog_record rec;
+	struct iog_block *block;
+	uint8_t *head;
+	uint32_t slot, gen, life;
+	bool held, good;
+};
+struct step {
+	struct iog_record rec; /* first: a step is found by it */
+	struct iog_block *block;
+	struct part *part;
+	bool used;
+};
+struct iog_collect {
+	const struct iog_schema *schema;
+	uint32_t n_writers, blocks;
+	uint64_t head_size;
+	bool lossy, started;
+	struct writer *writer;
+	struct step step[IOG_COLLECT_HELD];
+	struct iog_collect_stats stats;
+};
+
+static void step_free(struct step *s, uint32_t n)
+{
+	for (uint32_t w = 0; s->part && w < n; w++) {
+		free(s->part[w].block);
+		free(s->part[w].head);
+	}
+	free(s->part);
+	free(s->block);
+}
+
+void iog_collect_free(struct iog_collect *c)
+{
+	if (!c)
+		return;
+	for (uint32_t i = 0; i < IOG_COLLECT_HELD; i++)
+		step_free(&c->step[i], c->n_writers);
+	free(c->writer);
+	free(c);
+}
+
+static bool step_make(const struct iog_collect *c, struct step *s)
+{
+	s->part = calloc(c->n_writers, sizeof *s->part);
+	s->block = calloc((size_t)c->n_writers * c->blocks, sizeof *s->block);
+	for (uint32_t w = 0; s->part && w < c->n_writers; w++) {
+		s->part[w].block = calloc(c->blocks, sizeof *s->part[w].block);
+		s->part[w].head = aligned_alloc(IOG_ALIGN, IOG_ROUND_UP(c->head_size, IOG_ALIGN));
+		if (!s->part[w].block || !s->part[w].head)
+			return false;
+	}
+	return s->part && s->block;
+}
+
+struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, bool lossy)
+{
+	struct iog_collect *c = calloc(1, sizeof *c);
+	if (!c || !n_writers || n_writers > IOG_WRITERS || !blocks || blocks > IOG_BLOCKS_MAX) {
+		free(c);
+		return NULL;
+	}
+	c->schema = schema, c->n_writers = n_writers, c->blocks = blocks, c->lossy = lossy;
+	c->head_size = iog_wire_head_max(schema, blocks, IOG_SEGMENTS_MAX);
+	c->writer = calloc(n_writers, sizeof *c->writer);
+	bool ok = c->writer;
+	for (uint32_t i = 0; ok && i < IOG_COLLECT_HELD; i++)
+		ok = step_make(c, &c->step[i]);
+	if (!ok) {
+		iog_collect_free(c);
+		return NULL;
+	}
+	return c;
+}
+
+/* ---- writers ---- */
+
+static void read_ring(struct writer *w, const struct iog_worker_in *in)
+{
+	const struct iog_inlet old = w->in;
+	w->at = *in;
+	iog_inlet_init(&w->in, &in->edge, in->n_slots, in->slot_bytes);
+	/* What was seen of the writer's former life is not taken again. */
+	w->in.epoch = old.epoch, w->in.next_seq = old.next_seq, w->in.taken = old.taken;
+	w->life++;
+	w->attached = true;
+	w->gone = w->ended = false;
+}
+
+int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worker_in *in, struct iog_err *err)
+{
+	if (w >= c->n_writers)
+		return iog_fail(err, -EINVAL, "writer %u of %u", w, c->n_writers);
+	const uint64_t need = (uint64_t)in->n_slots * in->slot_bytes;
+	if (!in->n_regions || !in->n_slots || in->region[0].size < need || (in->slot_bytes && need / in->slot_bytes != in->n_slots))
+		return iog_fail(err, -EINVAL, "the memory of writer %u does not have the slots it says", w);
+	struct writer *x = &c->writer[w];
+	if (x->attached && !x->ended) {
+		x->next = *in;
+		x->has_next = true;
+		x->gone = true;
+	} else {
+		read_ring(x, in);
+	}
+	return 0;
+}
+
+void iog_collect_ended(struct iog_collect *c, uint32_t w)
+{
+	if (w < c->n_writers) {
+		c->writer[w].gone = true;
+		if (!c->writer[w].attached)
+			c->writer[w].ended = true;
+	}
+}
+
+static void give_back(struct writer *w, uint32_t slot, uint32_t gen, uint32_t life)
+{
+	if (life == w->life) /* else nobody is there who would read it */
+		iog_inlet_release(&w->in, slot, gen);
+}
+
+static void publish(struct writer *w)
+{
+	if (w->attached && iog_inlet_publish(&w->in))
+		iog_wake_word(&w->in.e.up->head);
+}
+
+/* Skips what is at the front of w: dropped, and released at once. */
+static void skip(struct writer *w)
+{
+	const uint32_t slot = w->in.front.slot, gen = w->in.front.gen;
+	iog_inlet_take(&w->in);
+	iog_inlet_release(&w->in, slot, gen);
+	publish(w);
+	w->front = false;
+}
+
+/* Brings w to a new record, or to none with what may still come. */
+static void look(struct iog_collect *c, struct writer *w)
+{
+	if (w->front)
+		return;
+	if (!w->attached) {
+		w->low = w->ended ? KEY_END : (struct key){ 0, 0 };
+		return;
+	}
+	for (uint32_t i = 0; i < 2 * w->in.e.capacity + 2; i++) {
+		/* State and passed before the ring: what they say then covers an empty ring. */
+		const bool closed = iog_inlet_state(&w->in) != IOG_EDGE_OPEN || w->gone;
+		iog_inlet_passed(&w->in, &w->low.epoch, &w->low.seq);
+		w->seen_head = atomic_load_explicit(&w->in.e.down->head, memory_order_relaxed);
+		switch (iog_inlet_peek(&w->in)) {
+		case IOG_FRONT_RECORD:
+			w->low = (struct key){ w->in.front.epoch, w->in.front.seq };
+			w->front = true;
+			return;
+		case IOG_FRONT_DUPLICATE:
+			skip(w);
+			continue;
+		case IOG_FRONT_FORGED:
+			c->stats.forged++;
+			iog_inlet_take(&w->in);
+			continue;
+		case IOG_FRONT_NONE:
+			break;
+		}
+		if (closed && w->has_next) {
+			w->has_next = false;
+			read_ring(w, &w->next);
+			continue;
+		}
+		if (closed && !iog_inlet_full(&w->in)) {
+			w->ended = true;
+			w->low = KEY_END;
+		}
+		return;
+	}
+	w->low = (struct key){ 0, 0 }; /* one that floods us with what must be skipped gets its turns, not ours */
+}
+
+/* ---- steps ---- */
+
+static void take(struct iog_collect *c, struct step *s, uint32_t i)
+{
+	struct writer *w = &c->writer[i];
+	struct part *p = &s->part[i];
+	const struct iog_desc d = w->in.front;
+	iog_inlet_take(&w->in);
+	w->front = false;
+	p->held = true, p->slot = d.slot, p->gen = d.gen, p->life = w->life;
+	const struct iog_region *r = &w->at.region[0];
+	const uint8_t *at = r->base + (r->size - (uint64_t)w->at.n_slots * w->at.slot_bytes) + (uint64_t)d.slot * w->at.slot_bytes;
+	p->good = !iog_wire_open(&p->rec, at, d.length, c->schema, w->at.region, w->at.n_regions, p->block, c->blocks, p->head, c->head_size, 0, NULL) &&
+		  p->rec.id.seq == d.seq && p->rec.id.epoch == d.epoch;
+	c->stats.records++;
+	c->stats.bytes += d.length;
+	c->stats.bad += !p->good;
+}
+
+/* The record of the whole: the head of the first writer, the blocks of all. False: nobody's record was good. */
+static bool merge(struct iog_collect *c, struct step *s)
+{
+	const struct part *first = NULL;
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < c->n_writers && !first; i++)
+		if (s->part[i].held && s->part[i].good)
+			first = &s->part[i];
+	if (!first)
+		return false;
+	s->rec.schema = c->schema;
+	iog_record_head(&s->rec, &first->rec, c->schema->n_dims);
+	s->rec.writers = c->n_writers;
+	s->rec.id.writer = 0;
+	for (uint32_t v = 0; v < c->schema->n_vars; v++) {
+		struct iog_block *at = &s->block[n];
+		for (uint32_t i = 0; i < c->n_writers; i++) {
+			struct part *p = &s->part[i];
+			if (!p->held || !p->good || (!c->schema->var[v].rank && &s->block[n] != at))
+				continue; /* a value of the record is that of the first who has it */
+			if (memcmp(p->rec.axis, first->rec.axis, c->schema->n_dims * sizeof p->rec.axis[0])) {
+				p->good = false; /* of another shape */
+				c->stats.bad++;
+				continue;
+			}
+			memcpy(&s->block[n], p->rec.var[v].block, p->rec.var[v].n_blocks * sizeof *at);
+			n += p->rec.var[v].n_blocks;
+		}
+		s->rec.var[v] = (struct iog_var){ .block = at, .n_blocks = (uint32_t)(&s->block[n] - at) };
+	}
+	return true;
+}
+
+/* The first step: no writer's edge began after it. False: some have nothing yet. */
+static bool start(struct iog_collect *c)
+{
+	struct key first = { 0, 0 };
+	for (uint32_t i = 0; i < c->n_writers; i++) {
+		const struct writer *w = &c->writer[i];
+		if (!w->front && !w->ended)
+			return false;
+		if (w->front && less(first, w->low))
+			first = w->low;
+	}
+	for (uint32_t i = 0; i < c->n_writers; i++) {
+		struct writer *w = &c->writer[i];
+		while (w->front && less(w->low, first)) {
+			skip(w);
+			look(c, w);
+		}
+	}
+	c->started = true;
+	return true;
+}
+
+struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
+{
+	struct step *s = NULL;
+	*ended = false;
+	for (uint32_t i = 0; i < IOG_COLLECT_HELD && !s; i++)
+		if (!c->step[i].used)
+			s = &c->step[i];
+	if (!s)
+		return NULL;
+	for (uint32_t round = 0; round < 64; round++) {
+		struct key best = KEY_END, gate = KEY_END;
+		uint32_t n_best = 0, n_live = 0;
+		for (uint32_t i = 0; i < c->n_writers; i++)
+			look(c, &c->writer[i]);
+		if (!c->started && c->n_writers > 1 && !start(c))
+			return NULL;
+		for (uint32_t i = 0; i < c->n_writers; i++) {
+			const struct writer *w = &c->writer[i];
+			n_live += !w->ended;
+			if (!w->front) {
+				if (less(w->low, gate))
+					gate = w->low;
+			} else if (less(w->low, best)) {
+				best = w->low, n_best = 1;
+			} else {
+				n_best += !less(best, w->low);
+			}
+		}
+		if (!n_live && best.epoch == UINT32_MAX) {
+			*ended = true;
+			return NULL;
+		}
+		if (!less(best, gate))
+			return NULL;
+		const bool all = !c->lossy || n_best == n_live;
+		for (uint32_t i = 0; i < c->n_writers; i++) {
+			struct writer *w = &c->writer[i];
+			s->part[i].held = false;
+			if (!w->front || less(best, w->low))
+				continue;
+			if (all) {
+				take(c, s, i);
+			} else {
+				skip(w);
+			}
+		}
+		if (!all) {
+			c->stats.passed_by++;
+			continue;
+		}
+		s->used = true;
+		if (merge(c, s)) {
+			c->stats.steps++;
+			return &s->rec;
+		}
+		iog_collect_release(c, &s->rec);
+	}
+	return NULL;
+}
+
+void iog_collect_release(struct iog_collect *c, struct iog_record *r)
+{
+	struct step *s = (struct step *)r;
+	for (uint32_t i = 0; i < c->n_writers; i++)
+		if (s->part[i].held) {
+			give_back(&c->writer[i], s->part[i].slot, s->part[i].gen, s->part[i].life);
+			publish(&c->writer[i]);
+			s->part[i].held = false;
+		}
+	s->used = false;
+}
+
+/* ---- waiting ---- */
+
+uint32_t iog_collect_sleep(struct iog_collect *c, struct iog_waitword *word, uint32_t max)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < c->n_writers; i++) {
+		struct writer *w = &c->writer[i];
+		if (!w->attached || w->ended || w->front)
+			continue;
+		/* Sequentially consistent, so that the look that follows is not done before the flag is on its way out. */
+		atomic_store(&w->in.e.up->sleeping, 1);
+		if (n < max)
+			word[n++] = (struct iog_waitword){ &w->in.e.down->head, w->seen_head };
+	}
+	return n;
+}
+
+void iog_collect_awake(struct iog_collect *c)
+{
+	for (uint32_t i = 0; i < c->n_writers; i++)
+		if (c->writer[i].attached)
+			atomic_store_explicit(&c->writer[i].in.e.up->sleeping, 0, memory_order_relaxed);
+}
+
+void iog_collect_stats(const struct iog_collect *c, struct iog_collect_stats *s)
+{
+	*s = c->stats;
+}
