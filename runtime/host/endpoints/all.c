@@ -4,6 +4,7 @@
 
 extern const struct iog_source iog_source_imd;
 extern const struct iog_source iog_source_record;
+extern const struct iog_source iog_source_stream;
 extern const struct iog_source iog_source_synthetic;
 #ifdef IOG_HAVE_HDF5
 extern const struct iog_sink iog_sink_h5md;
@@ -16,6 +17,7 @@ extern const struct iog_sink iog_sink_table;
 const struct iog_source *const iog_sources[] = {
 	&iog_source_imd,
 	&iog_source_record,
+	&iog_source_stream,
 	&iog_source_synthetic,
 	NULL,
 };

@@ -1,0 +1,132 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Source "stream": steps that a program outside publishes through iograph.h, put together from all its ranks. Runs on its I/O thread, in an agent, which
+ * brings it together with the writers (runtime/host/feed.h).
+ */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "runtime/host/endpoint.h"
+#include "runtime/host/feed.h"
+
+struct conf {
+	char name[IOG_STREAM_NAME];
+	char schema[1024];
+};
+
+static const struct iog_param params[] = {
+	IOG_PARAM(struct conf, name, IOG_P_STRING, .flags = IOG_PF_REQUIRED | IOG_PF_FIRST, .doc = "Name that the program opens the stream by."),
+	IOG_PARAM(struct conf, schema, IOG_P_STRING, .def = "",
+		.doc = "What it holds, with extents, as \"T: f64[z<=256,y<=256,x<=256] K\": for checking a graph before the program has started."),
+	{ .name = NULL },
+};
+
+struct stream {
+	struct iog_feed *feed;
+	struct iog_record *held;
+};
+
+static int describe(const void *conf, struct iog_schema *schema, struct iog_err *err)
+{
+	const struct conf *c = conf;
+	struct iog_feed *f = iog_feed_get(c->name);
+	if (!f)
+		return iog_fail(err, -ENOMEM, "no memory");
+	const bool known = iog_feed_schema(f, schema);
+	iog_feed_put(f);
+	if (known)
+		return 0;
+	if (c->schema[0])
+		return iog_schema_parse(schema, c->schema, err);
+	return iog_fail(err, -ENOENT, "nobody has opened stream \"%s\" yet: run this graph in an agent, or give `schema` to check it before", c->name);
+}
+
+static int begin(const void *conf, const struct iog_schema *schema, void **self, struct iog_err *err)
+{
+	const struct conf *c = conf;
+	struct stream *s = calloc(1, sizeof *s);
+	(void)schema;
+	if (!s || !(s->feed = iog_feed_get(c->name))) {
+		free(s);
+		return iog_fail(err, -ENOMEM, "no memory");
+	}
+	int rc = iog_feed_open(s->feed, err);
+	if (rc) {
+		iog_feed_put(s->feed);
+		free(s);
+		return rc;
+	}
+	*self = s;
+	return 0;
+}
+
+/* One array of the whole in the runtime's slot: the only copy, on a core of ours. What no rank has is 0. */
+static bool assemble(struct iog_out *out, const struct iog_record *r, uint32_t v)
+{
+	const struct iog_vardef *def = &r->schema->var[v];
+	const uint32_t size = iog_dtype_size(def->dtype);
+	int64_t count[IOG_RANK], whole = 1, have = 0;
+	for (unsigned d = 0; d < def->rank; d++) {
+		count[d] = r->axis[def->dim[d]].extent;
+		whole *= count[d]; /* validated: within the declared maximum, which fits */
+	}
+	for (uint32_t k = 0; k < r->var[v].n_blocks; k++)
+		have += iog_block_elems(&r->var[v].block[k], def->rank);
+	void *to = iog_out_dense(out, v, def->rank, size, count);
+	if (!to)
+		return false;
+	if (have < whole)
+		memset(to, 0, (size_t)whole * size);
+	iog_record_assemble(r, v, to);
+	return true;
+}
+
+static enum iog_step next(void *self, struct iog_out *out, uint64_t limit_ns, struct iog_err *err)
+{
+	struct stream *s = self;
+	bool ended;
+	(void)err;
+	if (s->held)
+		iog_feed_release(s->feed, s->held);
+	s->held = iog_feed_next(s->feed, limit_ns, &ended);
+	if (!s->held)
+		return ended ? IOG_FATAL : IOG_HOLD;
+	const struct iog_schema *schema = out->rec.schema;
+	iog_record_head(&out->rec, s->held, schema->n_dims);
+	for (uint32_t v = 0; v < schema->n_vars; v++) {
+		if (schema->var[v].flags & IOG_VAR_STATIC || !s->held->var[v].n_blocks)
+			out->rec.var[v] = s->held->var[v]; /* stays until the next call, and is copied once per epoch */
+		else if (!assemble(out, s->held, v))
+			return IOG_ELIDE;
+	}
+	return IOG_OK;
+}
+
+static void finish(void *self)
+{
+	struct stream *s = self;
+	if (s->held)
+		iog_feed_release(s->feed, s->held);
+	iog_feed_close(s->feed);
+	iog_feed_put(s->feed);
+	free(s);
+}
+
+static void wake(void *self)
+{
+	iog_feed_wake(((struct stream *)self)->feed);
+}
+
+extern const struct iog_source iog_source_stream;
+const struct iog_source iog_source_stream = {
+	.name = "stream",
+	.summary = "Steps that a running program publishes, put together from all its ranks",
+	.params = params,
+	.conf_size = sizeof(struct conf),
+	.describe = describe,
+	.open = begin,
+	.next = next,
+	.close = finish,
+	.wake = wake,
+};
