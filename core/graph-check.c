@@ -147,8 +147,11 @@ static void check_source(struct iog_graph *g, struct iog_gnode *n)
 	struct iog_err err = { "" };
 	struct iog_schema *s = n->out;
 	memset(s, 0, sizeof *s);
-	if (n->end.describe(n->conf, s, &err) || iog_schema_seal(s, &err)) {
+	const int rc = n->end.describe(n->conf, s, &err);
+	if (rc || iog_schema_seal(s, &err)) {
 		ERROR_AT(g, n, "%s: %s", n->name, err.text);
+		if (rc == -EAGAIN && g->n_diags)
+			g->diag[g->n_diags - 1].later = true;
 		return;
 	}
 	for (uint32_t d = 0; d < s->n_dims; d++)

@@ -31,6 +31,7 @@ void iog_graph_diag(struct iog_graph *g, const char *file, int line, bool warnin
 	iog_strset(d->file, sizeof d->file, file);
 	d->line = line;
 	d->warning = warning;
+	d->later = false;
 	va_list ap;
 	va_start(ap, fmt);
 	iog_vformat(d->text, sizeof d->text, fmt, ap);

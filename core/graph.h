@@ -23,6 +23,7 @@ struct iog_diag {
 	char file[IOG_TEXT];
 	int line;         /* 0: not known */
 	bool warning;
+	bool later;       /* no mistake, but not known yet: a source answered -EAGAIN */
 	char text[512];
 };
 
@@ -33,7 +34,7 @@ struct iog_gnode_end {
 	const struct iog_param *params;
 	uint32_t conf_size;
 	bool safe;        /* a sink that can recover() */
-	int (*describe)(const void *conf, struct iog_schema *schema, struct iog_err *err);      /* sources */
+	int (*describe)(const void *conf, struct iog_schema *schema, struct iog_err *err);      /* sources; -EAGAIN: not known yet */
 	int (*accept)(const void *conf, const struct iog_schema *in, struct iog_err *err);      /* sinks; NULL: anything */
 	int (*accept_safe)(const void *conf, struct iog_err *err);                              /* with release = "safe"; NULL: anything */
 };
