@@ -73,7 +73,7 @@ present = $(filter-out $(lacking),$(call not_tests,$(wildcard $1)))
 
 CORE_SRC     := $(call present,core/*.c)
 OP_SRC       := $(call present,operators/*.c operators/*/*.c)
-LIB_SRC      := $(CORE_SRC) $(OP_SRC) $(call present,placement/*.c runtime/host/*.c runtime/host/endpoints/*.c bindings/lua/*.c)
+LIB_SRC      := $(CORE_SRC) $(OP_SRC) $(call present,placement/*.c runtime/host/*.c runtime/host/endpoints/*.c bindings/c/*.c bindings/lua/*.c)
 CLI_SRC      := $(call present,bindings/cli/*.c bench/*.c)
 SUPPORT_SRC  := $(wildcard tests/support/*.c)
 HELPER_SRC   := $(wildcard tests/helpers/*.c)

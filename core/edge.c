@@ -75,6 +75,22 @@ int iog_outlet_add(struct iog_outlet *o, const struct iog_edge *e)
 	return (int)o->n_edges++;
 }
 
+int iog_outlet_join(struct iog_outlet *o, const struct iog_edge *e)
+{
+	uint32_t k = 0;
+	while (k < o->n_edges && !o->edge[k].muted)
+		k++;
+	if (k == IOG_FANOUT)
+		return -28; /* ENOSPC */
+	/* Cutting took its bit from every slot: nothing of the old consumer's is left to be released. */
+	o->edge[k].forged = 0;
+	edge_attach(o, k, e);
+	o->n_edges = IOG_MAX(o->n_edges, k + 1);
+	/* What was sent before is past for this consumer; the next publish says so, whatever the epoch is. */
+	o->edge[k].published_epoch = o->epoch + 1;
+	return (int)k;
+}
+
 bool iog_outlet_count_room(struct iog_outlet *o)
 {
 	uint32_t room = o->n_free;

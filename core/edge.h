@@ -135,6 +135,9 @@ uint64_t iog_outlet_memory(uint32_t n_slots);
 void iog_outlet_init(struct iog_outlet *o, const struct iog_arena *arena, void *memory);
 /* Attaches an edge; its index, or -ENOSPC. Edges are added before records flow or, with resend, by iog_outlet_replace. */
 int iog_outlet_add(struct iog_outlet *o, const struct iog_edge *e);
+/* The same while records flow: the consumer gets what is pushed from now on. In the place of an edge that was cut, when there is one; that edge's
+ * count of drops goes on, the one of forged releases begins anew. */
+int iog_outlet_join(struct iog_outlet *o, const struct iog_edge *e);
 /*
  * A successor took over the consuming end of edge k: everything outstanding there is sent again on the new edge, in order, and then what
  * follows. The old consumer must be dead. No record is copied.

@@ -241,6 +241,54 @@ static void drop_new_drops_there_only(void **state)
 	pipe_free(&p);
 }
 
+static void joins_while_records_flow(void **state)
+{
+	(void)state;
+	struct pipe p;
+	struct iog_edge second, third;
+	struct iog_inlet in2, in3;
+	uint32_t epoch;
+	uint64_t passed;
+	pipe_new(&p, 8, IOG_BLOCK, 11, 0);
+	edge_new(&second, 2, IOG_DROP_NEW);
+	edge_new(&third, IOG_LATEST_ENTRIES, IOG_LATEST);
+	assert_true(push(&p.o, 3, 5));
+	assert_int_equal(iog_outlet_join(&p.o, &second), 1);
+	iog_inlet_init(&in2, &second, 11, SLOT_BYTES);
+	iog_outlet_publish(&p.o);
+	iog_inlet_passed(&in2, &epoch, &passed);
+	assert_int_equal(epoch, 3); /* what was before will not come */
+	assert_int_equal(passed, 6);
+	assert_int_equal(iog_inlet_peek(&in2), IOG_FRONT_NONE);
+	for (uint64_t i = 6; i <= 8; i++)
+		assert_true(push(&p.o, 3, i));
+	assert_int_equal(take(&in2, IOG_FRONT_RECORD).seq, 6);
+	assert_int_equal(p.o.edge[1].dropped, 1);
+
+	/* Its place is taken by the next one, who sees nothing of the past, and whose releases are its own. */
+	iog_outlet_cut(&p.o, 1);
+	assert_int_equal(iog_outlet_join(&p.o, &third), 1);
+	assert_int_equal(p.o.n_edges, 2);
+	iog_inlet_init(&in3, &third, 11, SLOT_BYTES);
+	assert_int_equal(iog_inlet_peek(&in3), IOG_FRONT_NONE);
+	assert_true(push(&p.o, 3, 9));
+	struct iog_desc d = take(&in3, IOG_FRONT_RECORD);
+	assert_int_equal(d.seq, 9);
+	release(&in3, d);
+	for (uint64_t i = 5; i <= 9; i++)
+		release(&p.in, take(&p.in, IOG_FRONT_RECORD));
+	while (reap(&p.o))
+		;
+	assert_int_equal(iog_outlet_busy(&p.o), 0);
+	assert_int_equal(iog_outlet_forged(&p.o), 0);
+	for (int k = 2; k < IOG_FANOUT; k++)
+		assert_int_equal(iog_outlet_join(&p.o, &second), k);
+	assert_int_equal(iog_outlet_join(&p.o, &second), -28); /* ENOSPC */
+	edge_free(&third);
+	edge_free(&second);
+	pipe_free(&p);
+}
+
 static void successor_gets_what_is_unreleased(void **state)
 {
 	(void)state;
@@ -400,6 +448,7 @@ int main(void)
 		cmocka_unit_test(elision_is_passed_on),
 		cmocka_unit_test(mailbox_keeps_the_newest),
 		cmocka_unit_test(drop_new_drops_there_only),
+		cmocka_unit_test(joins_while_records_flow),
 		cmocka_unit_test(successor_gets_what_is_unreleased),
 		cmocka_unit_test(seen_before_is_a_duplicate),
 		cmocka_unit_test(static_areas_take_turns),
