@@ -5,31 +5,31 @@
 g=tests/graphs
 
 right() {
-	"$IOG" check $g/slab.lua | says '^synthetic: source, line 3' '^ +position: f32\[atom=1000,xyz\]' '^ +static type: i32\[atom\]' \
-		'^filter: operator, line 4, on host, from synthetic' 'at most [0-9.]+ KiB a record' '^synthetic -> filter +64 ' 'block +fast' \
+	"$IOG" check $g/slab.lua | says '^synthetic: source, line 4' '^ +position: f32\[atom=1000,xyz\]' '^ +static type: i32\[atom\]' \
+		'^filter: operator, line 5, on host, from synthetic' 'at most [0-9.]+ KiB a record' '^synthetic -> filter +64 ' 'block +fast' \
 		'^total memory [0-9.]+ MiB$'
 }
-placed() { "$IOG" check $g/slab.lua --on sidecore | says '^filter: operator, line 4, on sidecore'; }
+placed() { "$IOG" check $g/slab.lua --on sidecore | says '^filter: operator, line 5, on sidecore'; }
 stage() { "$IOG" check $g/demo-shape.lua | says 'on host in stage render\+crop\+jpeg' '^filter -> h5md .* block +safe' 'latest +fast'; }
 wrong() {
 	code 1 "$IOG" check $g/wrong.lua 2>"$TMPDIR/err" >"$TMPDIR/out" || return 1
 	[ ! -s "$TMPDIR/out" ] && says <"$TMPDIR/err" \
-		'^tests/graphs/wrong.lua:2: synthetic: unknown parameter "stesp".*"steps"' \
-		'^tests/graphs/wrong.lua:3: synthetic.2: "atoms" must be a whole number.*"many"' \
-		'^tests/graphs/wrong.lua:5: no operator "fliter".*"filter"' \
-		'^tests/graphs/wrong.lua:6: filter: unknown parameter "wehre".*"where"' \
-		'^tests/graphs/wrong.lua:7: no sink "nul".*"null"' \
-		'^tests/graphs/wrong.lua:8: .*unknown name "charge".*the stream has position, velocity' \
-		'^tests/graphs/wrong.lua:9: .*unknown name "positoin.x"' \
-		'^tests/graphs/wrong.lua:10: jpeg: .*no image.*render' \
-		'^tests/graphs/wrong.lua:11: nothing uses what filter' \
-		'^tests/graphs/wrong.lua:12: null.* has 0 of at least 1 input' \
-		'^tests/graphs/wrong.lua:13: .*"policy" must be one of.*"lastest".*latest' \
-		'^tests/graphs/wrong.lua:14: filter.* needs "where"' \
-		'^tests/graphs/wrong.lua:15: crop.*"atmo".*atom' \
-		'^tests/graphs/wrong.lua:16: .*release = "safe" needs a sink' \
-		'^tests/graphs/wrong.lua:17: .*"on" must be one of.*"sidcore".*sidecore' \
-		'^tests/graphs/wrong.lua:18: no word of iog "sorce".*"source"'
+		'^tests/graphs/wrong.lua:3: synthetic: unknown parameter "stesp".*"steps"' \
+		'^tests/graphs/wrong.lua:4: synthetic.2: "atoms" must be a whole number.*"many"' \
+		'^tests/graphs/wrong.lua:6: no operator "fliter".*"filter"' \
+		'^tests/graphs/wrong.lua:7: filter: unknown parameter "wehre".*"where"' \
+		'^tests/graphs/wrong.lua:8: no sink "nul".*"null"' \
+		'^tests/graphs/wrong.lua:9: .*unknown name "charge".*the stream has position, velocity' \
+		'^tests/graphs/wrong.lua:10: .*unknown name "positoin.x"' \
+		'^tests/graphs/wrong.lua:11: jpeg: .*no image.*render' \
+		'^tests/graphs/wrong.lua:12: nothing uses what filter' \
+		'^tests/graphs/wrong.lua:13: null.* has 0 of at least 1 input' \
+		'^tests/graphs/wrong.lua:14: .*"policy" must be one of.*"lastest".*latest' \
+		'^tests/graphs/wrong.lua:15: filter.* needs "where"' \
+		'^tests/graphs/wrong.lua:16: crop.*"atmo".*atom' \
+		'^tests/graphs/wrong.lua:17: .*release = "safe" needs a sink' \
+		'^tests/graphs/wrong.lua:18: .*"on" must be one of.*"sidcore".*sidecore' \
+		'^tests/graphs/wrong.lua:19: no word of iog "sorce".*"source"'
 }
 sorted() { sed -E 's/^[^:]*:([0-9]+):.*/\1/' "$TMPDIR/err" | sort -n -C; }
 once() { [ "$(sort "$TMPDIR/err" | uniq -d | wc -l)" = 0 ] && [ "$(wc -l <"$TMPDIR/err")" -le 20 ]; }
