@@ -109,11 +109,11 @@ static void bound(struct iog_graph *g, struct iog_gnode *n, uint32_t o)
 			if (i < 0 || (s->var[v].flags & IOG_VAR_STATIC))
 				continue;
 			bool same = in->var[i].dtype == s->var[v].dtype && in->var[i].rank == s->var[v].rank && in->var[i].n_codecs == s->var[v].n_codecs;
-			uint64_t bytes;
+			uint64_t bytes, shown;
 			if (same && iog_var_opaque(&s->var[v]))
 				sum += IOG_ROUND_UP(f->opaque_max[i], IOG_ALIGN);
-			else if (same && iog_schema_var_max(in, (unsigned)i, &bytes))
-				sum += IOG_ROUND_UP(bytes, IOG_ALIGN);
+			else if (same && iog_schema_var_max(in, (unsigned)i, &bytes)) /* a view may show less of it */
+				sum += IOG_ROUND_UP(iog_schema_var_max(s, v, &shown) ? IOG_MIN(bytes, shown) : bytes, IOG_ALIGN);
 		}
 	}
 	for (uint32_t v = 0; o == 0 && v < s->n_vars; v++) {
@@ -170,6 +170,9 @@ static int ask(struct iog_graph *g, struct iog_gnode *n, struct iog_schema *out,
 	struct iog_live live[IOG_LIVES];
 	*p = (struct iog_plan){ .n_in = n->n_in, .n_out = n->n_out, .live = live };
 	live_table(g, live, &p->n_live);
+	for (uint32_t b = 0; b < n->n_bind; b++)
+		for (uint32_t i = 0; n->bind[b].live[0] && i < 64 && n->op->params[i].name; i++)
+			p->live_params |= (uint64_t)iog_streq(n->op->params[i].name, n->bind[b].name) << i;
 	memset(out, 0, n->n_out * sizeof *out);
 	for (uint32_t k = 0; k < n->n_in; k++)
 		p->in[k] = &g->node[n->in[k].node].out[n->in[k].port];

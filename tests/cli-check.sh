@@ -11,6 +11,7 @@ right() {
 }
 placed() { "$IOG" check $g/slab.lua --on sidecore | says '^filter: operator, line 5, on sidecore'; }
 stage() { "$IOG" check $g/demo-shape.lua | says 'on host in stage render\+crop\+jpeg' '^filter -> h5md .* block +safe' 'latest +fast'; }
+cropped() { "$IOG" check $g/demo-shape.lua | says '^    image: u8\[y=360,x=640,rgb\]$' '^    image: u8\[y=360,x=640,rgb\] \| jpeg'; }
 wrong() {
 	code 1 "$IOG" check $g/wrong.lua 2>"$TMPDIR/err" >"$TMPDIR/out" || return 1
 	[ ! -s "$TMPDIR/out" ] && says <"$TMPDIR/err" \
@@ -50,6 +51,7 @@ thousand() { "$IOG" check $g/thousand.lua | says '^total memory'; }
 point "a right graph: schemas, edges, memory" right
 point "stages go where --on says" placed
 point "stages, policies and release are shown" stage
+point "a constant crop says what is left" cropped
 point "a wrong graph: every mistake with line, expectation and nearest name" wrong
 point "mistakes come sorted by line" sorted
 point "no mistake twice" once

@@ -336,6 +336,26 @@ static void forks_merges_and_queues(void **state)
 	iog_graph_free(g);
 }
 
+/* A box that cannot change says what is left; one that follows a region may grow. */
+static void crops_declare_what_is_left(void **state)
+{
+	(void)state;
+	const char *live = "local roi = iog.param.region { 'roi', x = { 8, 40 }, y = { 4, 30 } }\n" MD
+			   "md:render { width = 64, height = 48 }:crop { roi }:png {}:to(iog.sink.null {})\n";
+	struct iog_graph *g = correct(MD "md:render { width = 64, height = 48 }:crop { x = { 8, 40 }, y = { 4, 30 } }:png {}:to(iog.sink.null {})\n", NULL, 0);
+	const struct iog_gnode *n = node(g, "crop");
+	assert_true(n->out[0].dim[0].max == 26 && n->out[0].dim[0].fixed && n->out[0].dim[1].max == 32 && n->out[0].dim[1].fixed);
+	const uint64_t bytes = n->bound[0];
+	assert_true(bytes >= 26 * 32 * 3 && bytes < 26 * 32 * 3 + 4096);
+	iog_graph_free(g);
+	g = correct(live, NULL, 0);
+	n = node(g, "crop");
+	assert_true(n->out[0].dim[0].max == 48 && !n->out[0].dim[0].fixed && n->out[0].dim[1].max == 64 && n->bound[0] > bytes);
+	struct iog_err err = { "" };
+	assert_int_equal(iog_graph_live_set(g, "roi.1.hi", 60, &err), 0);
+	iog_graph_free(g);
+}
+
 static void a_queue_does_not_leak_into_other_branches(void **state)
 {
 	(void)state;
@@ -396,6 +416,7 @@ int main(void)
 		cmocka_unit_test(every_file_comes_to_an_end),
 		cmocka_unit_test(error_objects_of_all_kinds),
 		cmocka_unit_test(forks_merges_and_queues),
+		cmocka_unit_test(crops_declare_what_is_left),
 		cmocka_unit_test(a_queue_does_not_leak_into_other_branches),
 		cmocka_unit_test(parameters_come_before_options),
 		cmocka_unit_test(files_and_long_paths),
