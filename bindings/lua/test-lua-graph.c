@@ -101,10 +101,10 @@ static void misspelt_names(void **state)
 	       "1: no kind of parameter \"nubmer\"|did you mean \"number\"?");
 	EXPECT(MD "md:filter { wher = 'x > 1' }:to(iog.sink.null {})\n", "2: filter: unknown parameter \"wher\"; did you mean \"where\"?");
 	EXPECT(MD "md:to(iog.sink.null { polcy = 'latest' })\n", "2: null: unknown option \"polcy\"; did you mean \"policy\"?");
-	EXPECT(MD "md:to(iog.sink.null { policy = 'latets' })\n", "2: \"policy\" must be one of|\"block\"|got \"latets\"; did you mean latest");
+	EXPECT(MD "md:to(iog.sink.null { policy = 'latets' })\n", "2: \"policy\" must be one of|\"block\"|got \"latets\"; did you mean \"latest\"?");
 	EXPECT("local md = iog.source.synthetic { policy = 'latest' }\n" END, "1: synthetic: \"policy\" belongs to what follows the source");
 	EXPECT(MD "md:queue { polcy = 'latest' }:to(iog.sink.null {})\n", "2: no option of queue \"polcy\"; did you mean \"policy\"?");
-	EXPECT(MD "md:filter('x > 1'):on('sidecor'):to(iog.sink.null {})\n", "2: \"on\" must be one of|did you mean sidecore");
+	EXPECT(MD "md:filter('x > 1'):on('sidecor'):to(iog.sink.null {})\n", "2: \"on\" must be one of|did you mean \"sidecore\"?");
 	EXPECT("local q = iog.param.number { 'q', 50, mni = 1 }\n" MD END, "1: no setting of param \"q\" \"mni\"; did you mean \"min\"?");
 }
 
