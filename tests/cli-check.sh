@@ -39,6 +39,10 @@ one_mistake() { # text pattern: nothing else is said
 	code 1 "$IOG" check "$TMPDIR/one.lua" 2>"$TMPDIR/err" || return 1
 	[ "$(wc -l <"$TMPDIR/err")" = 1 ] && says "$2" <"$TMPDIR/err"
 }
+unused() {
+	printf 'local iog = require "iog"\niog.source.synthetic {}:to(iog.sink.null {})\nlocal limit = iog.param.number { "limit", 1 }\n' >"$TMPDIR/unused.lua"
+	"$IOG" check "$TMPDIR/unused.lua" --set limit=2 2>"$TMPDIR/err" | says '^total memory' && says ':3: warning: parameter "limit" is not used' <"$TMPDIR/err"
+}
 not_there() { code 1 "$IOG" check "$TMPDIR/none.lua" 2>&1 | says 'none.lua: .*No such file'; }
 setting() {
 	"$IOG" check $g/slab.lua --set cutoff=0.3 >/dev/null &&
@@ -62,6 +66,13 @@ point "syntax" one_mistake 'md:filter = = 3' ":3: .*near '='"
 point "a run-time error of Lua" one_mistake 'md:to(iog.sink.null {}) local x = nil + 1' ':3: .*arithmetic on a nil'
 point "a variable the source does not have" one_mistake 'md:stats { "charge" }:to(iog.sink.null {})' ':3: stats: .*charge'
 point "an image where particles flow" one_mistake 'md:png {}:to(iog.sink.null {})' ':3: png: .*image'
+point "pictures of what are no particles" one_mistake 'md:stats {}:render {}:to(iog.sink.null {})' \
+	':3: (render: )+position names "position".*draws particles, and the stream has position_x_count'
+point "a simulation whose atoms nobody counted" one_mistake 'md:to(iog.sink.null {}) iog.source.imd {}:to(iog.sink.null {})' \
+	':3: (imd: )+how many atoms are there.*topology = "melt.data".*atoms = N'
+point "a misspelt variable is one mistake" one_mistake 'local slab = md:filter "x > 1" slap:to(iog.sink.null {})' ':3: no variable "slap"; did you mean "slab"'
+point "a circle" one_mistake 'local a = md:merge(b, { along = "atom" }) a:to(iog.sink.null {}) local b' ':3: no variable "b"'
+point "a parameter nobody uses is a warning" unused
 point "a file that is not there" not_there
 point "--set" setting
 point "1,000 nodes" thousand
