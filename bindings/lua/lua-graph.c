@@ -782,11 +782,13 @@ static size_t variable_of(const char **line, const char *end)
 	return t < end && *t == '=' && (t + 1 == end || t[1] != '=') ? n : 0;
 }
 
+enum { LINES = 10000 }; /* looked at: nothing here may take long */
+
 /* The first line below `line` that sets the variable; 0: none. */
 static int declared_below(const struct load *l, const char *name, int line)
 {
 	const char *end, *t = line_at(l, ++line, &end), *stop = l->text + l->len;
-	while (t) {
+	for (const int last = line + LINES; t && line < last; line++) {
 		const size_t n = variable_of(&t, end);
 		if (n && n == strlen(name) && !memcmp(t, name, n))
 			return line;
@@ -795,7 +797,6 @@ static int declared_below(const struct load *l, const char *name, int line)
 		t = skip_blanks(end + 1, stop);
 		end = memchr(t, '\n', (size_t)(stop - t));
 		end = end ? end : stop;
-		line++;
 	}
 	return 0;
 }
@@ -848,8 +849,8 @@ static size_t variables(lua_State *L, const char *names[VARIABLES], const char *
 /* __index of the globals: the variable is a mistake, and what is done with it is none. */
 static int no_variable(lua_State *L)
 {
-	static const char *const gone[] = { "io", "os", "debug", "package", "coroutine", "utf8", "dofile", "loadfile", "load", "loadstring", "collectgarbage",
-					    "pcall", "xpcall", "rawset", "rawget", "rawequal", "rawlen", "setmetatable", "getmetatable", "warn", NULL };
+	static const char *const gone[] = { "io", "os", "debug", "package", "coroutine", "utf8", "dofile", "loadfile", "load", "loadstring",
+					    "collectgarbage", "pcall", "xpcall", "rawset", "rawget", "rawequal", "rawlen", "setmetatable", "getmetatable", "warn", NULL };
 	const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?", *names[VARIABLES];
 	struct load *l = load_of(L);
 	struct iog_graph *g = here(L);
@@ -1168,7 +1169,8 @@ static void unused_strings(struct load *l)
 		if (!n || count_word(l, t, n) != 1)
 			continue;
 		iog_graph_at(l->g, l->file, l->string_line[i]);
-		iog_graph_warning(l->g, "parameter \"%s\" is not used: the file does not name \"%.*s\" again, so setting it has no effect", l->string[i], (int)n, t);
+		iog_graph_warning(l->g, "parameter \"%s\" is not used: the file does not name \"%.*s\" again, so setting it has no effect",
+				  l->string[i], (int)n, t);
 	}
 }
 

@@ -191,8 +191,10 @@ static void variables_there_are_not(void **state)
 	EXPECT(MD "slab = md:filter 'x > 1'\nslbb:to(iog.sink.null {})\n", "3: no variable \"slbb\"; did you mean \"slab\"?");
 	EXPECT("local md = igo.source.synthetic {}\n" END, "1: no variable \"igo\"; did you mean \"iog\"?");
 	/* As an argument, in a list, in a sum, as a sink. */
-	EXPECT("local limit = iog.param.number { 'limit', 1 }\n" MD "md:filter(limti):to(iog.sink.null {})\n", "3: no variable \"limti\"; did you mean \"limit\"?");
-	EXPECT(MD "local wide = 40\nmd:render { width = 64, height = 64 }:crop { x = { 0, wied } }:png {}:to(iog.sink.null {})\n", "3: no variable \"wied\"");
+	EXPECT("local limit = iog.param.number { 'limit', 1 }\n" MD "md:filter(limti):to(iog.sink.null {})\n",
+	       "3: no variable \"limti\"; did you mean \"limit\"?");
+	EXPECT(MD "local wide = 40\nmd:render { width = 64, height = 64 }:crop { x = { 0, wied } }:png {}:to(iog.sink.null {})\n",
+	       "3: no variable \"wied\"");
 	EXPECT(MD "local wide = 40\nmd:render { width = 2 * wied + 1 }:png {}:to(iog.sink.image('a' .. wied .. '-%d.png'))\nmd:fliter()\n",
 	       "3: no variable \"wied\"", "3: no variable \"wied\"", "4: no operator \"fliter\"");
 	EXPECT(MD "local file = iog.sink.null {}\nmd:to(fiel)\n", "3: no variable \"fiel\"; did you mean \"file\"?");
@@ -211,7 +213,8 @@ static void circles(void **state)
 	       "3: merge: input 2 is nothing; a stream must be declared above the line that uses it (a graph cannot go round in a circle)");
 	EXPECT(MD "local a = md:merge(b, { along = 'atom' })\nlocal b = a:filter 'x > 1'\nb:to(iog.sink.null {})\n",
 	       "2: no variable \"b\" yet, line 3 sets it; a stream must be declared above|circle");
-	EXPECT(MD "local a = md:merge(nil, nil, { along = 'atom' })\na:to(iog.sink.null {})\n", "2: merge: input 2 is nothing", "2: merge: input 2 is nothing");
+	EXPECT(MD "local a = md:merge(nil, nil, { along = 'atom' })\na:to(iog.sink.null {})\n",
+	       "2: merge: input 2 is nothing", "2: merge: input 2 is nothing");
 }
 
 static void intervals_that_are_none(void **state)
@@ -255,7 +258,8 @@ static void parameters_nobody_uses(void **state)
 	assert_true(d->warning);
 	iog_graph_free(g);
 	iog_graph_free(correct("iog.param.number { 'limit', 1 }\n" MD "md:filter 'x > 2*limit':to(iog.sink.null {})\n", NULL, 0));
-	iog_graph_free(correct("local limit = iog.param.number { 'q', 1 }\n" MD "md:render { width = 64 }:jpeg { quality = limit }:to(iog.sink.null {})\n", NULL, 0));
+	iog_graph_free(correct("local limit = iog.param.number { 'q', 1 }\n" MD "md:render { width = 64 }:jpeg { quality = limit }:to(iog.sink.null {})\n",
+			       NULL, 0));
 	iog_graph_free(correct("local out <const> = iog.param.string { 'o', 'a' }\n" MD "md:stats():to(iog.sink.table(out .. '.csv'))\n", NULL, 0));
 	iog_graph_free(correct(MD "md:stats():to(iog.sink.table(iog.param.string { 'o', 'a.csv' }))\n", NULL, 0));
 }
@@ -436,7 +440,8 @@ static void crops_declare_what_is_left(void **state)
 	(void)state;
 	const char *live = "local roi = iog.param.region { 'roi', x = { 8, 40 }, y = { 4, 30 } }\n" MD
 			   "md:render { width = 64, height = 48 }:crop { roi }:png {}:to(iog.sink.null {})\n";
-	struct iog_graph *g = correct(MD "md:render { width = 64, height = 48 }:crop { x = { 8, 40 }, y = { 4, 30 } }:png {}:to(iog.sink.null {})\n", NULL, 0);
+	struct iog_graph *g = correct(MD "md:render { width = 64, height = 48 }:crop { x = { 8, 40 }, y = { 4, 30 } }:png {}:to(iog.sink.null {})\n",
+				      NULL, 0);
 	const struct iog_gnode *n = node(g, "crop");
 	assert_true(n->out[0].dim[0].max == 26 && n->out[0].dim[0].fixed && n->out[0].dim[1].max == 32 && n->out[0].dim[1].fixed);
 	const uint64_t bytes = n->bound[0];
