@@ -82,6 +82,8 @@ struct iog_glive {
 	struct iog_live live;
 	double min, max;
 	bool bounded;
+	char file[IOG_TEXT]; /* where it is declared */
+	int line;
 };
 
 struct iog_graph;
@@ -102,8 +104,9 @@ bool iog_graph_is_option(const char *name);
 /* from's output port feeds the next input of to. */
 void iog_graph_link(struct iog_graph *g, int from, int port, int to);
 void iog_graph_live(struct iog_graph *g, const char *name, double value, double min, double max);
-/* Records a mistake at the current place. */
+/* Records a mistake at the current place, and something that is odd but not wrong. */
 __attribute__((format(printf, 2, 3))) void iog_graph_error(struct iog_graph *g, const char *fmt, ...);
+__attribute__((format(printf, 2, 3))) void iog_graph_warning(struct iog_graph *g, const char *fmt, ...);
 
 /* Checks everything; 0, or -EINVAL when there are errors (warnings do not count). May be called again after changes. */
 int iog_graph_check(struct iog_graph *g);
