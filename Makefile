@@ -100,7 +100,7 @@ LANGUAGE := -std=gnu17 -D_GNU_SOURCE= -I. -ffp-contract=off $(MARCH)
 is_clang := $(findstring clang,$(notdir $(CC)))
 
 ifneq ($(SANITIZE),)
-SANITIZER := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer
+SANITIZER := -fsanitize=$(SANITIZE) -fno-sanitize-recover=all -fno-omit-frame-pointer -DIOG_SANITIZED=1
 ifneq ($(findstring thread,$(SANITIZE)),)
 SANITIZER += $(if $(is_clang),,-Wno-tsan)
 endif

@@ -12,15 +12,8 @@
 
 enum { IOG_SANDBOX_FDS = 64 };
 
-/* 1 when built for a sanitizer, whose run-time part makes calls and maps memory of its own. Such a process ends with SYS_exit_group
+/* 1 when built with SANITIZE=..., whose run-time part makes calls and maps memory of its own. Such a process ends with SYS_exit_group
  * itself, because _exit() looks for leaks there, with calls that are forbidden. */
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
-#define IOG_SANITIZED 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define IOG_SANITIZED 1
-#endif
-#endif
 #ifndef IOG_SANITIZED
 #define IOG_SANITIZED 0
 #endif

@@ -21,6 +21,10 @@
 #include "sandbox.h"
 #include "wait.h"
 
+#if IOG_SANITIZED
+#include <sanitizer/common_interface_defs.h>
+#endif
+
 enum { SOCK_FD = 3, MAGIC = 0x57474f49 /* "IOGW" */, SETUP_S = 10 };
 static const uint64_t REGION_MAX = 1ull << 40;
 
@@ -44,6 +48,31 @@ struct process {
 	int sock;
 	bool reaped;
 };
+
+/*
+ * A sanitizer's findings in a process that is confined reach nobody by themselves: it has no standard error, and is replaced like one that
+ * died of another cause. They go to the pipe that IOG_SANITIZER_PIPE names, else to standard error; so does a line about a death that was
+ * made of an attempt to report (libubsan reads its options only then).
+ */
+#if IOG_SANITIZED
+static int report_open(void)
+{
+	const char *path = getenv("IOG_SANITIZER_PIPE");
+	return path ? open(path, O_WRONLY | O_NONBLOCK | O_CLOEXEC) : dup(STDERR_FILENO);
+}
+#endif
+
+static void report_death(const struct iog_rt *rt, int status)
+{
+#if IOG_SANITIZED
+	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
+		return;
+	int fd = report_open();
+	dprintf(fd, "%s: the sidecore process died of SIGSYS: the sanitizer had something to report, or a call is missing in the sandbox\n", rt->u->name);
+	close(fd);
+#endif
+	(void)rt, (void)status;
+}
 
 /* ---- this side ---- */
 
@@ -137,20 +166,23 @@ static int seal(struct iog_rt *rt, struct iog_err *err)
 	return rc;
 }
 
-static void reap(struct process *p)
+static void reap(struct iog_rt *rt)
 {
+	struct process *p = rt->launched;
+	int st = 0;
 	if (p->reaped)
 		return;
 	kill(p->pid, SIGKILL);
-	while (waitpid(p->pid, NULL, 0) < 0 && errno == EINTR)
+	while (waitpid(p->pid, &st, 0) < 0 && errno == EINTR)
 		;
 	p->reaped = true;
+	report_death(rt, st);
 }
 
 static void drop(struct iog_rt *rt)
 {
 	struct process *p = rt->launched;
-	reap(p);
+	reap(rt);
 	close(p->sock);
 	free(p);
 	rt->launched = NULL;
@@ -244,10 +276,11 @@ static int watch(struct iog_rt *rt)
 		return 0;
 	if (WIFSTOPPED(st)) {
 		snprintf(rt->death, sizeof rt->death, "the sidecore process %d was stopped by signal %d, which counts as dead", (int)p->pid, WSTOPSIG(st));
-		reap(p);
+		reap(rt);
 		return -EIO;
 	}
 	p->reaped = true;
+	report_death(rt, st);
 	if (WIFEXITED(st) && WEXITSTATUS(st) == 0 && ended_in_order(rt))
 		return 1;
 	const struct iog_status *s = rt->status.map;
@@ -265,7 +298,7 @@ static void kill_process(struct iog_rt *rt)
 	struct process *p = rt->launched;
 	if (p && !p->reaped) {
 		snprintf(rt->death, sizeof rt->death, "the sidecore process %d did not go on and was killed", (int)p->pid);
-		reap(p);
+		reap(rt);
 	}
 }
 
@@ -419,12 +452,23 @@ static bool hosted(const struct iog_stage *st)
 	return false;
 }
 
+/* For the sanitizer, open before the sandbox closes; -1 when there is none. */
+static int report_fd(void)
+{
+	int fd = -1;
+#if IOG_SANITIZED
+	fd = report_open();
+	__sanitizer_set_report_fd((void *)(intptr_t)fd);
+#endif
+	return fd;
+}
+
 int iog_worker_main(int sock)
 {
 	struct iog_err err = { "" };
 	struct iog_worker *w = prepare(sock, &err);
 	if (w) {
-		struct iog_sandbox_opts o = { .control = sock, .status = -1, .hosted = hosted(child.a.stage), .parent = child.go.parent,
+		struct iog_sandbox_opts o = { .control = sock, .status = report_fd(), .hosted = hosted(child.a.stage), .parent = child.go.parent,
 					      .wanted = IOG_NS_USER | IOG_NS_MOUNT | IOG_NS_NET | IOG_NS_IPC };
 		if (iog_sandbox_enter(&o, NULL, &err))
 			w = NULL;
