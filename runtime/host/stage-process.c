@@ -196,11 +196,14 @@ static int answer(struct iog_rt *rt, struct iog_err *err)
 	uint32_t none = 0;
 	int n = 0;
 	/* In slices: one that was stopped counts as dead, and says nothing any more. */
+	bool dead = false;
 	for (uint64_t end = iog_now_ns() + SETUP_S * 1000000000ull; iog_now_ns() < end; none = 0) {
 		siginfo_t si = { .si_pid = 0 };
-		n = iog_fd_recv(p->sock, text, sizeof text, NULL, &none, 50000000, err);
-		if (n != -EAGAIN || (!waitid(P_PID, (id_t)p->pid, &si, WSTOPPED | WEXITED | WNOHANG | WNOWAIT) && si.si_pid == p->pid))
+		n = iog_fd_recv(p->sock, text, sizeof text, NULL, &none, dead ? 0 : 50000000, err);
+		if (n != -EAGAIN || dead)
 			break;
+		/* Then once more: it may have answered, begun and died since. */
+		dead = !waitid(P_PID, (id_t)p->pid, &si, WSTOPPED | WEXITED | WNOHANG | WNOWAIT) && si.si_pid == p->pid;
 	}
 	if (n <= 0)
 		return iog_fail(err, n ? n : -EPIPE, "%s: the sidecore process ended or hung while it was set up", rt->u->name);
