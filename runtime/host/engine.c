@@ -679,7 +679,8 @@ void iog_engine_stop(struct iog_engine *e)
 		atomic_store(&rt->cmd.stop, true);
 		if (rt->launch && rt->launched && !rt->done)
 			rt->launch->kill(rt);
-		if (rt->u->kind == IOG_G_OP)
+		/* A thread ends when it sees that: until then it counts, and poll waits for it. */
+		if (rt->u->kind == IOG_G_OP && !(rt->threaded && rt->launched))
 			rt->done = true;
 	}
 }

@@ -49,6 +49,7 @@ void iog_engine_stop(struct iog_engine *e);
 int iog_engine_param(struct iog_engine *e, const char *name, double value, struct iog_err *err);
 /* 0, or the first failure with its message. */
 int iog_engine_result(const struct iog_engine *e, struct iog_err *err);
+/* Names and places at any time, counts of stages when everything has ended. */
 uint32_t iog_engine_unit_stats(const struct iog_engine *e, struct iog_unit_stats *s, uint32_t max);
 uint32_t iog_engine_node_stats(const struct iog_engine *e, struct iog_node_stats *s, uint32_t max);
 /* Records that reached the sinks, for a progress line. */
