@@ -23,7 +23,7 @@ struct compress_conf {
 
 struct compress_lib {
 	ZSTD_CCtx *ctx;
-	uint8_t space[] __attribute__((aligned(IOG_ALIGN)));
+	uint64_t space[]; /* zstd wants it aligned to 8 */
 };
 
 static const struct iog_param compress_params[] = {

@@ -20,7 +20,7 @@ struct decompress_conf {
 
 struct decompress_lib {
 	ZSTD_DCtx *ctx;
-	uint8_t space[] __attribute__((aligned(IOG_ALIGN)));
+	uint64_t space[]; /* zstd wants it aligned to 8 */
 };
 
 static const struct iog_param decompress_params[] = {
