@@ -515,22 +515,24 @@ static void safe_inputs_wait_for_a_snapshot_that_covers_them(void **state)
 	assert_non_null(r.a.snapshots);
 	for (uint64_t s = 1; s <= 4; s++)
 		send(&r, 0, 0, s, 1);
-	assert_int_equal(iog_worker_turn(r.w, 4), 4);
+	for (uint32_t n = 0; n < 4;)
+		n += iog_worker_turn(r.w, 4 - n);
 	for (int i = 0; i < 4; i++)
 		assert_true(next(&r, &g[i]));
 	assert_int_equal(r.a.snapshots->base, 0);
 	for (int i = 0; i < 3; i++)
 		release(&r, &g[i]);
 	turns(&r);
-	/* A snapshot is named after record 4, whose output is still held. */
-	assert_int_equal(r.a.snapshots->base, 0);
-	assert_int_equal(returned(&r, 0, back), 0);
+	/* A snapshot is named after record 4, whose output is still held; or after an earlier one, where a turn that took long ended there. */
+	uint32_t base = r.a.snapshots->base, given = base ? (uint32_t)r.a.snapshots->name[base - 1].seq : 0;
+	assert_true(given < 4);
+	assert_int_equal(returned(&r, 0, back), given);
 	release(&r, &g[3]);
 	turns(&r);
-	uint32_t base = r.a.snapshots->base;
+	base = r.a.snapshots->base;
 	assert_true(base == 1 || base == 2);
 	assert_int_equal(r.a.snapshots->name[base - 1].seq, 4);
-	assert_int_equal(returned(&r, 0, back), 4);
+	assert_int_equal(returned(&r, 0, back), 4 - given);
 	rig_free(&r);
 }
 
