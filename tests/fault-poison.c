@@ -4,8 +4,6 @@
  * death that record is given up, counted, and every other one arrives. The processes find this program's own operators.
  */
 /* timeout: 120 */
-/* no-asan: the operator crashes on purpose, which the tool reports as a fault of the program */
-/* no-tsan: processes share memory with this one, which the tool cannot see */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -35,9 +33,8 @@ static enum iog_step pass(const struct iog_call *c)
 }
 static enum iog_step crash(const struct iog_call *c)
 {
-	static volatile int *const nowhere;
 	if (c->in[0]->step == BAD)
-		*nowhere = 1;
+		__builtin_trap(); /* a crash that no sanitizer takes for a finding */
 	return pass(c);
 }
 static enum iog_step spin(const struct iog_call *c)

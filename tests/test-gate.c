@@ -5,7 +5,6 @@
  * duplicated, reordered or changed. (Records in 1400-byte segments: test-operators.)
  */
 /* timeout: 600 */
-/* no-tsan: processes and VMs share memory with this one, which the tool cannot see */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
