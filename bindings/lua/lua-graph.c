@@ -21,11 +21,11 @@
 #define NOTHING "iog.nothing" /* what a mistake that was reported gives: takes every call and index, so that one mistake stays one */
 #define CHUNK "graph"         /* how Lua calls the file: its own messages shorten long paths */
 
-/* One call into C can take as long as memory allows, so steps alone do not bound the time. */
 #ifndef IOG_SANITIZED
 #define IOG_SANITIZED 0
 #endif
-enum { MEMORY_MAX = 64 << 20, STEPS_MAX = 10000000, STEPS_AT_ONCE = 1000, SECONDS_MAX = IOG_SANITIZED ? 10 : 2 /* which is slow */, NODES_MAX = 4096, MISTAKES_MAX = 100 };
+/* One call into C can take as long as memory allows, so steps alone do not bound the time. A sanitizer is slow. */
+enum { MEMORY_MAX = 64 << 20, STEPS_MAX = 10000000, STEPS_AT_ONCE = 1000, SECONDS_MAX = IOG_SANITIZED ? 10 : 2, NODES_MAX = 4096, MISTAKES_MAX = 100 };
 
 /* Behind every call: the graph under construction and the limits. */
 struct load {
