@@ -368,7 +368,7 @@ static void kill_process(struct iog_rt *rt)
 	struct process *p = rt->launched;
 	if (p && !p->reaped) {
 		snprintf(rt->death, sizeof rt->death, "the sidecore process %d did not go on and was killed", (int)p->pid);
-		reap(rt);
+		reap(p);
 	}
 }
 

@@ -35,10 +35,6 @@
 #define MADV_POPULATE_READ 22 /* from Linux 5.14; before, there is no such advice and it does nothing */
 #endif
 
-#ifndef MADV_POPULATE_READ
-#define MADV_POPULATE_READ 22 /* from Linux 5.14; before, there is no such advice and it does nothing */
-#endif
-
 enum {
 	PAGE = 4096,
 	SLOTS = 512,                /* memory slots */
