@@ -9,7 +9,7 @@
 
 static const char *const TARGET[] = { "any", "host", "sidecore", "vm" };
 static const char *const POLICY[] = { "block", "latest", "drop-new" };
-static const char *const OPTION[] = { "policy", "bytes", "qos", "release", "timeout", "on", "never", "name", NULL };
+static const char *const OPTION[] = { "policy", "bytes", "release", "on", "never", "name", NULL };
 
 const char *iog_target_name(unsigned t) { return t < IOG_TARGETS ? TARGET[t] : "?"; }
 const char *iog_policy_name(unsigned p) { return p <= IOG_DROP_NEW ? POLICY[p] : "?"; }
@@ -346,7 +346,6 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 	struct iog_gnode *n = &g->node[node];
 	const char *s = v->kind == IOG_V_STRING ? v->s : "";
 	static const char *const release[] = { "fast", "safe" };
-	static const char *const qos[] = { "bulk", "normal", "critical" };
 	int k;
 	switch (o) {
 	case 0:
@@ -362,12 +361,6 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 			n->bad = true, iog_graph_error(g, "%s: \"bytes\" must be a size like \"64MiB\"", n->name);
 		break;
 	case 2:
-		if (word_of(s, qos, 3) < 0)
-			bad_word(g, n, name, v, qos, 3);
-		else
-			iog_strset(n->opt.qos, sizeof n->opt.qos, s);
-		break;
-	case 3:
 		if ((k = word_of(s, release, 2)) < 0)
 			bad_word(g, n, name, v, release, 2);
 		else if (k == 1 && (n->kind != IOG_G_SINK || !n->end.safe))
@@ -376,25 +369,19 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 		else
 			n->opt.safe = k == 1;
 		break;
-	case 4:
-		if (v->kind == IOG_V_NUMBER && v->n > 0)
-			n->opt.timeout_s = v->n;
-		else if (!iog_parse_seconds(s, &n->opt.timeout_s) || n->opt.timeout_s <= 0)
-			n->bad = true, iog_graph_error(g, "%s: \"timeout\" must be a time like \"5s\"", n->name);
-		break;
-	case 5:
+	case 3:
 		if ((k = word_of(s, TARGET, IOG_TARGETS)) < 0)
 			bad_word(g, n, name, v, TARGET, IOG_TARGETS);
 		else
 			n->target = (uint8_t)k, check_place(g, n);
 		break;
-	case 6:
+	case 4:
 		if ((k = word_of(s, TARGET, IOG_TARGETS)) < 1)
 			bad_word(g, n, name, v, TARGET + 1, IOG_TARGETS - 1);
 		else
 			n->never |= (uint8_t)(1 << k), check_place(g, n);
 		break;
-	case 7:
+	case 5:
 		if (!iog_name_valid(s, false))
 			n->bad = true, iog_graph_error(g, "%s: \"name\" must be a word of letters, digits and _", n->name);
 		else if (name_taken(g, s, node))

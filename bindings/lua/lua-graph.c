@@ -211,10 +211,11 @@ static void give(lua_State *L, struct iog_graph *g, int node, const char *name, 
 	const struct iog_param *t[1];
 	struct iog_gnode *n;
 	iog_graph_nodes(g, &n);
-	if (iog_param_find(tables(node, g, t)[0], name) || !iog_graph_is_option(name)) {
-		iog_graph_set(g, node, name, &v, live);
-	} else if (refused(g, n[node].name, name)) {
+	const bool own = iog_param_find(tables(node, g, t)[0], name);
+	if (!own && refused(g, n[node].name, name)) {
 		n[node].bad = true;
+	} else if (own || !iog_graph_is_option(name)) {
+		iog_graph_set(g, node, name, &v, live);
 	} else if (n[node].kind == IOG_G_SOURCE && strcmp(name, "name")) {
 		n[node].bad = true;
 		iog_graph_error(g, "%s: \"%s\" belongs to what follows the source; give it to a sink, or in stream:queue { ... }", n[node].name, name);
