@@ -37,8 +37,8 @@ static int no_such_command(const char *name)
 	for (const struct iog_cli_cmd *const *c = iog_cli_cmds; *c && n < IOG_COUNT(names); c++)
 		names[n++] = (*c)->name;
 	const char *near = iog_nearest(name, names, n);
-	fprintf(stderr, "iog: no command \"%s\"%s%s%s; `iog --help` lists them\n", name, near ? "; did you mean \"" : "", near ? near : "",
-		near ? "\"?" : "");
+	fprintf(stderr, "iog: no command \"%s\"; %s%s%s\n", name, near ? "did you mean \"" : "", near ? near : "",
+		near ? "\"?" : "`iog --help` lists them");
 	return IOG_EXIT_USAGE;
 }
 
