@@ -285,7 +285,7 @@ purity: $(call guest,$(FREE_CORE) $(FREE_OP)) $(call obj,$(OP_SRC))
 
 # ---- everything else ----------------------------------------------------------------------------------------------
 
-## demo: LAMMPS melt through a graph to pictures, H5MD and CSV in examples/md-crop/out
+## demo: LAMMPS melt through a graph to pictures, H5MD and CSV in ./out
 .PHONY: demo bench config deps format clean help
 demo: all
 	+$(S)IOG='$(abspath $(BUILD)/iog)' examples/md-crop/run.sh

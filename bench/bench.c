@@ -372,6 +372,7 @@ static int write_markdown(const char *path, const struct bench_figure *f, const 
 	}
 	strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", gmtime_r(&now, &tm));
 	machine_text(machine, sizeof machine);
+	fprintf(o, "<!-- SPDX-License-Identifier: BSD-3-Clause -->\n");
 	fprintf(o, "# Results\n\nWritten by `%s` on %s.\n\n- Machine: %s; load average %.1f at the start, %.1f at the end\n"
 		   "- Compiler: %s; version %s\n- One figure again: `build/iog bench NAME`; as JSON: `build/iog bench NAME --json`\n\n",
 		command, date, machine, load[0], load[1], __VERSION__, IOG_VERSION);

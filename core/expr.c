@@ -58,9 +58,9 @@ __attribute__((format(printf, 3, 4))) static int fail_at(struct parser *p, int c
 	va_start(ap, fmt);
 	iog_vformat(text, sizeof text, fmt, ap);
 	va_end(ap);
-	/* "... at column 1; advice": the place goes before the advice */
+	/* "... at column 1; advice": the place goes before the advice. A semicolon that was in the expression stands in quotes. */
 	size_t cut = 0;
-	while (text[cut] && text[cut] != ';')
+	while (text[cut] && !(text[cut] == ';' && text[cut + 1] == ' '))
 		cut++;
 	iog_fail(p->err, -EINVAL, "expression: %.*s at column %d%s", (int)cut, text, column, text + cut);
 	return -1;
@@ -125,7 +125,7 @@ static void lex_op(struct parser *p)
 		}
 	}
 	if (t[0] >= 32 && t[0] < 127)
-		FAIL(p, p->at + 1, "unexpected character %c", t[0]);
+		FAIL(p, p->at + 1, "unexpected character \"%c\"", t[0]);
 	else
 		FAIL(p, p->at + 1, "unexpected byte 0x%x", (unsigned)(unsigned char)t[0]);
 }

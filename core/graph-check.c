@@ -109,11 +109,11 @@ static void bound(struct iog_graph *g, struct iog_gnode *n, uint32_t o)
 			if (i < 0 || (s->var[v].flags & IOG_VAR_STATIC))
 				continue;
 			bool same = in->var[i].dtype == s->var[v].dtype && in->var[i].rank == s->var[v].rank && in->var[i].n_codecs == s->var[v].n_codecs;
-			uint64_t bytes;
+			uint64_t bytes, shown;
 			if (same && iog_var_opaque(&s->var[v]))
 				sum += IOG_ROUND_UP(f->opaque_max[i], IOG_ALIGN);
-			else if (same && iog_schema_var_max(in, (unsigned)i, &bytes))
-				sum += IOG_ROUND_UP(bytes, IOG_ALIGN);
+			else if (same && iog_schema_var_max(in, (unsigned)i, &bytes)) /* a view may show less of it */
+				sum += IOG_ROUND_UP(iog_schema_var_max(s, v, &shown) ? IOG_MIN(bytes, shown) : bytes, IOG_ALIGN);
 		}
 	}
 	for (uint32_t v = 0; o == 0 && v < s->n_vars; v++) {
@@ -147,8 +147,11 @@ static void check_source(struct iog_graph *g, struct iog_gnode *n)
 	struct iog_err err = { "" };
 	struct iog_schema *s = n->out;
 	memset(s, 0, sizeof *s);
-	if (n->end.describe(n->conf, s, &err) || iog_schema_seal(s, &err)) {
+	const int rc = n->end.describe(n->conf, s, &err);
+	if (rc || iog_schema_seal(s, &err)) {
 		ERROR_AT(g, n, "%s: %s", n->name, err.text);
+		if (rc == -EAGAIN && g->n_diags)
+			g->diag[g->n_diags - 1].later = true;
 		return;
 	}
 	for (uint32_t d = 0; d < s->n_dims; d++)
@@ -170,6 +173,9 @@ static int ask(struct iog_graph *g, struct iog_gnode *n, struct iog_schema *out,
 	struct iog_live live[IOG_LIVES];
 	*p = (struct iog_plan){ .n_in = n->n_in, .n_out = n->n_out, .live = live };
 	live_table(g, live, &p->n_live);
+	for (uint32_t b = 0; b < n->n_bind; b++)
+		for (uint32_t i = 0; n->bind[b].live[0] && i < 64 && n->op->params[i].name; i++)
+			p->live_params |= (uint64_t)iog_streq(n->op->params[i].name, n->bind[b].name) << i;
 	memset(out, 0, n->n_out * sizeof *out);
 	for (uint32_t k = 0; k < n->n_in; k++)
 		p->in[k] = &g->node[n->in[k].node].out[n->in[k].port];
@@ -200,8 +206,17 @@ static int plan(struct iog_graph *g, struct iog_gnode *n, struct iog_err *err)
 	return 0;
 }
 
+/* Where a node may run, when only one place is left, is where it was asked to run. */
+static void settle_place(struct iog_gnode *n)
+{
+	const unsigned left = (1u << IOG_T_HOST | 1u << IOG_T_SIDECORE | 1u << IOG_T_VM) & ~(unsigned)n->never;
+	if (n->target == IOG_T_ANY && left && !(left & (left - 1)))
+		n->target = (uint8_t)__builtin_ctz(left);
+}
+
 static void check_node(struct iog_graph *g, struct iog_gnode *n)
 {
+	settle_place(n);
 	if (n->n_out && !n->out && !(n->out = calloc(n->n_out, sizeof *n->out))) {
 		ERROR_AT(g, n, "%s: out of memory", n->name);
 		return;
@@ -251,6 +266,44 @@ static void check_safe(struct iog_graph *g)
 	}
 }
 
+static bool is_word(char c) { return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_'; }
+
+/* Whether the name stands in the text as a word of its own, as in an expression. */
+static bool names(const char *text, const char *name)
+{
+	const size_t n = iog_strlen(name);
+	for (const char *t = text; *t; t++) {
+		if ((t > text && is_word(t[-1])) || strncmp(t, name, n) || is_word(t[n]))
+			continue;
+		return true;
+	}
+	return false;
+}
+
+/* A live parameter nobody reads: setting it would do nothing, silently. Parts of a region, "roi.1.lo", stand for the whole and are said once. */
+static void check_lives(struct iog_graph *g)
+{
+	char last[IOG_NAME] = "";
+	for (uint32_t l = 0; l < g->n_lives; l++) {
+		char name[IOG_NAME];
+		iog_strset(name, sizeof name, g->live[l].live.name);
+		size_t len = 0;
+		while (name[len] && name[len] != '.')
+			len++;
+		name[len] = 0;
+		bool used = iog_streq(name, last);
+		iog_strset(last, sizeof last, name);
+		for (uint32_t i = 0; i < g->n_nodes && !used; i++)
+			for (uint32_t b = 0; b < g->node[i].n_bind && !used; b++) {
+				const struct iog_gbind *x = &g->node[i].bind[b];
+				used = iog_streq(x->live, name) || (x->value && x->value->kind == IOG_V_STRING && names(x->value->s, name));
+			}
+		if (!used)
+			iog_graph_diag(g, g->live[l].file, g->live[l].line, true,
+				"parameter \"%s\" is not used: nothing takes it and no expression names it, so setting it has no effect", name);
+	}
+}
+
 int iog_graph_check(struct iog_graph *g)
 {
 	if (!g->n_nodes && !g->n_errors)
@@ -260,6 +313,8 @@ int iog_graph_check(struct iog_graph *g)
 			check_node(g, &g->node[g->order[i]]);
 		check_safe(g);
 	}
+	if (!g->n_errors) /* else what takes it may be what is wrong */
+		check_lives(g);
 	return g->n_errors ? -EINVAL : 0;
 }
 

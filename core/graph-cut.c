@@ -17,11 +17,11 @@ static const uint64_t EDGE_BYTES_DEFAULT = 32ull << 20;
 /* ---- which node goes where ---- */
 
 /* Policy of the edge into each node after lossy ones moved up; IOG_BLOCK where nothing is lost. */
-static void move_policies(struct iog_graph *g, uint8_t *policy, uint64_t *bytes, double *timeout)
+static void move_policies(struct iog_graph *g, uint8_t *policy, uint64_t *bytes)
 {
 	for (uint32_t i = 0; i < g->n_nodes; i++) {
 		const struct iog_gnode *n = &g->node[i];
-		bytes[i] = n->opt.bytes, timeout[i] = n->opt.timeout_s;
+		bytes[i] = n->opt.bytes;
 		if (n->kind != IOG_G_SINK && n->opt.policy_set)
 			policy[i] = n->opt.policy;
 	}
@@ -251,7 +251,7 @@ void iog_cut_free(struct iog_cut *cut)
 
 /* ---- the cut ---- */
 
-static int add_edges(struct iog_graph *g, struct iog_cut *cut, int node, const uint8_t *policy, const double *timeout)
+static int add_edges(struct iog_graph *g, struct iog_cut *cut, int node, const uint8_t *policy)
 {
 	struct iog_gnode *n = &g->node[node];
 	struct iog_unit *u = &cut->unit[n->unit];
@@ -280,8 +280,7 @@ static int add_edges(struct iog_graph *g, struct iog_cut *cut, int node, const u
 			.from_port = (uint8_t)q,
 			.to_port = (uint8_t)u->n_in++,
 			.policy = policy[node],
-			.safe = n->safe,
-			.timeout_s = timeout[node] };
+			.safe = n->safe };
 	}
 	return 0;
 }
@@ -326,12 +325,11 @@ int iog_graph_cut(struct iog_graph *g, bool fuse, enum iog_target target, struct
 		links += g->node[i].n_in;
 	uint8_t *policy = calloc(n + 1, 1);
 	uint64_t *bytes = calloc(n + 1, sizeof *bytes);
-	double *timeout = calloc(n + 1, sizeof *timeout);
 	cut->unit = calloc(n + 1, sizeof *cut->unit);
 	cut->edge = calloc(links + 1, sizeof *cut->edge);
-	int rc = policy && bytes && timeout && cut->unit && cut->edge ? 0 : -ENOMEM;
+	int rc = policy && bytes && cut->unit && cut->edge ? 0 : -ENOMEM;
 	if (!rc)
-		move_policies(g, policy, bytes, timeout);
+		move_policies(g, policy, bytes);
 	for (uint32_t i = 0; !rc && i < n; i++) {
 		int id = g->order[i];
 		struct iog_gnode *x = &g->node[id];
@@ -353,7 +351,7 @@ int iog_graph_cut(struct iog_graph *g, bool fuse, enum iog_target target, struct
 		cut->unit[u].node[cut->unit[u].n_nodes++] = id;
 	}
 	for (uint32_t i = 0; !rc && i < n; i++)
-		rc = add_edges(g, cut, g->order[i], policy, timeout);
+		rc = add_edges(g, cut, g->order[i], policy);
 	if (!rc)
 		rc = set_views(cut);
 	for (uint32_t i = 0; !rc && i < cut->n_units; i++) {
@@ -374,7 +372,6 @@ int iog_graph_cut(struct iog_graph *g, bool fuse, enum iog_target target, struct
 			cut->unit[i].n_slots[q]++;
 	free(policy);
 	free(bytes);
-	free(timeout);
 	if (rc)
 		iog_cut_free(cut);
 	return rc;

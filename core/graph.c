@@ -9,7 +9,7 @@
 
 static const char *const TARGET[] = { "any", "host", "sidecore", "vm" };
 static const char *const POLICY[] = { "block", "latest", "drop-new" };
-static const char *const OPTION[] = { "policy", "bytes", "qos", "release", "timeout", "on", "never", "name", NULL };
+static const char *const OPTION[] = { "policy", "bytes", "release", "on", "never", "name", NULL };
 
 const char *iog_target_name(unsigned t) { return t < IOG_TARGETS ? TARGET[t] : "?"; }
 const char *iog_policy_name(unsigned p) { return p <= IOG_DROP_NEW ? POLICY[p] : "?"; }
@@ -31,6 +31,7 @@ void iog_graph_diag(struct iog_graph *g, const char *file, int line, bool warnin
 	iog_strset(d->file, sizeof d->file, file);
 	d->line = line;
 	d->warning = warning;
+	d->later = false;
 	va_list ap;
 	va_start(ap, fmt);
 	iog_vformat(d->text, sizeof d->text, fmt, ap);
@@ -48,6 +49,16 @@ void iog_graph_error(struct iog_graph *g, const char *fmt, ...)
 	iog_vformat(e.text, sizeof e.text, fmt, ap);
 	va_end(ap);
 	iog_graph_diag(g, g->file, g->line, false, "%s", e.text);
+}
+
+void iog_graph_warning(struct iog_graph *g, const char *fmt, ...)
+{
+	struct iog_err e;
+	va_list ap;
+	va_start(ap, fmt);
+	iog_vformat(e.text, sizeof e.text, fmt, ap);
+	va_end(ap);
+	iog_graph_diag(g, g->file, g->line, true, "%s", e.text);
 }
 
 uint32_t iog_graph_diags(const struct iog_graph *g, const struct iog_diag **d)
@@ -256,7 +267,11 @@ void iog_graph_set(struct iog_graph *g, int node, const char *name, const struct
 		return;
 	}
 	static const struct iog_param none[1];
-	if (iog_param_set(params_of(n) ? params_of(n) : none, n->conf, name, v, &err)) {
+	/* crop { x = 10 }: intervals may be given by the name of their dimension, so that is what a name nobody knows stands for. */
+	const struct iog_param *first = p ? NULL : iog_param_first(params_of(n));
+	const bool dimension = first && first->type == IOG_P_INTERVALS && v->kind != IOG_V_LIST && !nearest_param(n, name);
+	const struct iog_value box = { .kind = IOG_V_LIST, .item = v, .key = &name, .n_items = 1 };
+	if (iog_param_set(params_of(n) ? params_of(n) : none, n->conf, dimension ? first->name : name, dimension ? &box : v, &err)) {
 		n->bad = true;
 		iog_graph_error(g, "%s: %s", n->name, err.text);
 		return;
@@ -294,8 +309,21 @@ static void bad_word(struct iog_graph *g, struct iog_gnode *n, const char *optio
 		at += iog_format(list + at, sizeof list - (size_t)at, "%s\"%s\"", i ? ", " : "", words[i]);
 	const char *near = v->kind == IOG_V_STRING ? iog_nearest(v->s, words, count) : NULL;
 	n->bad = true;
-	iog_graph_error(g, "%s: \"%s\" must be one of %s%s%s%s%s%s", n->name, option, list, v->kind == IOG_V_STRING ? ", got \"" : "",
-			v->kind == IOG_V_STRING ? v->s : "", v->kind == IOG_V_STRING ? "\"" : "", near ? "; did you mean " : "", near ? near : "");
+	iog_graph_error(g, "%s: \"%s\" must be one of %s%s%s%s%s%s%s", n->name, option, list, v->kind == IOG_V_STRING ? ", got \"" : "",
+			v->kind == IOG_V_STRING ? v->s : "", v->kind == IOG_V_STRING ? "\"" : "", near ? "; did you mean \"" : "", near ? near : "",
+			near ? "\"?" : "");
+}
+
+/* After on and never: is there a target left, and is it the one asked for? */
+static void check_place(struct iog_graph *g, struct iog_gnode *n)
+{
+	if (n->never >> n->target & 1 && n->target != IOG_T_ANY) {
+		n->bad = true;
+		iog_graph_error(g, "%s: on \"%s\" and never \"%s\" contradict each other; choose one", n->name, TARGET[n->target], TARGET[n->target]);
+	} else if (n->target == IOG_T_ANY && n->never == (1 << IOG_T_HOST | 1 << IOG_T_SIDECORE | 1 << IOG_T_VM)) {
+		n->bad = true;
+		iog_graph_error(g, "%s: never names \"host\", \"sidecore\" and \"vm\", so it has nowhere to run; leave one out", n->name);
+	}
 }
 
 bool iog_graph_is_option(const char *name)
@@ -319,7 +347,6 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 	struct iog_gnode *n = &g->node[node];
 	const char *s = v->kind == IOG_V_STRING ? v->s : "";
 	static const char *const release[] = { "fast", "safe" };
-	static const char *const qos[] = { "bulk", "normal", "critical" };
 	int k;
 	switch (o) {
 	case 0:
@@ -335,12 +362,6 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 			n->bad = true, iog_graph_error(g, "%s: \"bytes\" must be a size like \"64MiB\"", n->name);
 		break;
 	case 2:
-		if (word_of(s, qos, 3) < 0)
-			bad_word(g, n, name, v, qos, 3);
-		else
-			iog_strset(n->opt.qos, sizeof n->opt.qos, s);
-		break;
-	case 3:
 		if ((k = word_of(s, release, 2)) < 0)
 			bad_word(g, n, name, v, release, 2);
 		else if (k == 1 && (n->kind != IOG_G_SINK || !n->end.safe))
@@ -349,25 +370,19 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 		else
 			n->opt.safe = k == 1;
 		break;
-	case 4:
-		if (v->kind == IOG_V_NUMBER && v->n > 0)
-			n->opt.timeout_s = v->n;
-		else if (!iog_parse_seconds(s, &n->opt.timeout_s) || n->opt.timeout_s <= 0)
-			n->bad = true, iog_graph_error(g, "%s: \"timeout\" must be a time like \"5s\"", n->name);
-		break;
-	case 5:
+	case 3:
 		if ((k = word_of(s, TARGET, IOG_TARGETS)) < 0)
 			bad_word(g, n, name, v, TARGET, IOG_TARGETS);
 		else
-			n->target = (uint8_t)k;
+			n->target = (uint8_t)k, check_place(g, n);
 		break;
-	case 6:
+	case 4:
 		if ((k = word_of(s, TARGET, IOG_TARGETS)) < 1)
 			bad_word(g, n, name, v, TARGET + 1, IOG_TARGETS - 1);
 		else
-			n->never |= (uint8_t)(1 << k);
+			n->never |= (uint8_t)(1 << k), check_place(g, n);
 		break;
-	case 7:
+	case 5:
 		if (!iog_name_valid(s, false))
 			n->bad = true, iog_graph_error(g, "%s: \"name\" must be a word of letters, digits and _", n->name);
 		else if (name_taken(g, s, node))
@@ -383,7 +398,7 @@ void iog_graph_link(struct iog_graph *g, int from, int port, int to)
 {
 	if (to < 0) {
 		if (from >= 0)
-			g->node[from].n_users++; /* what stands here was already reported; that its input is not used is no second mistake */
+			g->node[from].n_users++; /* what stands here was already reported */
 		return;
 	}
 	struct iog_gnode *t = &g->node[to];
@@ -392,6 +407,7 @@ void iog_graph_link(struct iog_graph *g, int from, int port, int to)
 		return;
 	}
 	struct iog_gnode *f = &g->node[from];
+	f->n_users++; /* also where it cannot go: one mistake stays one */
 	if (port < 0 || (uint32_t)port >= f->n_out) {
 		t->bad = true;
 		iog_graph_error(g, "%s: %s has no output %d", t->name, f->name, port);
@@ -407,7 +423,6 @@ void iog_graph_link(struct iog_graph *g, int from, int port, int to)
 		return;
 	}
 	t->in[t->n_in++] = (struct iog_gref){ from, port };
-	f->n_users++;
 }
 
 void iog_graph_live(struct iog_graph *g, const char *name, double value, double min, double max)
@@ -434,6 +449,8 @@ void iog_graph_live(struct iog_graph *g, const char *name, double value, double 
 	l = &g->live[g->n_lives++];
 	memset(l, 0, sizeof *l);
 	iog_strset(l->live.name, sizeof l->live.name, name);
+	iog_strset(l->file, sizeof l->file, g->file);
+	l->line = g->line;
 	l->live.value = value, l->min = min, l->max = max, l->bounded = max > min;
 	if (value != value || (l->bounded && (value < min || value > max)))
 		iog_graph_error(g, "parameter \"%s\": %g is outside %g..%g", name, value, min, max);

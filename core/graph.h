@@ -23,6 +23,7 @@ struct iog_diag {
 	char file[IOG_TEXT];
 	int line;         /* 0: not known */
 	bool warning;
+	bool later;       /* no mistake, but not known yet: a source answered -EAGAIN */
 	char text[512];
 };
 
@@ -33,7 +34,7 @@ struct iog_gnode_end {
 	const struct iog_param *params;
 	uint32_t conf_size;
 	bool safe;        /* a sink that can recover() */
-	int (*describe)(const void *conf, struct iog_schema *schema, struct iog_err *err);      /* sources */
+	int (*describe)(const void *conf, struct iog_schema *schema, struct iog_err *err);      /* sources; -EAGAIN: not known yet */
 	int (*accept)(const void *conf, const struct iog_schema *in, struct iog_err *err);      /* sinks; NULL: anything */
 	int (*accept_safe)(const void *conf, struct iog_err *err);                              /* with release = "safe"; NULL: anything */
 };
@@ -43,8 +44,6 @@ struct iog_gedge_opt {
 	uint8_t policy;   /* enum iog_policy */
 	bool policy_set, safe;
 	uint64_t bytes;   /* memory for records on this edge; 0: default */
-	double timeout_s; /* block: give up after; 0: never */
-	char qos[IOG_NAME];
 };
 
 struct iog_gref { int node, port; };
@@ -82,6 +81,8 @@ struct iog_glive {
 	struct iog_live live;
 	double min, max;
 	bool bounded;
+	char file[IOG_TEXT]; /* where it is declared */
+	int line;
 };
 
 struct iog_graph;
@@ -95,15 +96,16 @@ int iog_graph_op(struct iog_graph *g, const struct iog_op *op);
 int iog_graph_end(struct iog_graph *g, enum iog_gkind kind, const struct iog_gnode_end *end);
 /* A parameter of the node; v is copied deeply. `live` names the live parameter v stands for, NULL: a constant. */
 void iog_graph_set(struct iog_graph *g, int node, const char *name, const struct iog_value *v, const char *live);
-/* Edge and placement options by name: policy, bytes, qos, release, timeout; on, never; name. Returns false when it is not one of them. */
+/* Edge and placement options by name: policy, bytes, release; on, never; name. Returns false when it is not one of them. */
 bool iog_graph_option(struct iog_graph *g, int node, const char *name, const struct iog_value *v);
 /* True for the names iog_graph_option knows. */
 bool iog_graph_is_option(const char *name);
 /* from's output port feeds the next input of to. */
 void iog_graph_link(struct iog_graph *g, int from, int port, int to);
 void iog_graph_live(struct iog_graph *g, const char *name, double value, double min, double max);
-/* Records a mistake at the current place. */
+/* Records a mistake at the current place, and something that is odd but not wrong. */
 __attribute__((format(printf, 2, 3))) void iog_graph_error(struct iog_graph *g, const char *fmt, ...);
+__attribute__((format(printf, 2, 3))) void iog_graph_warning(struct iog_graph *g, const char *fmt, ...);
 
 /* Checks everything; 0, or -EINVAL when there are errors (warnings do not count). May be called again after changes. */
 int iog_graph_check(struct iog_graph *g);
@@ -141,7 +143,6 @@ struct iog_uedge {
 	bool safe;
 	uint32_t capacity;
 	uint32_t hold;           /* records that may have to wait on it until others come; less than capacity */
-	double timeout_s;
 };
 struct iog_cut {
 	struct iog_unit *unit;

@@ -50,6 +50,7 @@ struct iog_plan {
 	struct iog_cost cost;                   /* zeroed */
 	const struct iog_live *live;            /* current values; a change plans again into a new version of conf */
 	uint32_t n_live;
+	uint64_t live_params;      /* bit i: parameter i of the operator's table follows a live parameter; the output schemas must hold for all its values */
 	uint32_t split[IOG_PORTS]; /* with .segment: dimension of in[port] along which records may be cut */
 };
 

@@ -205,7 +205,7 @@ static int set_choice(const struct iog_param *p, uint32_t *field, const char *te
 			*field = k;
 			return 0;
 		}
-		n += (size_t)iog_format(all + IOG_MIN(n, sizeof all - 1), sizeof all - IOG_MIN(n, sizeof all - 1), "%s%.*s", k ? ", " : "", (int)len,
+		n += (size_t)iog_format(all + IOG_MIN(n, sizeof all - 1), sizeof all - IOG_MIN(n, sizeof all - 1), "%s\"%.*s\"", k ? ", " : "", (int)len,
 					at);
 		if (k < CHOICES_MAX) {
 			iog_format(words[k], IOG_NAME, "%.*s", (int)len, at);
@@ -435,9 +435,12 @@ static int set_intervals(const struct iog_param *p, struct iog_intervals *field,
 			const struct iog_value *e = &v->item[i];
 			char got[SHOWN];
 
+			const char *key = v->key ? v->key[i] : NULL;
+
 			if (e->kind != IOG_V_LIST || e->n_items != 2 || e->item[0].kind != IOG_V_NUMBER || e->item[1].kind != IOG_V_NUMBER || e->key)
-				return iog_fail(err, -EINVAL, "\"%s\" must be %s, but item %u is %s", p->name, form, i + 1, shown(got, e));
-			rc = add_interval(p, &to, v->key ? v->key[i] : NULL, e->item[0].n, e->item[1].n, err);
+				return key ? iog_fail(err, -EINVAL, "\"%.*s\" must be an interval {lo, hi} of two numbers, got %s", 48, key, shown(got, e)) :
+					     iog_fail(err, -EINVAL, "\"%s\" must be %s, but item %u is %s", p->name, form, i + 1, shown(got, e));
+			rc = add_interval(p, &to, key, e->item[0].n, e->item[1].n, err);
 		}
 	} else {
 		return wrong(p, v, form, err);

@@ -189,6 +189,50 @@ static void circles_and_wrong_ends(void **state)
 	EXPECT(g, "picture: wants a variable \"image\"");
 }
 
+static void a_refused_input_is_one_mistake(void **state)
+{
+	(void)state;
+	struct iog_graph *g = iog_graph_new();
+	int md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE), s = add(g, md, &scale), k = sink(g, md, &SINK, NULL, NULL);
+	iog_graph_link(g, s, 0, k);
+	iog_graph_check(g);
+	EXPECT(g, "file takes at most 1 input");
+}
+
+static void places_may_not_contradict(void **state)
+{
+	(void)state;
+	struct iog_value host = str("host"), side = str("sidecore"), vm = str("vm");
+	struct iog_graph *g = iog_graph_new();
+	int md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE), a = add(g, md, &scale), b = add(g, md, &scale), c = add(g, md, &scale);
+	sink(g, a, &SINK, NULL, NULL), sink(g, b, &SINK, NULL, NULL), sink(g, c, &SINK, NULL, NULL);
+	iog_graph_option(g, a, "never", &host), iog_graph_option(g, a, "never", &side), iog_graph_option(g, a, "never", &vm);
+	iog_graph_option(g, b, "never", &vm), iog_graph_option(g, b, "on", &vm);
+	iog_graph_option(g, c, "never", &host), iog_graph_option(g, c, "never", &side);
+	iog_graph_check(g);
+	struct iog_gnode *n;
+	iog_graph_nodes(g, &n);
+	assert_int_equal(n[c].target, IOG_T_VM); /* what is left */
+	EXPECT(g, "scale: never names \"host\", \"sidecore\" and \"vm\"", "scale.2: on \"vm\" and never \"vm\" contradict each other");
+}
+
+static void a_live_value_nobody_reads_is_said(void **state)
+{
+	(void)state;
+	struct iog_graph *g = iog_graph_new();
+	const struct iog_diag *d;
+	iog_graph_at(g, "f.lua", 3);
+	iog_graph_live(g, "gain", 2, 0, 100);
+	iog_graph_live(g, "roi.1.lo", 0, 0, 0);
+	iog_graph_live(g, "roi.1.hi", 0, 0, 0);
+	iog_graph_at(g, "f.lua", 4);
+	sink(g, iog_graph_end(g, IOG_G_SOURCE, &SOURCE), &SINK, NULL, NULL);
+	assert_int_equal(iog_graph_check(g), 0);
+	assert_int_equal(iog_graph_diags(g, &d), 2);
+	assert_true(d[0].warning && d[0].line == 3);
+	EXPECT(g, "parameter \"gain\" is not used", "parameter \"roi\" is not used");
+}
+
 static void safe_needs_what_can_repeat(void **state)
 {
 	(void)state;
@@ -426,6 +470,9 @@ int main(void)
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(mistakes_are_named),
 		cmocka_unit_test(circles_and_wrong_ends),
+		cmocka_unit_test(a_refused_input_is_one_mistake),
+		cmocka_unit_test(places_may_not_contradict),
+		cmocka_unit_test(a_live_value_nobody_reads_is_said),
 		cmocka_unit_test(safe_needs_what_can_repeat),
 		cmocka_unit_test(too_few_bytes_are_refused_with_the_number),
 		cmocka_unit_test(windows_and_those_who_wait_for_them_get_credit),

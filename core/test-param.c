@@ -197,9 +197,9 @@ static void refusals_name_parameter_and_expectation(void **st)
 	refuses("wrap", number(1), "\"wrap\" must be true or false, got 1");
 	refuses("wrap", string("maybe"), "\"wrap\" must be true or false, got \"maybe\"");
 	refuses("wrap", (struct iog_value){ 0 }, "\"wrap\" must be true or false, got nothing");
-	refuses("how", string("maen"), "\"how\" must be one of min, mean, max, got \"maen\"; did you mean \"mean\"?");
-	refuses("how", string("median-ish"), "\"how\" must be one of min, mean, max, got \"median-ish\"");
-	refuses("how", string(""), "\"how\" must be one of min, mean, max, got \"\"");
+	refuses("how", string("maen"), "\"how\" must be one of \"min\", \"mean\", \"max\", got \"maen\"; did you mean \"mean\"?");
+	refuses("how", string("median-ish"), "\"how\" must be one of \"min\", \"mean\", \"max\", got \"median-ish\"");
+	refuses("how", string(""), "\"how\" must be one of \"min\", \"mean\", \"max\", got \"\"");
 	refuses("how", number(1), "\"how\" must be one of the words in its documentation, in quotes, got 1");
 	refuses("quality", number(1.5), "\"quality\" must be a whole number, got 1.5");
 	refuses("quality", number(NAN), "\"quality\" must be a whole number, got nan");

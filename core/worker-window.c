@@ -28,7 +28,7 @@ static const struct pend *pend_of(const struct iog_worker *w, uint32_t i)
 /* Everything before entry i is decided; what nothing was sent for is elided. */
 static void decide(struct iog_worker *w, uint32_t i)
 {
-	w->status->node[0].elided += i - w->win.open;
+	iog_count(&w->status->node[0].elided, i - w->win.open);
 	w->win.open = i;
 }
 

@@ -225,7 +225,7 @@ static bool front(struct iog_worker *w, uint32_t p, struct key *low)
 		case IOG_FRONT_RECORD: *low = (struct key) { in->in.front.epoch, in->in.front.seq }; return true;
 		case IOG_FRONT_DUPLICATE: take_duplicate(in); continue;
 		case IOG_FRONT_FORGED:
-			w->status->in_forged[p]++;
+			iog_count(&w->status->in_forged[p], 1);
 			iog_inlet_take(&in->in);
 			continue;
 		case IOG_FRONT_NONE: break;
@@ -254,10 +254,10 @@ static void take(struct iog_worker *w, uint32_t p)
 	iog_inlet_take(&in->in);
 	if (w->st->safe)
 		in->fifo[in->fifo_tail++ % in->n_pend] = i;
-	w->status->in_records[p]++;
-	w->status->in_bytes[p] += length;
+	iog_count(&w->status->in_records[p], 1);
+	iog_count(&w->status->in_bytes[p], length);
 	if (iog_unlikely(w->n_poison) && poisoned(w, &in->pend[i])) {
-		w->status->poisoned++;
+		iog_count(&w->status->poisoned, 1);
 		in->rec.schema = NULL;
 		return;
 	}
@@ -267,7 +267,7 @@ static void take(struct iog_worker *w, uint32_t p)
 	if (iog_wire_open(&in->rec, at, length, iog_stage_schema(w->st, w->st->in[p].schema), in->at.region, in->at.n_regions, in->block,
 		    w->st->in[p].max_blocks, in->head, in->head_size, 0, NULL) ||
 		in->rec.id.seq != in->pend[i].seq || in->rec.id.epoch != in->pend[i].epoch) {
-		w->status->in_bad[p]++;
+		iog_count(&w->status->in_bad[p], 1);
 		in->rec.schema = NULL;
 	}
 }
@@ -300,9 +300,9 @@ static void count_bytes(struct iog_node_count *c, const struct node *n, bool ok)
 {
 	for (uint32_t i = 0; i < n->d->n_in; i++)
 		if (n->call.in[i])
-			c->bytes_in += record_bytes(n->call.in[i], 0);
+			iog_count(&c->bytes_in, record_bytes(n->call.in[i], 0));
 	for (uint32_t o = 0; ok && o < n->d->n_out; o++)
-		c->bytes_out += record_bytes(&n->out[o].rec, 0);
+		iog_count(&c->bytes_out, record_bytes(&n->out[o].rec, 0));
 }
 
 /* A call that took this many times the mean was interrupted. */
@@ -311,8 +311,8 @@ enum { INTERRUPTED = 16 };
 static void count_time(struct iog_node_count *c, uint64_t spent)
 {
 	const bool odd = !c->records || (c->timed >= 8 && spent / INTERRUPTED > c->cycles / c->timed);
-	*(odd ? &c->odd_cycles : &c->cycles) += spent;
-	*(odd ? &c->odd : &c->timed) += 1;
+	iog_count(odd ? &c->odd_cycles : &c->cycles, spent);
+	iog_count(odd ? &c->odd : &c->timed, 1);
 }
 
 static void node_run(struct iog_worker *w, uint32_t j, bool sample)
@@ -349,13 +349,13 @@ static void node_run(struct iog_worker *w, uint32_t j, bool sample)
 		count_time(c, cycles() - t);
 		count_bytes(c, n, step == IOG_OK);
 	}
-	c->records += !(window && w->win.again);
+	iog_count(&c->records, !(window && w->win.again));
 	switch (step) {
-	case IOG_OK: c->out++; break;
+	case IOG_OK: iog_count(&c->out, 1); break;
 	case IOG_ELIDE:
-		c->elided += !window; /* there it is counted when it is decided */
+		iog_count(&c->elided, !window); /* there it is counted when it is decided */
 		break;
-	case IOG_BAD_INPUT: c->bad++; break;
+	case IOG_BAD_INPUT: iog_count(&c->bad, 1); break;
 	case IOG_HOLD:
 		if (window)
 			break;
@@ -368,7 +368,7 @@ static void node_run(struct iog_worker *w, uint32_t j, bool sample)
 		w->status->fail_seq = head->id.seq;
 		STORE(&w->status->state, IOG_W_FAILED);
 		break;
-	default: c->failed++;
+	default: iog_count(&c->failed, 1);
 	}
 }
 
@@ -415,9 +415,9 @@ static void emit(struct iog_worker *w, uint32_t q, const struct iog_id *id)
 	uint32_t viewed = 0, s = out->taken;
 	int64_t len = encode(w, q, &rec, &tmp, &viewed);
 	if (len < 0) {
-		w->status->out_elided[q]++;
+		iog_count(&w->status->out_elided[q], 1);
 		if (rec)
-			w->status->out_failed[q]++;
+			iog_count(&w->status->out_failed[q], 1);
 		iog_outlet_put_back(&out->o, s);
 		if (!w->win.max)
 			iog_outlet_pass(&out->o, id->epoch, id->seq);
@@ -427,8 +427,8 @@ static void emit(struct iog_worker *w, uint32_t q, const struct iog_id *id)
 	if (!iog_outlet_push(&out->o, s, rec, (uint64_t)len))
 		return;
 	POINT(w, IOG_AT_PUSHED);
-	w->status->out_records[q]++;
-	w->status->out_bytes[q] += (uint64_t)len;
+	iog_count(&w->status->out_records[q], 1);
+	iog_count(&w->status->out_bytes[q], (uint64_t)len);
 	if (!w->st->safe && !(viewed & ~1u))
 		return;
 	if (!(out->o.slot[s].edges & out->o.hold_mask))
@@ -478,7 +478,7 @@ static void finish(struct iog_worker *w, struct iog_id id)
 	if (w->win.max && w->in[0].rec.schema) {
 		const enum iog_step step = w->node[0].step;
 		const bool sent = step == IOG_OK, decided = sent || (step != IOG_HOLD && w->win.open == w->win.n);
-		w->status->node[0].elided += decided && step == IOG_ELIDE;
+		iog_count(&w->status->node[0].elided, decided && step == IOG_ELIDE);
 		iog_window_add(w, decided);
 	}
 	w->done = id;
@@ -564,7 +564,7 @@ static void wake_edges(struct iog_worker *w, struct iog_outlet *o, uint32_t slee
 	for (uint32_t k = 0; sleepers; k++, sleepers >>= 1)
 		if (sleepers & 1) {
 			w->env.wake(w->env.ctx, &o->edge[k].e.down->head);
-			w->status->wakes++;
+			iog_count(&w->status->wakes, 1);
 		}
 }
 
@@ -578,7 +578,7 @@ static void publish(struct iog_worker *w)
 	for (uint32_t p = 0; p < w->st->n_in; p++)
 		if (iog_inlet_publish(&w->in[p].in)) {
 			w->env.wake(w->env.ctx, &w->in[p].in.e.up->head);
-			w->status->wakes++;
+			iog_count(&w->status->wakes, 1);
 		}
 	POINT(w, IOG_AT_RETURNED);
 }
@@ -703,7 +703,7 @@ static void sleep_until(struct iog_worker *w)
 			if (e->used && !e->muted && iog_edge_outstanding(e))
 				word[n++] = (struct iog_waitword) { &e->e.up->head, e->reaped };
 		}
-	w->status->sleeps++;
+	iog_count(&w->status->sleeps, 1);
 	w->env.wait(w->env.ctx, word, n, w->env.sleep_ns);
 }
 
@@ -770,7 +770,7 @@ enum iog_worker_state iog_worker_run(struct iog_worker *w)
 		rest(w, &idle_since);
 	}
 	for (uint32_t p = 0; p < w->st->n_in; p++)
-		w->status->in_duplicates[p] = w->in[p].in.duplicates;
+		atomic_store_explicit(&w->status->in_duplicates[p], w->in[p].in.duplicates, memory_order_relaxed);
 	return (enum iog_worker_state)atomic_load_explicit(&w->status->state, memory_order_relaxed);
 }
 

@@ -5,31 +5,32 @@
 g=tests/graphs
 
 right() {
-	"$IOG" check $g/slab.lua | says '^synthetic: source, line 3' '^ +position: f32\[atom=1000,xyz\]' '^ +static type: i32\[atom\]' \
-		'^filter: operator, line 4, on host, from synthetic' 'at most [0-9.]+ KiB a record' '^synthetic -> filter +64 ' 'block +fast' \
+	"$IOG" check $g/slab.lua | says '^synthetic: source, line 4' '^ +position: f32\[atom=1000,xyz\]' '^ +static type: i32\[atom\]' \
+		'^filter: operator, line 5, on host, from synthetic' 'at most [0-9.]+ KiB a record' '^synthetic -> filter +64 ' 'block +fast' \
 		'^total memory [0-9.]+ MiB$'
 }
-placed() { "$IOG" check $g/slab.lua --on sidecore | says '^filter: operator, line 4, on sidecore'; }
+placed() { "$IOG" check $g/slab.lua --on sidecore | says '^filter: operator, line 5, on sidecore'; }
 stage() { "$IOG" check $g/demo-shape.lua | says 'on host in stage render\+crop\+jpeg' '^filter -> h5md .* block +safe' 'latest +fast'; }
+cropped() { "$IOG" check $g/demo-shape.lua | says '^    image: u8\[y=360,x=640,rgb\]$' '^    image: u8\[y=360,x=640,rgb\] \| jpeg'; }
 wrong() {
 	code 1 "$IOG" check $g/wrong.lua 2>"$TMPDIR/err" >"$TMPDIR/out" || return 1
 	[ ! -s "$TMPDIR/out" ] && says <"$TMPDIR/err" \
-		'^tests/graphs/wrong.lua:2: synthetic: unknown parameter "stesp".*"steps"' \
-		'^tests/graphs/wrong.lua:3: synthetic.2: "atoms" must be a whole number.*"many"' \
-		'^tests/graphs/wrong.lua:5: no operator "fliter".*"filter"' \
-		'^tests/graphs/wrong.lua:6: filter: unknown parameter "wehre".*"where"' \
-		'^tests/graphs/wrong.lua:7: no sink "nul".*"null"' \
-		'^tests/graphs/wrong.lua:8: .*unknown name "charge".*the stream has position, velocity' \
-		'^tests/graphs/wrong.lua:9: .*unknown name "positoin.x"' \
-		'^tests/graphs/wrong.lua:10: jpeg: .*no image.*render' \
-		'^tests/graphs/wrong.lua:11: nothing uses what filter' \
-		'^tests/graphs/wrong.lua:12: null.* has 0 of at least 1 input' \
-		'^tests/graphs/wrong.lua:13: .*"policy" must be one of.*"lastest".*latest' \
-		'^tests/graphs/wrong.lua:14: filter.* needs "where"' \
-		'^tests/graphs/wrong.lua:15: crop.*"atmo".*atom' \
-		'^tests/graphs/wrong.lua:16: .*release = "safe" needs a sink' \
-		'^tests/graphs/wrong.lua:17: .*"on" must be one of.*"sidcore".*sidecore' \
-		'^tests/graphs/wrong.lua:18: no word of iog "sorce".*"source"'
+		'^tests/graphs/wrong.lua:3: synthetic: unknown parameter "stesp".*"steps"' \
+		'^tests/graphs/wrong.lua:4: synthetic.2: "atoms" must be a whole number.*"many"' \
+		'^tests/graphs/wrong.lua:6: no operator "fliter".*"filter"' \
+		'^tests/graphs/wrong.lua:7: filter: unknown parameter "wehre".*"where"' \
+		'^tests/graphs/wrong.lua:8: no sink "nul".*"null"' \
+		'^tests/graphs/wrong.lua:9: .*unknown name "charge".*the stream has position, velocity' \
+		'^tests/graphs/wrong.lua:10: .*unknown name "positoin.x"' \
+		'^tests/graphs/wrong.lua:11: jpeg: .*no image.*render' \
+		'^tests/graphs/wrong.lua:12: nothing uses what filter' \
+		'^tests/graphs/wrong.lua:13: null.* has 0 of at least 1 input' \
+		'^tests/graphs/wrong.lua:14: .*"policy" must be one of.*"lastest".*latest' \
+		'^tests/graphs/wrong.lua:15: filter.* needs "where"' \
+		'^tests/graphs/wrong.lua:16: crop.*"atmo".*atom' \
+		'^tests/graphs/wrong.lua:17: .*release = "safe" needs a sink' \
+		'^tests/graphs/wrong.lua:18: .*"on" must be one of.*"sidcore".*sidecore' \
+		'^tests/graphs/wrong.lua:19: no word of iog "sorce".*"source"'
 }
 sorted() { sed -E 's/^[^:]*:([0-9]+):.*/\1/' "$TMPDIR/err" | sort -n -C; }
 once() { [ "$(sort "$TMPDIR/err" | uniq -d | wc -l)" = 0 ] && [ "$(wc -l <"$TMPDIR/err")" -le 20 ]; }
@@ -37,6 +38,10 @@ one_mistake() { # text pattern: nothing else is said
 	printf 'local iog = require "iog"\nlocal md = iog.source.synthetic { steps = 5 }\n%s\n' "$1" >"$TMPDIR/one.lua"
 	code 1 "$IOG" check "$TMPDIR/one.lua" 2>"$TMPDIR/err" || return 1
 	[ "$(wc -l <"$TMPDIR/err")" = 1 ] && says "$2" <"$TMPDIR/err"
+}
+unused() {
+	printf 'local iog = require "iog"\niog.source.synthetic {}:to(iog.sink.null {})\nlocal limit = iog.param.number { "limit", 1 }\n' >"$TMPDIR/unused.lua"
+	"$IOG" check "$TMPDIR/unused.lua" --set limit=2 2>"$TMPDIR/err" | says '^total memory' && says ':3: warning: parameter "limit" is not used' <"$TMPDIR/err"
 }
 not_there() { code 1 "$IOG" check "$TMPDIR/none.lua" 2>&1 | says 'none.lua: .*No such file'; }
 setting() {
@@ -50,6 +55,7 @@ thousand() { "$IOG" check $g/thousand.lua | says '^total memory'; }
 point "a right graph: schemas, edges, memory" right
 point "stages go where --on says" placed
 point "stages, policies and release are shown" stage
+point "a constant crop says what is left" cropped
 point "a wrong graph: every mistake with line, expectation and nearest name" wrong
 point "mistakes come sorted by line" sorted
 point "no mistake twice" once
@@ -67,6 +73,13 @@ for how in truncate new; do
 	point "a safe file that each run starts anew, $how" one_mistake "md:to(iog.sink.h5md { 'a.h5md', release = 'safe', on_restart = '$how' })" \
 		":3: h5md: release = \"safe\" goes on after the last record of a.h5md, on_restart = \"$how\" does not; use \"append\""
 done
+point "pictures of what are no particles" one_mistake 'md:stats {}:render {}:to(iog.sink.null {})' \
+	':3: (render: )+position names "position".*draws particles, and the stream has position_x_count'
+point "a simulation whose atoms nobody counted" one_mistake 'md:to(iog.sink.null {}) iog.source.imd {}:to(iog.sink.null {})' \
+	':3: (imd: )+how many atoms are there.*topology = "melt.data".*atoms = N'
+point "a misspelt variable is one mistake" one_mistake 'local slab = md:filter "x > 1" slap:to(iog.sink.null {})' ':3: no variable "slap"; did you mean "slab"'
+point "a circle" one_mistake 'local a = md:merge(b, { along = "atom" }) a:to(iog.sink.null {}) local b' ':3: no variable "b"'
+point "a parameter nobody uses is a warning" unused
 point "a file that is not there" not_there
 point "--set" setting
 point "1,000 nodes" thousand

@@ -54,7 +54,7 @@ escapes() {
 	"$IOG" graph "$TMPDIR/e.lua" -o "$TMPDIR/e.svg" && "$PYTHON" -c 'import sys, xml.etree.ElementTree as E; E.parse(sys.argv[1])' "$TMPDIR/e.svg" && says 'x &lt; 3' <"$TMPDIR/e.svg"
 }
 cannot_write() { code 1 "$IOG" graph $g/slab.lua -o "$TMPDIR/no/g.svg" 2>&1 | says 'cannot write .*/no/g.svg'; }
-wrong() { code 1 "$IOG" graph $g/wrong.lua 2>&1 | says 'wrong.lua:2: '; }
+wrong() { code 1 "$IOG" graph $g/wrong.lua 2>&1 | says 'wrong.lua:3: '; }
 quick() { # a thousand nodes, both forms: far below what anybody notices as waiting, even on a busy machine
 	timeout 20 "$IOG" graph $g/thousand.lua | says '^1000 nodes'
 }

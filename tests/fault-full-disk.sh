@@ -11,7 +11,7 @@ if ! unshare -m sh -c 'mount -t tmpfs -o size=64k tmpfs "$TMPDIR/disk"' 2>"$TMPD
 fi
 full() { # sink file operator
 	cat >"$TMPDIR/g.lua" <<-END
-		local md = iog.source.synthetic { atoms = 500, steps = 100000 }
+		local md = iog.source.synthetic { atoms = 500, steps = 20000 }
 		md$3:to(iog.sink.$1 { "$TMPDIR/disk/$2", flush = 3 })
 	END
 	local got=0

@@ -85,6 +85,8 @@ struct iog_lua_set;
 /* Loads, checks and cuts; prints every mistake as file:line: text, sorted. IOG_EXIT_OK or IOG_EXIT_FAILED (nothing to free then). */
 int iog_cli_load(struct iog_cli_graph *cg, const char *path, struct iog_lua_set *set, uint32_t n_set, enum iog_target target);
 void iog_cli_unload(struct iog_cli_graph *cg);
+/* Prints what is wrong with a graph, sorted by place. */
+void iog_cli_diags(const struct iog_graph *g);
 /* Splits name=value (in place) onto the list; false after reporting. */
 enum { IOG_CLI_SETS = 256 };
 bool iog_cli_set(struct iog_cli_args *a, struct iog_lua_set *set, uint32_t *n);

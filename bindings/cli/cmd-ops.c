@@ -272,8 +272,8 @@ static int ops_run(int argc, char **argv)
 	if (!found) {
 		const char *near = iog_nearest(name, names, n);
 		json_decref(all);
-		fprintf(stderr, "iog ops: no operator, source or sink \"%s\"%s%s%s; `iog ops` lists them\n", name,
-			near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+		fprintf(stderr, "iog ops: no operator, source or sink \"%s\"; %s%s%s\n", name, near ? "did you mean \"" : "", near ? near : "",
+			near ? "\"?" : "`iog ops` lists them");
 		return IOG_EXIT_USAGE;
 	}
 	if (json)

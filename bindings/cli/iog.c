@@ -6,7 +6,7 @@
 #include "cli.h"
 #include "runtime/host/engine.h"
 
-extern const struct iog_cli_cmd iog_cmd_check, iog_cmd_run, iog_cmd_ops, iog_cmd_graph, iog_cmd_dump, iog_cmd_targets, iog_cmd_bench,
+extern const struct iog_cli_cmd iog_cmd_agent, iog_cmd_ps, iog_cmd_load, iog_cmd_unload, iog_cmd_set, iog_cmd_check, iog_cmd_run, iog_cmd_ops, iog_cmd_graph, iog_cmd_dump, iog_cmd_targets, iog_cmd_bench,
 	iog_cmd_version, iog_cmd_help;
 
 const struct iog_cli_cmd *const iog_cli_cmds[] = {
@@ -15,6 +15,11 @@ const struct iog_cli_cmd *const iog_cli_cmds[] = {
 	&iog_cmd_ops,
 	&iog_cmd_graph,
 	&iog_cmd_dump,
+	&iog_cmd_agent,
+	&iog_cmd_ps,
+	&iog_cmd_load,
+	&iog_cmd_unload,
+	&iog_cmd_set,
 	&iog_cmd_targets,
 	&iog_cmd_bench,
 	&iog_cmd_version,
@@ -37,8 +42,8 @@ static int no_such_command(const char *name)
 	for (const struct iog_cli_cmd *const *c = iog_cli_cmds; *c && n < IOG_COUNT(names); c++)
 		names[n++] = (*c)->name;
 	const char *near = iog_nearest(name, names, n);
-	fprintf(stderr, "iog: no command \"%s\"%s%s%s; `iog --help` lists them\n", name, near ? "; did you mean \"" : "", near ? near : "",
-		near ? "\"?" : "");
+	fprintf(stderr, "iog: no command \"%s\"; %s%s%s\n", name, near ? "did you mean \"" : "", near ? near : "",
+		near ? "\"?" : "`iog --help` lists them");
 	return IOG_EXIT_USAGE;
 }
 

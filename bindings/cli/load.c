@@ -16,7 +16,7 @@ static int by_line(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-static void print_diags(const struct iog_graph *g)
+void iog_cli_diags(const struct iog_graph *g)
 {
 	const struct iog_diag *d;
 	uint32_t n = iog_graph_diags(g, &d);
@@ -49,7 +49,7 @@ int iog_cli_load(struct iog_cli_graph *cg, const char *path, struct iog_lua_set 
 	int rc = iog_graph_check(cg->g);
 	if (!rc)
 		rc = iog_graph_cut(cg->g, true, target, &cg->cut);
-	print_diags(cg->g);
+	iog_cli_diags(cg->g);
 	if (!rc)
 		return IOG_EXIT_OK;
 	const struct iog_diag *d;

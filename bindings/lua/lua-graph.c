@@ -21,11 +21,11 @@
 #define NOTHING "iog.nothing" /* what a mistake that was reported gives: takes every call and index, so that one mistake stays one */
 #define CHUNK "graph"         /* how Lua calls the file: its own messages shorten long paths */
 
-/* One call into C can take as long as memory allows, so steps alone do not bound the time. */
 #ifndef IOG_SANITIZED
 #define IOG_SANITIZED 0
 #endif
-enum { MEMORY_MAX = 64 << 20, STEPS_MAX = 10000000, STEPS_AT_ONCE = 1000, SECONDS_MAX = IOG_SANITIZED ? 10 : 2 /* which is slow */, NODES_MAX = 4096, MISTAKES_MAX = 100 };
+/* One call into C can take as long as memory allows, so steps alone do not bound the time. A sanitizer is slow. */
+enum { MEMORY_MAX = 64 << 20, STEPS_MAX = 10000000, STEPS_AT_ONCE = 1000, SECONDS_MAX = IOG_SANITIZED ? 10 : 2, NODES_MAX = 4096, MISTAKES_MAX = 100 };
 
 /* Behind every call: the graph under construction and the limits. */
 struct load {
@@ -38,7 +38,12 @@ struct load {
 	double start;
 	int line;                      /* being run; 0: none yet */
 	char string[16][IOG_NAME];     /* iog.param.string, to suggest them */
+	int string_line[16];
 	uint32_t n_strings;
+	const char *text;              /* the file */
+	size_t len;
+	int missing;                   /* line that used a variable there is not, the last one; 0: none */
+	bool guess;                    /* and for one of them there is no telling what was meant */
 };
 struct stream { int node, port; };
 struct sink { int node; };
@@ -48,18 +53,25 @@ static struct load *load_of(lua_State *L)
 	return *(struct load **)lua_getextraspace(L);
 }
 
+/* The line of the file at work; 0: none. */
+static int line_of(lua_State *L)
+{
+	lua_Debug d;
+	for (int level = 0; lua_getstack(L, level, &d); level++) {
+		lua_getinfo(L, "l", &d);
+		if (d.currentline > 0)
+			return d.currentline;
+	}
+	return 0;
+}
+
 /* Tells the graph which line of the file is at work. */
 static struct iog_graph *here(lua_State *L)
 {
 	struct load *l = load_of(L);
-	lua_Debug d;
-	for (int level = 0; lua_getstack(L, level, &d); level++) {
-		lua_getinfo(L, "l", &d);
-		if (d.currentline > 0) {
-			iog_graph_at(l->g, l->file, d.currentline);
-			break;
-		}
-	}
+	const int line = line_of(L);
+	if (line)
+		iog_graph_at(l->g, l->file, line);
 	const struct iog_diag *diag;
 	struct iog_gnode *n;
 	if (iog_graph_diags(l->g, &diag) >= MISTAKES_MAX)
@@ -126,6 +138,21 @@ static const struct stream *get_stream(lua_State *L, int idx)
 	return s ? s : luaL_testudata(L, idx, NOTHING) ? &dead : NULL;
 }
 
+/* Whether the value at idx is, or is a list with, what a reported mistake gave. */
+static bool has_nothing(lua_State *L, int idx, int depth)
+{
+	if (lua_type(L, idx) != LUA_TTABLE || depth == 3)
+		return luaL_testudata(L, idx, NOTHING) != NULL;
+	bool found = false;
+	luaL_checkstack(L, 4, "list");
+	lua_pushnil(L);
+	while (!found && lua_next(L, idx)) {
+		found = has_nothing(L, lua_gettop(L), depth + 1);
+		lua_pop(L, found ? 2 : 1);
+	}
+	return found;
+}
+
 /* Arguments from index `from` on of a call that a mistake already made void: streams and sinks among them are in use all the same. */
 static void swallow(lua_State *L, struct iog_graph *g, int from)
 {
@@ -169,7 +196,7 @@ static void give(lua_State *L, struct iog_graph *g, int node, const char *name, 
 	struct iog_value v;
 	const char *live;
 	struct iog_err err = { "" };
-	if (luaL_testudata(L, idx, NOTHING)) {
+	if (has_nothing(L, idx, 0)) {
 		iog_graph_link(g, IOG_NO_NODE, 0, node);
 		return;
 	}
@@ -184,10 +211,11 @@ static void give(lua_State *L, struct iog_graph *g, int node, const char *name, 
 	const struct iog_param *t[1];
 	struct iog_gnode *n;
 	iog_graph_nodes(g, &n);
-	if (iog_param_find(tables(node, g, t)[0], name) || !iog_graph_is_option(name)) {
-		iog_graph_set(g, node, name, &v, live);
-	} else if (refused(g, n[node].name, name)) {
+	const bool own = iog_param_find(tables(node, g, t)[0], name);
+	if (!own && refused(g, n[node].name, name)) {
 		n[node].bad = true;
+	} else if (own || !iog_graph_is_option(name)) {
+		iog_graph_set(g, node, name, &v, live);
 	} else if (n[node].kind == IOG_G_SOURCE && strcmp(name, "name")) {
 		n[node].bad = true;
 		iog_graph_error(g, "%s: \"%s\" belongs to what follows the source; give it to a sink, or in stream:queue { ... }", n[node].name, name);
@@ -276,14 +304,19 @@ static void give_args(lua_State *L, struct iog_graph *g, int node, int from)
 		const struct iog_param *t[1], *first = tables(node, g, t)[0] ? iog_param_first(t[0]) : NULL;
 		struct iog_gnode *nodes;
 		iog_graph_nodes(g, &nodes);
-		if (s)
+		if (s) {
 			iog_graph_link(g, s->node, s->port, node);
-		else if (lua_istable(L, i))
+		} else if (lua_isnil(L, i) && nodes[node].kind == IOG_G_OP && nodes[node].op->in_max > 1) {
+			nodes[node].bad = true;
+			iog_graph_error(g, "%s: input %u is nothing; a stream must be declared above the line that uses it (a graph cannot go round in a circle)",
+					nodes[node].name, nodes[node].n_in + 1);
+		} else if (lua_istable(L, i)) {
 			give_table(L, g, node, i);
-		else if (first)
+		} else if (first) {
 			give(L, g, node, first->name, i);
-		else
+		} else {
 			iog_graph_error(g, "%s takes no value without a name; write %s { name = value }", nodes[node].name, nodes[node].name);
+		}
 		lua_settop(L, top);
 	}
 }
@@ -311,6 +344,18 @@ static void apply_queue(lua_State *L, int stream, struct iog_graph *g, int node)
 	lua_settop(L, top);
 }
 
+/* A method that was called with a dot: the stream it was looked up in (upvalue 3) is in use all the same. */
+static int no_colon(lua_State *L, struct iog_graph *g, const char *what, const char *call)
+{
+	const struct stream *s = luaL_testudata(L, lua_upvalueindex(3), STREAM);
+	if (s) {
+		iog_graph_error(g, "call %s with a colon: stream:%s", what, call);
+		iog_graph_link(g, s->node, s->port, IOG_NO_NODE);
+	}
+	swallow(L, g, 1);
+	return push_nothing(L);
+}
+
 /* stream:NAME(...): upvalue 1 is the operator, upvalue 2 the line. */
 static int stream_op(lua_State *L)
 {
@@ -318,9 +363,9 @@ static int stream_op(lua_State *L)
 	const struct stream *s = get_stream(L, 1);
 	struct iog_graph *g = here_in_chain(L);
 	if (!s) {
-		iog_graph_error(g, "call operators with a colon: stream:%s(...)", op->name);
-		swallow(L, g, 1);
-		return push_nothing(L);
+		char call[IOG_NAME + 8];
+		snprintf(call, sizeof call, "%s(...)", op->name);
+		return no_colon(L, g, "operators", call);
 	}
 	int node = iog_graph_op(g, op);
 	if (node >= 0) {
@@ -338,11 +383,8 @@ static int stream_to(lua_State *L)
 {
 	const struct stream *s = get_stream(L, 1);
 	struct iog_graph *g = here_in_chain(L);
-	if (!s) {
-		iog_graph_error(g, "call to with a colon: stream:to(iog.sink.null {})");
-		swallow(L, g, 1);
-		return push_nothing(L);
-	}
+	if (!s)
+		return no_colon(L, g, "to", "to(iog.sink.null {})");
 	for (int i = 2; i <= lua_gettop(L) || i == 2; i++) {
 		const struct sink *k = luaL_testudata(L, i, SINK);
 		if (!k)
@@ -368,10 +410,13 @@ static int stream_place(lua_State *L)
 	const char *option = lua_tostring(L, lua_upvalueindex(1));
 	struct iog_gnode *n;
 	iog_graph_nodes(g, &n);
-	if (!s || lua_gettop(L) != 2) {
+	if (!s) {
+		char call[IOG_NAME];
+		snprintf(call, sizeof call, "%s \"vm\"", option);
+		return no_colon(L, g, option, call);
+	}
+	if (lua_gettop(L) != 2) {
 		iog_graph_error(g, "%s: wants one target, as in stream:%s \"vm\"", option, option);
-		if (!s)
-			return push_nothing(L);
 	} else if (s->node >= 0 && n[s->node].kind != IOG_G_OP) {
 		iog_graph_error(g, "%s: %s is a source, which always runs on this host; write it after an operator", option, n[s->node].name);
 	} else {
@@ -388,10 +433,10 @@ static int stream_queue(lua_State *L)
 	static const char *const options[] = { "policy", "bytes" };
 	const struct stream *s = get_stream(L, 1);
 	struct iog_graph *g = here_in_chain(L);
-	if (!s || !lua_istable(L, 2) || lua_gettop(L) != 2) {
+	if (!s)
+		return no_colon(L, g, "queue", "queue { policy = \"latest\" }");
+	if (!lua_istable(L, 2) || lua_gettop(L) != 2) {
 		iog_graph_error(g, "queue: wants a table, as in stream:queue { policy = \"latest\" }");
-		if (!s)
-			return push_nothing(L);
 		lua_settop(L, 1);
 		return 1;
 	}
@@ -411,42 +456,60 @@ static int stream_queue(lua_State *L)
 	return 1;
 }
 
-static int stream_index(lua_State *L)
+enum { METHODS = 128 };
+
+/* Pushes the method called `name` of the stream at 1. Otherwise false, and the names of those there are. */
+static bool push_method(lua_State *L, const char *name, const char *names[METHODS], size_t *n)
 {
 	static const struct { const char *name; lua_CFunction f; } own[] = {
 		{ "to", stream_to }, { "on", stream_place }, { "never", stream_place }, { "queue", stream_queue },
 	};
-	const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?";
-	const char *names[128];
-	size_t n = 0;
 	lua_Debug d = { .currentline = 0 };
-	if (lua_getstack(L, 1, &d))
-		lua_getinfo(L, "l", &d);
+	lua_CFunction f = NULL;
+	*n = 0;
 	for (size_t i = 0; i < IOG_COUNT(own); i++) {
-		names[n++] = own[i].name;
-		if (!strcmp(own[i].name, name)) {
-			lua_pushstring(L, name);
-			lua_pushinteger(L, d.currentline);
-			lua_pushcclosure(L, own[i].f, 2);
-			return 1;
-		}
+		names[(*n)++] = own[i].name;
+		if (!strcmp(own[i].name, name))
+			f = own[i].f;
 	}
 	const struct iog_op *op = NULL;
 	for (const struct iog_op *const *o = iog_ops; *o; o++) {
-		if (n < IOG_COUNT(names))
-			names[n++] = (*o)->name;
+		if (*n < METHODS)
+			names[(*n)++] = (*o)->name;
 		if (!strcmp((*o)->name, name))
 			op = *o;
 	}
-	if (!op) {
+	if (!f && !op)
+		return false;
+	if (lua_getstack(L, 1, &d))
+		lua_getinfo(L, "l", &d);
+	if (f)
+		lua_pushstring(L, name);
+	else
+		lua_pushlightuserdata(L, (void *)(uintptr_t)op);
+	lua_pushinteger(L, d.currentline);
+	lua_pushvalue(L, 1);
+	lua_pushcclosure(L, f ? f : stream_op, 3);
+	return true;
+}
+
+static int stream_index(lua_State *L)
+{
+	const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?", *names[METHODS];
+	size_t n;
+	if (!push_method(L, name, names, &n)) {
 		no_such(L, "operator", name, names, n, "; `iog ops` lists them");
 		lua_pushcfunction(L, no_call);
-		return 1;
 	}
-	lua_pushlightuserdata(L, (void *)(uintptr_t)op);
-	lua_pushinteger(L, d.currentline);
-	lua_pushcclosure(L, stream_op, 2);
 	return 1;
+}
+
+/* What stands for a missing stream has its methods, so that what they are given is still looked at. */
+static int nothing_index(lua_State *L)
+{
+	const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?", *names[METHODS];
+	size_t n;
+	return push_method(L, name, names, &n) ? 1 : push_nothing(L);
 }
 
 /* ---- sources and sinks ---- */
@@ -662,8 +725,10 @@ static int param_string(lua_State *L)
 	struct load *l = load_of(L);
 	if (!name)
 		return push_nothing(L);
-	if (l->n_strings < IOG_COUNT(l->string))
+	if (l->n_strings < IOG_COUNT(l->string)) {
+		l->string_line[l->n_strings] = line_of(L);
 		iog_strset(l->string[l->n_strings++], IOG_NAME, name);
+	}
 	only_words(L, name, NULL, 0);
 	int type = lua_rawgeti(L, 1, 2);
 	if (type != LUA_TSTRING)
@@ -688,6 +753,147 @@ static int word_index(lua_State *L)
 			names[n++] = lua_tostring(L, -1);
 	}
 	no_such(L, lua_tostring(L, lua_upvalueindex(1)), name, names, n, "");
+	return push_nothing(L);
+}
+
+/* ---- variables there are not ---- */
+
+static bool is_word(char c)
+{
+	return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_';
+}
+
+static const char *skip_blanks(const char *t, const char *end)
+{
+	while (t < end && (*t == ' ' || *t == '\t'))
+		t++;
+	return t;
+}
+
+/* Line `line` of the file (from 1) without what it is indented by; NULL behind the last one. */
+static const char *line_at(const struct load *l, int line, const char **end)
+{
+	const char *t = l->text, *stop = l->text + l->len;
+	for (; line > 1 && t; line--)
+		if ((t = memchr(t, '\n', (size_t)(stop - t))))
+			t++;
+	if (!t)
+		return NULL;
+	*end = memchr(t, '\n', (size_t)(stop - t));
+	*end = *end ? *end : stop;
+	return skip_blanks(t, *end);
+}
+
+/* The variable a line sets, as in `local NAME = ...` or `NAME = ...`, and its length; 0: none. */
+static size_t variable_of(const char **line, const char *end)
+{
+	const char *t = *line, *name;
+	if (end - t > 6 && !memcmp(t, "local", 5) && !is_word(t[5]))
+		t = skip_blanks(t + 5, end);
+	name = t;
+	while (t < end && is_word(*t))
+		t++;
+	const size_t n = (size_t)(t - name);
+	t = skip_blanks(t, end);
+	if (t < end && *t == '<') { /* <const> */
+		t = memchr(t, '>', (size_t)(end - t));
+		t = t ? skip_blanks(t + 1, end) : end;
+	}
+	*line = name;
+	return t < end && *t == '=' && (t + 1 == end || t[1] != '=') ? n : 0;
+}
+
+enum { LINES = 10000 }; /* looked at: nothing here may take long */
+
+/* The first line below `line` that sets the variable; 0: none. */
+static int declared_below(const struct load *l, const char *name, int line)
+{
+	const char *end, *t = line_at(l, ++line, &end), *stop = l->text + l->len;
+	for (const int last = line + LINES; t && line < last; line++) {
+		const size_t n = variable_of(&t, end);
+		if (n && n == strlen(name) && !memcmp(t, name, n))
+			return line;
+		if (end == stop)
+			break;
+		t = skip_blanks(end + 1, stop);
+		end = memchr(t, '\n', (size_t)(stop - t));
+		end = end ? end : stop;
+	}
+	return 0;
+}
+
+enum { VARIABLES = 512, CALLS = 20 };
+
+/* The variables in sight: locals of the last calls, then what the functions took from around them, then globals. With `want`, stops at the one of
+ * that name and leaves its value on the stack. */
+static size_t variables(lua_State *L, const char *names[VARIABLES], const char *want)
+{
+	lua_Debug d;
+	const char *name;
+	size_t n = 0;
+	for (int level = 1; level <= CALLS && lua_getstack(L, level, &d); level++) {
+		for (int i = 1; (name = lua_getlocal(L, &d, i)); i++) {
+			if (want && !strcmp(name, want))
+				return n;
+			lua_pop(L, 1);
+			if (n < VARIABLES && *name != '(')
+				names[n++] = name;
+		}
+		lua_getinfo(L, "f", &d);
+		for (int i = 1; (name = lua_getupvalue(L, -1, i)); i++) {
+			if (want && !strcmp(name, want)) {
+				lua_remove(L, -2);
+				return n;
+			}
+			lua_pop(L, 1);
+			if (n < VARIABLES && is_word(*name) && strcmp(name, "_ENV"))
+				names[n++] = name;
+		}
+		lua_pop(L, 1);
+	}
+	lua_pushnil(L);
+	while (lua_next(L, 1)) {
+		name = lua_type(L, -2) == LUA_TSTRING ? lua_tostring(L, -2) : NULL;
+		if (name && want && !strcmp(name, want)) {
+			lua_remove(L, -2);
+			return n;
+		}
+		lua_pop(L, 1);
+		if (n < VARIABLES && name && *name != '_')
+			names[n++] = name;
+	}
+	if (want)
+		lua_pushnil(L);
+	return n;
+}
+
+/* __index of the globals: the variable is a mistake, and what is done with it is none. */
+static int no_variable(lua_State *L)
+{
+	static const char *const gone[] = { "io", "os", "debug", "package", "coroutine", "utf8", "dofile", "loadfile", "load", "loadstring",
+					    "collectgarbage", "pcall", "xpcall", "rawset", "rawget", "rawequal", "rawlen", "setmetatable", "getmetatable", "warn", NULL };
+	const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?", *names[VARIABLES];
+	struct load *l = load_of(L);
+	struct iog_graph *g = here(L);
+	l->missing = line_of(L);
+	for (const char *const *w = gone; *w; w++)
+		if (!strcmp(*w, name)) {
+			iog_graph_error(g, "graph files have no \"%s\"; iog-graph(5) says what they have of Lua", name);
+			return push_nothing(L);
+		}
+	const int below = declared_below(l, name, l->missing);
+	const char *near = below ? NULL : iog_nearest(name, names, variables(L, names, NULL));
+	if (near) {
+		iog_graph_error(g, "no variable \"%s\"; did you mean \"%s\"?", name, near);
+		variables(L, names, near);
+		swallow(L, g, lua_gettop(L));
+	} else if (below) {
+		iog_graph_error(g, "no variable \"%s\" yet, line %d sets it; a stream must be declared above the line that uses it (a graph cannot go "
+				   "round in a circle)", name, below);
+	} else {
+		iog_graph_error(g, "no variable \"%s\"; a variable must be declared above the line that uses it", name);
+		l->guess = true;
+	}
 	return push_nothing(L);
 }
 
@@ -818,10 +1024,15 @@ static void types(lua_State *L)
 	luaL_newmetatable(L, SINK);
 	luaL_newmetatable(L, IOG_LUA_LIVE);
 	luaL_newmetatable(L, NOTHING);
-	lua_pushcfunction(L, push_nothing);
+	lua_pushcfunction(L, nothing_index);
 	lua_setfield(L, -2, "__index");
 	lua_pushcfunction(L, nothing_call);
 	lua_setfield(L, -2, "__call");
+	static const char *const sums[] = { "__add", "__sub", "__mul", "__div", "__idiv", "__mod", "__pow", "__unm", "__concat", NULL };
+	for (const char *const *m = sums; *m; m++) {
+		lua_pushcfunction(L, push_nothing);
+		lua_setfield(L, -2, *m);
+	}
 	for (int i = 1; i <= 4; i++) {
 		lua_pushboolean(L, 0);
 		lua_setfield(L, -1 - i, "__metatable");
@@ -875,6 +1086,12 @@ static void open_all(lua_State *L)
 	lua_pushvalue(L, -1);
 	lua_setfield(L, LUA_REGISTRYINDEX, "iog");
 	lua_setglobal(L, "iog");
+	lua_pushglobaltable(L);
+	lua_createtable(L, 0, 1);
+	lua_pushcfunction(L, no_variable);
+	lua_setfield(L, -2, "__index");
+	lua_setmetatable(L, -2);
+	lua_pop(L, 1);
 }
 
 /* ---- loading ---- */
@@ -892,6 +1109,8 @@ static void lua_mistake(struct load *l, const char *msg)
 			msg = end + 1 + (end[1] == ' ');
 		}
 	}
+	if (line && line == l->missing)
+		return; /* it does without the variable what it would not do with it */
 	iog_graph_at(l->g, l->file, line);
 	iog_graph_error(l->g, "%s", msg);
 }
@@ -939,9 +1158,46 @@ static void unused_sets(struct load *l)
 	}
 }
 
+/* How often the word stands in the file, outside of quotes and of what follows "--". */
+static uint32_t count_word(const struct load *l, const char *word, size_t n)
+{
+	const char *stop = l->text + l->len;
+	uint32_t count = 0;
+	char quote = 0;
+	for (const char *t = l->text; t < stop; t++) {
+		if (*t == '\n')
+			quote = 0;
+		else if (quote && *t == '\\')
+			t += t + 1 < stop && t[1] != '\n';
+		else if (quote)
+			quote = *t == quote ? 0 : quote;
+		else if (*t == '"' || *t == '\'')
+			quote = *t;
+		else if (*t == '-' && t + 1 < stop && t[1] == '-')
+			quote = '\n';
+		else if (is_word(*t) && (t == l->text || !is_word(t[-1])))
+			count += (size_t)(stop - t) >= n && !memcmp(t, word, n) && (t + n == stop || !is_word(t[n]));
+	}
+	return count;
+}
+
+/* iog.param.string whose variable the file names nowhere else. Of one that is not kept in a variable nothing is known. */
+static void unused_strings(struct load *l)
+{
+	for (uint32_t i = 0; i < l->n_strings; i++) {
+		const char *end, *t = line_at(l, l->string_line[i], &end);
+		const size_t n = t ? variable_of(&t, end) : 0;
+		if (!n || count_word(l, t, n) != 1)
+			continue;
+		iog_graph_at(l->g, l->file, l->string_line[i]);
+		iog_graph_warning(l->g, "parameter \"%s\" is not used: the file does not name \"%.*s\" again, so setting it has no effect",
+				  l->string[i], (int)n, t);
+	}
+}
+
 struct iog_graph *iog_lua_load_text(const char *name, const char *text, size_t len, struct iog_lua_set *set, uint32_t n_set)
 {
-	struct load l = { .g = iog_graph_new(), .set = set, .n_set = n_set, .start = cpu_seconds() };
+	struct load l = { .g = iog_graph_new(), .set = set, .n_set = n_set, .start = cpu_seconds(), .text = text, .len = len };
 	if (!l.g)
 		return NULL;
 	char file[IOG_TEXT];
@@ -967,10 +1223,13 @@ struct iog_graph *iog_lua_load_text(const char *name, const char *text, size_t l
 		lua_mistake(&l, text_error ? lua_tostring(L, -1) : "error(...) was called with something that is not a text");
 	}
 	lua_close(L);
-	if (rc)
+	if (rc || l.guess)
 		loose_ends(l.g);
-	else
+	if (!rc)
 		unused_sets(&l);
+	const struct iog_diag *d;
+	if (!iog_graph_diags(l.g, &d)) /* else the place that takes it may be what is wrong */
+		unused_strings(&l);
 	return l.g;
 }
 

@@ -101,10 +101,10 @@ static void misspelt_names(void **state)
 	       "1: no kind of parameter \"nubmer\"|did you mean \"number\"?");
 	EXPECT(MD "md:filter { wher = 'x > 1' }:to(iog.sink.null {})\n", "2: filter: unknown parameter \"wher\"; did you mean \"where\"?");
 	EXPECT(MD "md:to(iog.sink.null { polcy = 'latest' })\n", "2: null: unknown option \"polcy\"; did you mean \"policy\"?");
-	EXPECT(MD "md:to(iog.sink.null { policy = 'latets' })\n", "2: \"policy\" must be one of|\"block\"|got \"latets\"; did you mean latest");
+	EXPECT(MD "md:to(iog.sink.null { policy = 'latets' })\n", "2: \"policy\" must be one of|\"block\"|got \"latets\"; did you mean \"latest\"?");
 	EXPECT("local md = iog.source.synthetic { policy = 'latest' }\n" END, "1: synthetic: \"policy\" belongs to what follows the source");
 	EXPECT(MD "md:queue { polcy = 'latest' }:to(iog.sink.null {})\n", "2: no option of queue \"polcy\"; did you mean \"policy\"?");
-	EXPECT(MD "md:filter('x > 1'):on('sidecor'):to(iog.sink.null {})\n", "2: \"on\" must be one of|did you mean sidecore");
+	EXPECT(MD "md:filter('x > 1'):on('sidecor'):to(iog.sink.null {})\n", "2: \"on\" must be one of|did you mean \"sidecore\"?");
 	EXPECT("local q = iog.param.number { 'q', 50, mni = 1 }\n" MD END, "1: no setting of param \"q\" \"mni\"; did you mean \"min\"?");
 }
 
@@ -116,7 +116,7 @@ static void wrong_values(void **state)
 	EXPECT("local md = iog.source.synthetic { atoms = {} }\n" END, "1: \"atoms\" must be a whole number, got a list of 0");
 	EXPECT("local md = iog.source.synthetic { atoms = print }\n" END, "1: synthetic: \"atoms\" is a function where a value is wanted");
 	EXPECT(MD "md:crop { position = md }:to(iog.sink.null {})\n", "2: crop: \"position\" is a stream or sink where a value is wanted");
-	EXPECT(MD "md:filter(nope):to(iog.sink.null {})\n", "2: filter: \"where\" must be an expression in quotes, got nothing");
+	EXPECT(MD "local nope\nmd:filter(nope):to(iog.sink.null {})\n", "3: filter: \"where\" must be an expression in quotes, got nothing");
 	EXPECT(MD "md:filter('x > \\0 1'):to(iog.sink.null {})\n", "2: a text with a zero byte");
 	EXPECT(MD "md:render { width = 8 }:jpeg {}:to(iog.sink.null {})\n", "2: render: \"width\" must be between 16 and 8192 pixel, got 8");
 	EXPECT(MD "md:render { map = 'rainbow' }:jpeg {}:to(iog.sink.null {})\n", "2: render: \"map\" must be one of|viridis|got \"rainbow\"");
@@ -167,9 +167,101 @@ static void syntax_and_calls(void **state)
 	(void)state;
 	EXPECT(MD "md:filter('x > 1'\n:to(iog.sink.null {})\n" END, "3: ')' expected (to close '(' at line 2)");
 	EXPECT(MD "local = 3\n", "2: <name> expected near '='");
-	EXPECT(MD "slba:to(iog.sink.null {})\n", "2: attempt to index a nil value (global 'slba')");
-	EXPECT(MD "md.filter('x > 1'):to(iog.sink.null {})\n" END, "2: call operators with a colon: stream:filter(...)");
+	EXPECT(MD "local slab\nslab:to(iog.sink.null {})\n", "3: attempt to index a nil value (local 'slab')");
+	/* The stream was meant to be used: that it is not is no second mistake. */
+	EXPECT(MD "md.filter('x > 1'):to(iog.sink.null {})\n", "2: call operators with a colon: stream:filter(...)");
+	EXPECT(MD "md.to(iog.sink.null {})\n", "2: call to with a colon: stream:to(iog.sink.null {})");
+	EXPECT(MD "md:filter('x > 1').on('vm'):to(iog.sink.null {})\n", "2: call on with a colon: stream:on \"vm\"");
+	EXPECT(MD "md.queue({ policy = 'latest' }):to(iog.sink.null {})\n", "2: call queue with a colon");
+	EXPECT(MD "local s = iog.sink.null {}\nmd:to(s)\nmd:filter('x > 1'):to(s)\n", "4: null takes at most 1 input");
 	iog_graph_free(correct(MD "md.filter(md, 'x > 1'):to(iog.sink.null {})\n", NULL, 0));
+}
+
+static void variables_there_are_not(void **state)
+{
+	(void)state;
+	const char *slab = "local slab = md:filter 'x > 1'\n";
+	char text[1000];
+	/* The nearest name; the rest of the file is looked at, and what was meant counts as used. */
+	snprintf(text, sizeof text, MD "%sslap:stats { 'positoin' }:to(iog.sink.nul {})\nmd:fliter('x')\n", slab);
+	EXPECT(text, "3: no variable \"slap\"; did you mean \"slab\"?", "3: no sink \"nul\"", "4: no operator \"fliter\"");
+	snprintf(text, sizeof text, MD "%sslap:render { width = 1 }\n  :jpeg { qality = 3 }:to(iog.sink.null {})\n", slab);
+	EXPECT(text, "3: no variable \"slap\"; did you mean \"slab\"?", "3: render: \"width\" must be between", "4: jpeg: unknown parameter \"qality\"");
+	EXPECT(MD "local function save(stream)\n  steam:to(iog.sink.null {})\nend\nsave(md)\n", "3: no variable \"steam\"; did you mean \"stream\"?");
+	EXPECT(MD "slab = md:filter 'x > 1'\nslbb:to(iog.sink.null {})\n", "3: no variable \"slbb\"; did you mean \"slab\"?");
+	EXPECT("local md = igo.source.synthetic {}\n" END, "1: no variable \"igo\"; did you mean \"iog\"?");
+	/* As an argument, in a list, in a sum, as a sink. */
+	EXPECT("local limit = iog.param.number { 'limit', 1 }\n" MD "md:filter(limti):to(iog.sink.null {})\n",
+	       "3: no variable \"limti\"; did you mean \"limit\"?");
+	EXPECT(MD "local wide = 40\nmd:render { width = 64, height = 64 }:crop { x = { 0, wied } }:png {}:to(iog.sink.null {})\n",
+	       "3: no variable \"wied\"");
+	EXPECT(MD "local wide = 40\nmd:render { width = 2 * wied + 1 }:png {}:to(iog.sink.image('a' .. wied .. '-%d.png'))\nmd:fliter()\n",
+	       "3: no variable \"wied\"", "3: no variable \"wied\"", "4: no operator \"fliter\"");
+	EXPECT(MD "local file = iog.sink.null {}\nmd:to(fiel)\n", "3: no variable \"fiel\"; did you mean \"file\"?");
+	/* What cannot go on without it ends the file, without a second message. */
+	EXPECT(MD "local n = 3\nfor i = 1, nn do md:to(iog.sink.null {}) end\n", "3: no variable \"nn\"; did you mean \"n\"?");
+	/* No telling what was meant. */
+	EXPECT(MD "whatever:to(iog.sink.null {})\n", "2: no variable \"whatever\"; a variable must be declared above");
+	EXPECT(MD END "os.exit(1)\nlocal f = io.open('x')\n", "3: graph files have no \"os\"; iog-graph(5)", "4: graph files have no \"io\"");
+	EXPECT(MD END "local ok = pcall(print)\n", "3: graph files have no \"pcall\"");
+}
+
+static void circles(void **state)
+{
+	(void)state;
+	EXPECT(MD "local a\na = md:merge(a)\na:to(iog.sink.null {})\n",
+	       "3: merge: input 2 is nothing; a stream must be declared above the line that uses it (a graph cannot go round in a circle)");
+	EXPECT(MD "local a = md:merge(b, { along = 'atom' })\nlocal b = a:filter 'x > 1'\nb:to(iog.sink.null {})\n",
+	       "2: no variable \"b\" yet, line 3 sets it; a stream must be declared above|circle");
+	EXPECT(MD "local a = md:merge(nil, nil, { along = 'atom' })\na:to(iog.sink.null {})\n",
+	       "2: merge: input 2 is nothing", "2: merge: input 2 is nothing");
+}
+
+static void intervals_that_are_none(void **state)
+{
+	(void)state;
+	EXPECT(MD "md:crop { atom = 10 }:to(iog.sink.null {})\n", "2: crop: \"atom\" must be an interval {lo, hi} of two numbers, got 10");
+	EXPECT(MD "md:crop { atom = { 1, 2, 3 } }:to(iog.sink.null {})\n", "2: crop: \"atom\" must be an interval {lo, hi} of two numbers, got a list of 3");
+	EXPECT(MD "md:crop { x = '1:2' }:to(iog.sink.null {})\n", "2: crop: \"x\" must be an interval {lo, hi} of two numbers, got \"1:2\"");
+	EXPECT(MD "md:crop { box = { atom = true } }:to(iog.sink.null {})\n", "2: crop: \"atom\" must be an interval {lo, hi} of two numbers, got true");
+	EXPECT(MD "md:crop { { 1, 2, 3 } }:to(iog.sink.null {})\n", "2: crop: \"box\" must be a list of intervals|item 1 is a list of 3");
+	EXPECT(MD "md:crop { atom = { 0, 9 }, nmae = 'c' }:to(iog.sink.null {})\n", "2: crop: unknown option \"nmae\"; did you mean \"name\"?");
+	EXPECT(MD "md:crop { bos = 9 }:to(iog.sink.null {})\n", "2: crop: unknown parameter \"bos\"; did you mean \"box\"?");
+}
+
+static void places_that_contradict(void **state)
+{
+	(void)state;
+	EXPECT(MD "md:stats():never 'host':never 'sidecore':never 'vm':to(iog.sink.null {})\n", "2: stats: never names \"host\", \"sidecore\" and \"vm\"");
+	EXPECT(MD "md:stats():on 'vm'\n :never 'vm':to(iog.sink.null {})\n", "3: stats: on \"vm\" and never \"vm\" contradict each other");
+	EXPECT(MD "md:stats { never = 'vm', on = 'vm' }:to(iog.sink.null {})\n", "2: stats: on \"vm\" and never \"vm\" contradict each other");
+	struct iog_graph *g = correct(MD "md:stats():never 'host':never 'vm':to(iog.sink.null {})\n"
+				      "md:stats():never 'host':never 'sidecore':to(iog.sink.null {})\nmd:stats():never 'host':to(iog.sink.null {})\n", NULL, 0);
+	assert_int_equal(node(g, "stats")->never, 1 << IOG_T_HOST | 1 << IOG_T_VM);
+	assert_int_equal(node(g, "stats")->target, IOG_T_SIDECORE);
+	assert_int_equal(node(g, "stats.2")->target, IOG_T_VM);
+	assert_int_equal(node(g, "stats.3")->target, IOG_T_ANY);
+	iog_graph_free(g);
+}
+
+/* Not wrong, but said. */
+static void parameters_nobody_uses(void **state)
+{
+	(void)state;
+	const struct iog_diag *d;
+	EXPECT("local limit = iog.param.number { 'limit', 1 }\n" MD END, "1: parameter \"limit\" is not used");
+	EXPECT(MD "local roi = iog.param.region { 'roi', x = { 0, 1 }, y = { 0, 1 } }\n" END, "2: parameter \"roi\" is not used");
+	EXPECT("local out = iog.param.string { 'out', 'a' }\n" MD END, "1: parameter \"out\" is not used: the file does not name \"out\" again");
+	EXPECT("local limit = iog.param.number { 'limit', 1 }\n" MD "md:filter 'x > limits_x or x > 1':to(iog.sink.null {})\n", "3: filter: |limits_x");
+	struct iog_graph *g = load("local limit = iog.param.number { 'limit', 1 }\n" MD END, NULL, 0);
+	assert_int_equal(iog_graph_diags(g, &d), 1);
+	assert_true(d->warning);
+	iog_graph_free(g);
+	iog_graph_free(correct("iog.param.number { 'limit', 1 }\n" MD "md:filter 'x > 2*limit':to(iog.sink.null {})\n", NULL, 0));
+	iog_graph_free(correct("local limit = iog.param.number { 'q', 1 }\n" MD "md:render { width = 64 }:jpeg { quality = limit }:to(iog.sink.null {})\n",
+			       NULL, 0));
+	iog_graph_free(correct("local out <const> = iog.param.string { 'o', 'a' }\n" MD "md:stats():to(iog.sink.table(out .. '.csv'))\n", NULL, 0));
+	iog_graph_free(correct(MD "md:stats():to(iog.sink.table(iog.param.string { 'o', 'a.csv' }))\n", NULL, 0));
 }
 
 static void two_values_for_one_parameter(void **state)
@@ -244,10 +336,16 @@ static void parameters_from_outside(void **state)
 static void nothing_of_the_machine_is_reachable(void **state)
 {
 	(void)state;
-	static const char *const gone[] = { "io", "os", "debug", "package", "coroutine", "load", "loadfile", "dofile", "loadstring", "collectgarbage",
-					    "rawset",
-					    "setmetatable", "getmetatable", "pcall", "xpcall", "string.dump", "string.gsub", "string.find", "string.pack",
-					    "('').gsub", "('').dump", "table.move", "utf8" };
+	static const char *const gone[] = { "string.dump", "string.gsub", "string.find", "string.pack", "('').gsub", "('').dump", "table.move" };
+	static const char *const gone_too[] = { "io", "os", "debug", "package", "coroutine", "load", "loadfile", "dofile", "loadstring", "collectgarbage",
+						"rawset", "setmetatable", "getmetatable", "pcall", "xpcall", "utf8", "_G.io", "_G._G.os" };
+	for (size_t i = 0; i < sizeof gone_too / sizeof *gone_too; i++) {
+		char text[300];
+		/* Not even a name in the table of globals. */
+		snprintf(text, sizeof text, MD END "for k, v in pairs(_G) do if k == '%s' then error('reachable') end end\nlocal x = %s\n",
+			 strrchr(gone_too[i], '.') ? strrchr(gone_too[i], '.') + 1 : gone_too[i], gone_too[i]);
+		EXPECT(text, "4: graph files have no \"");
+	}
 	for (size_t i = 0; i < sizeof gone / sizeof *gone; i++) {
 		char text[300];
 		snprintf(text, sizeof text, MD END "if %s ~= nil then error('reachable') end\n", gone[i]);
@@ -335,6 +433,27 @@ static void forks_merges_and_queues(void **state)
 	iog_graph_free(g);
 }
 
+/* A box that cannot change says what is left; one that follows a region may grow. */
+static void crops_declare_what_is_left(void **state)
+{
+	(void)state;
+	const char *live = "local roi = iog.param.region { 'roi', x = { 8, 40 }, y = { 4, 30 } }\n" MD
+			   "md:render { width = 64, height = 48 }:crop { roi }:png {}:to(iog.sink.null {})\n";
+	struct iog_graph *g = correct(MD "md:render { width = 64, height = 48 }:crop { x = { 8, 40 }, y = { 4, 30 } }:png {}:to(iog.sink.null {})\n",
+				      NULL, 0);
+	const struct iog_gnode *n = node(g, "crop");
+	assert_true(n->out[0].dim[0].max == 26 && n->out[0].dim[0].fixed && n->out[0].dim[1].max == 32 && n->out[0].dim[1].fixed);
+	const uint64_t bytes = n->bound[0];
+	assert_true(bytes >= 26 * 32 * 3 && bytes < 26 * 32 * 3 + 4096);
+	iog_graph_free(g);
+	g = correct(live, NULL, 0);
+	n = node(g, "crop");
+	assert_true(n->out[0].dim[0].max == 48 && !n->out[0].dim[0].fixed && n->out[0].dim[1].max == 64 && n->bound[0] > bytes);
+	struct iog_err err = { "" };
+	assert_int_equal(iog_graph_live_set(g, "roi.1.hi", 60, &err), 0);
+	iog_graph_free(g);
+}
+
 static void a_queue_does_not_leak_into_other_branches(void **state)
 {
 	(void)state;
@@ -351,7 +470,6 @@ static void parameters_come_before_options(void **state)
 	(void)state;
 	struct iog_graph *g = correct("iog.source.imd { '127.0.0.1:1', atoms = 4, timeout = '3s' }:to(iog.sink.null {})\n", NULL, 0);
 	assert_string_equal(value(g, "imd", "timeout"), "3");
-	assert_true(node(g, "imd")->opt.timeout_s == 0);
 	iog_graph_free(g);
 }
 
@@ -388,6 +506,11 @@ int main(void)
 		cmocka_unit_test(missing_things),
 		cmocka_unit_test(schema_does_not_fit),
 		cmocka_unit_test(syntax_and_calls),
+		cmocka_unit_test(variables_there_are_not),
+		cmocka_unit_test(circles),
+		cmocka_unit_test(intervals_that_are_none),
+		cmocka_unit_test(places_that_contradict),
+		cmocka_unit_test(parameters_nobody_uses),
 		cmocka_unit_test(two_values_for_one_parameter),
 		cmocka_unit_test(several_at_once_with_their_lines),
 		cmocka_unit_test(parameters_from_outside),
@@ -395,6 +518,7 @@ int main(void)
 		cmocka_unit_test(every_file_comes_to_an_end),
 		cmocka_unit_test(error_objects_of_all_kinds),
 		cmocka_unit_test(forks_merges_and_queues),
+		cmocka_unit_test(crops_declare_what_is_left),
 		cmocka_unit_test(a_queue_does_not_leak_into_other_branches),
 		cmocka_unit_test(parameters_come_before_options),
 		cmocka_unit_test(files_and_long_paths),

@@ -21,13 +21,15 @@ static const struct iog_param crop_params[] = {
 	{ 0 },
 };
 
+#define OPEN (INT64_C(1) << 52) /* an upper end no dimension reaches */
+
 /* The smallest index >= v, for index ranges: i is in [lo, hi) exactly when up(lo) <= i < up(hi). */
 static int64_t up(double v)
 {
 	if (!(v > 0))
 		return 0;
 	if (v >= 0x1p52)
-		return INT64_C(1) << 52;
+		return OPEN;
 	int64_t i = (int64_t)v;
 	return (double)i < v ? i + 1 : i;
 }
@@ -69,6 +71,28 @@ static int no_such_dim(const struct iog_schema *s, const struct iog_interval *v,
 		err, -EINVAL, "\"box\" names the unknown dimension \"%s\"; the stream has %s", v->name, s->n_dims ? list : "none");
 }
 
+/*
+ * What dimension d can be once the box is cut out, when the box cannot change: its largest extent, and the labels of what is left. An
+ * extent of 0 has no maximum of its own (0 says "not known"), so an empty box declares 1 and is not exact.
+ */
+static void narrow(struct iog_dim *d, int64_t lo, int64_t hi)
+{
+	const char *from = d->labels, *to;
+	const int64_t n = d->max ? IOG_MIN(hi, d->max) - IOG_MIN(lo, d->max) : hi < OPEN ? hi - lo : -1;
+	for (int64_t i = 0; i < lo && *from; from += *from != 0, i++)
+		while (*from && *from != ',')
+			from++;
+	to = from;
+	for (int64_t i = 0; i < hi - lo && *to; i++)
+		for (to += i > 0; *to && *to != ',';)
+			to++;
+	const size_t len = (size_t)(to - from);
+	memmove(d->labels, from, len);
+	memset(d->labels + len, 0, sizeof d->labels - len);
+	d->fixed = d->fixed && n > 0;
+	d->max = n < 0 ? 0 : IOG_MAX(n, 1);
+}
+
 /* The slowest dimension of the variable with the most bytes. IOG_DIMS when no variable has dimensions. */
 static uint32_t split_dim(const struct iog_schema *s)
 {
@@ -107,9 +131,14 @@ static int crop_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 					iog_codec_name(s->var[i].codec[s->var[i].n_codecs - 1]));
 
 	*p->out[0] = *s;
-	for (unsigned d = 0; d < s->n_dims; d++)
-		if (c->cropped >> d & 1)
+	for (unsigned d = 0; d < s->n_dims; d++) {
+		if (!(c->cropped >> d & 1))
+			continue;
+		if (p->live_params) /* box is the only parameter: it may grow */
 			p->out[0]->dim[d].fixed = 0;
+		else
+			narrow(&p->out[0]->dim[d], c->lo[d], c->hi[d]);
+	}
 	c->split = split_dim(s);
 	p->split[0] = c->split;
 	p->need.out_blocks = s->n_vars;

@@ -152,13 +152,51 @@ static void origin_moves(void **state)
 	rig_finish(r);
 }
 
-static void maximum_stays_but_is_not_fixed(void **state)
+/* What the output declares of a dimension: extents, and whether they are exact. */
+static void declares(const char *schema, const char *dim, double lo, double hi, int64_t max, uint32_t fixed, const char *labels)
+{
+	struct rig *r = rig(schema, &(struct op_case) { .op = "crop", .conf = { NAMED(dim, PAIR(lo, hi)) } });
+	const struct iog_dim *d = &r->s.out[0].dim[iog_schema_dim(&r->s.out[0], dim)];
+	assert_int_equal(d->max, max);
+	assert_int_equal(d->fixed, fixed);
+	assert_string_equal(d->labels, labels);
+	assert_true((!max || extent(r, dim) <= max) && (!fixed || extent(r, dim) == max));
+	rig_finish(r);
+}
+
+static void declares_what_is_left(void **state)
+{
+	(void)state;
+	declares(image, "x", 8, 40, 32, 1, "");
+	declares(image, "x", 0.5, inf, 63, 1, "");
+	declares(image, "y", -inf, 1000, 48, 1, "");
+	declares(atoms, "atom", 10, 30, 20, 0, "");
+	declares(atoms, "atom", 290, inf, 10, 0, "");
+	/* Nothing is left: 0 would say that the extent is not known. */
+	declares(image, "x", 64, 70, 1, 0, "");
+	declares(image, "x", 5, 5, 1, 0, "");
+	/* Not bounded so far. */
+	declares("a: f32[row]", "row", 10, 30, 20, 0, "");
+	declares("a: f32[row]", "row", 10, inf, 0, 0, "");
+	/* Components keep their names. */
+	declares(atoms, "xyz", 1, 3, 2, 1, "y,z");
+	declares(atoms, "xyz", 0, 2, 2, 1, "x,y");
+	declares(atoms, "xyz", 2, inf, 1, 1, "z");
+	declares(atoms, "xyz", 1, 1, 1, 0, "");
+}
+
+static void a_live_box_keeps_the_maximum(void **state)
 {
 	(void)state;
 	struct rig *r = rig(image, &(struct op_case) { .op = "crop", .conf = { NAMED("x", PAIR(8, 40)) } });
-	assert_int_equal(r->s.out[0].dim[1].max, 64);
-	assert_int_equal(r->s.out[0].dim[1].fixed, 0);
-	assert_int_equal(r->s.out[0].dim[0].fixed, 1);
+	const struct iog_schema in = *r->s.plan.in[0];
+	struct iog_schema out = { 0 };
+	struct iog_plan p = { .n_in = 1, .n_out = 1, .in = { &in }, .out = { &out }, .live_params = 1 };
+	struct iog_err err = { 0 };
+	assert_int_equal(r->s.op->plan(r->s.conf, &p, &err), 0);
+	assert_int_equal(out.dim[1].max, 64);
+	assert_int_equal(out.dim[1].fixed, 0);
+	assert_int_equal(out.dim[0].fixed, 1);
 	rig_finish(r);
 }
 
@@ -199,7 +237,8 @@ int main(void)
 		cmocka_unit_test(nothing_is_copied),
 		cmocka_unit_test(bounds_are_half_open_and_clamped),
 		cmocka_unit_test(origin_moves),
-		cmocka_unit_test(maximum_stays_but_is_not_fixed),
+		cmocka_unit_test(declares_what_is_left),
+		cmocka_unit_test(a_live_box_keeps_the_maximum),
 		cmocka_unit_test(mistakes_are_named),
 		cmocka_unit_test(encoded_variables_are_refused),
 	};

@@ -144,7 +144,12 @@ static int unknown(const struct iog_schema *s, const char *param, const char *na
 	const char *near = iog_nearest(name, names, s->n_vars);
 	if (near)
 		return iog_fail(err, -EINVAL, "%s names \"%s\", which the stream does not have; did you mean \"%s\"?", param, name, near);
-	return iog_fail(err, -EINVAL, "%s names \"%s\", which the stream does not have", param, name);
+	char have[240] = "";
+	int at = 0;
+	for (uint32_t i = 0; i < s->n_vars && at < (int)sizeof have - IOG_NAME - 4; i++)
+		at += iog_format(have + at, sizeof have - (size_t)at, "%s%s", i ? ", " : "", s->var[i].name);
+	return iog_fail(err, -EINVAL, "%s names \"%s\", which the stream does not have; %sthe stream has %s", param, name,
+		iog_streq(param, "position") ? "it draws particles, and " : "", at ? have : "no variables");
 }
 
 /* Bytes of scratch for n particles. The first 16 n serve twice: coordinates and values, then the order, then the lists of tiles. */

@@ -538,6 +538,8 @@ static void test_refused(void **state)
 		{ NULL, { { "view", STR("top") } }, "view" },
 		{ NULL, { { "width", NUM(100000) } }, "width" },
 		{ "position: f32[atom,xyz]; n: i64; m: f32[k<=%d]", { { NULL, { 0 } } }, "needs a maximum" },
+		{ "mean: f64; count: i64; n: f32[k<=%d]", { { NULL, { 0 } } }, "does not have; it draws particles, and the stream has mean, count, n" },
+		{ NULL, { { "color", STR("charge") } }, "which the stream does not have; the stream has box, position, " },
 		{ "position: f32[atom<=%d,xyz]", { { "radius", LIST(NUM(1), NUM(2)) } }, "no variable type" },
 		{ "position: f32[atom<=%d,xyz]; image: i64", { { NULL, { 0 } } }, "\"image\" already" },
 	};

@@ -121,9 +121,7 @@ uint32_t iog_engine_node_stats(const struct iog_engine *e, struct iog_node_stats
 				return n;
 			struct iog_node_count c = rt->total.node[j];
 			const struct iog_node_count *x = &now->node[j];
-			c.records += x->records, c.out += x->out, c.elided += x->elided, c.bad += x->bad, c.failed += x->failed;
-			c.bytes_in += x->bytes_in, c.bytes_out += x->bytes_out, c.cycles += x->cycles, c.timed += x->timed;
-			c.odd_cycles += x->odd_cycles, c.odd += x->odd;
+			iog_node_count_add(&c, x);
 			const double scale = c.timed + c.odd ? (double)c.records / (double)(c.timed + c.odd) : 0;
 			const double each = c.timed ? (double)c.cycles / (double)c.timed : 0;
 			s[n++] = (struct iog_node_stats){ .name = rt->args.stage->node[j].name, .op = rt->args.stage->node[j].op, .records = c.records,

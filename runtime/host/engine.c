@@ -374,25 +374,6 @@ static void post(struct iog_rt *rt, const struct iog_command *c)
 	atomic_store_explicit(&q->posted, posted + 1, memory_order_release);
 }
 
-static void count_dead(struct iog_rt *rt)
-{
-	const struct iog_status *s = rt->status.map;
-	struct iog_status *t = &rt->total;
-	for (uint32_t p = 0; p < IOG_PORTS; p++) {
-		t->in_records[p] += s->in_records[p], t->in_bytes[p] += s->in_bytes[p], t->in_bad[p] += s->in_bad[p];
-		t->in_forged[p] += s->in_forged[p], t->in_duplicates[p] += s->in_duplicates[p];
-		t->out_records[p] += s->out_records[p], t->out_bytes[p] += s->out_bytes[p], t->out_elided[p] += s->out_elided[p];
-	}
-	t->poisoned += s->poisoned, t->sleeps += s->sleeps;
-	for (uint32_t j = 0; j < rt->u->n_nodes; j++) {
-		struct iog_node_count *c = &t->node[j];
-		const struct iog_node_count *x = &s->node[j];
-		c->records += x->records, c->out += x->out, c->elided += x->elided, c->bad += x->bad, c->failed += x->failed;
-		c->bytes_in += x->bytes_in, c->bytes_out += x->bytes_out, c->cycles += x->cycles, c->timed += x->timed;
-		c->odd_cycles += x->odd_cycles, c->odd += x->odd;
-	}
-}
-
 /*
  * What a dead stage had in hand: at the second death with the same record that record is given up. Never one that an incarnation completed:
  * its outputs may have been seen, and the state of those that follow contains it.
@@ -484,7 +465,7 @@ static int successors(struct iog_engine *e, struct iog_rt **who, struct iog_err 
 	*who = NULL;
 	for (uint32_t i = 0; !rc && i < e->cut->n_units; i++)
 		if (e->rt[i].chosen) {
-			count_dead(&e->rt[i]);
+			iog_status_add(&e->rt[i].total, e->rt[i].status.map);
 			if (e->rt[i].launched)
 				e->rt[i].launch->finish(&e->rt[i]);
 			rc = successor_memory(e, &e->rt[i], err);

@@ -18,7 +18,7 @@ struct iog_feed {
 	pthread_mutex_t lock;
 	bool known;
 	struct iog_schema schema;
-	uint32_t n_writers, blocks;
+	uint32_t n_writers, blocks, life;
 	struct iog_collect *collect; /* while a source is open */
 	_Atomic uint32_t bell;       /* raised when a writer came or went */
 };
@@ -75,12 +75,12 @@ int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint3
 	return rc;
 }
 
-bool iog_feed_wanted(struct iog_feed *f)
+uint32_t iog_feed_life(struct iog_feed *f)
 {
 	pthread_mutex_lock(&f->lock);
-	const bool wanted = f->collect;
+	const uint32_t life = f->collect ? f->life : 0;
 	pthread_mutex_unlock(&f->lock);
-	return wanted;
+	return life;
 }
 
 int iog_feed_attach(struct iog_feed *f, uint32_t writer, const struct iog_worker_in *in, struct iog_err *err)
@@ -123,6 +123,8 @@ int iog_feed_open(struct iog_feed *f, struct iog_err *err)
 		rc = iog_fail(err, -EBUSY, "another source takes stream \"%s\"; let both branches start from one", f->name);
 	else if (!(f->collect = iog_collect_new(&f->schema, f->n_writers, f->blocks, false)))
 		rc = iog_fail(err, -ENOMEM, "no memory for stream \"%s\"", f->name);
+	else
+		f->life++;
 	pthread_mutex_unlock(&f->lock);
 	return rc;
 }

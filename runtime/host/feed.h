@@ -19,10 +19,10 @@ void iog_feed_put(struct iog_feed *f);
 
 /* What the writers write: known from now on. n_writers of them, `blocks` blocks in one's record at most. -EEXIST when another schema is in use. */
 int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, struct iog_err *err);
-/* A source is open and takes records. */
-bool iog_feed_wanted(struct iog_feed *f);
+/* 0: no source is open; else a number for the one that is. */
+uint32_t iog_feed_life(struct iog_feed *f);
 /* As iog_collect_attach and _ended, of the source's collector; -ENOENT when no source is open. What `in` points to is kept until the source closes
- * (iog_feed_wanted says false) or the writer ended. */
+ * (iog_feed_life changes) or the writer ended. */
 int iog_feed_attach(struct iog_feed *f, uint32_t writer, const struct iog_worker_in *in, struct iog_err *err);
 void iog_feed_ended(struct iog_feed *f, uint32_t writer);
 

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 local iog = require "iog"
 local md = iog.source.synthetic { atoms = 32000, steps = 20, varying = true }
 local slab = md:filter "zs > 0.4 and zs < 0.6"

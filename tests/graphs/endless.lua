@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 local iog = require "iog"
 local out = iog.param.string { "out", "endless.iogr" }
 local md = iog.source.synthetic { atoms = 1000, rate = 200 }

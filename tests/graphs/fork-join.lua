@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 local iog = require "iog"
 local out = iog.param.string { "out", "fork-join.iogr" }
 -- One branch drops every second record: the join must not wait for those.

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 local iog = require "iog"
 local chain = iog.source.synthetic { atoms = 10, steps = 20 }
 local level, made = { iog.source.synthetic { atoms = 10, steps = 20 } }, 2

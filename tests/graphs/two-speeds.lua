@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 local iog = require "iog"
 -- A picture takes long; the other sink gets every record all the same, and is not held up.
 local md = iog.source.synthetic { atoms = 2000, steps = 2000 }

@@ -1,3 +1,4 @@
+-- SPDX-License-Identifier: BSD-3-Clause
 local iog = require "iog"
 local bad = iog.source.synthetic { atoms = 1000, stesp = 10 }
 local worse = iog.source.synthetic { atoms = "many" }

@@ -156,6 +156,8 @@ static int describe(const void *conf, struct iog_schema *s, struct iog_err *err)
 	int r = check(c, err);
 	if (r < 0)
 		return r;
+	if (!c->topology[0] && c->atoms <= 0)
+		return iog_fail(err, -EINVAL, "how many atoms are there? Give topology = \"melt.data\" (also .gro, .pdb), or atoms = N as an upper limit");
 	if (!c->topology[0])
 		return make_schema(c, NULL, s, err);
 	if ((r = iog_topology_load(&t, c->topology, err)) < 0)

@@ -39,7 +39,7 @@ static int describe(const void *conf, struct iog_schema *schema, struct iog_err 
 		return 0;
 	if (c->schema[0])
 		return iog_schema_parse(schema, c->schema, err);
-	return iog_fail(err, -ENOENT, "nobody has opened stream \"%s\" yet: run this graph in an agent, or give `schema` to check it before", c->name);
+	return iog_fail(err, -EAGAIN, "nobody has opened stream \"%s\" yet: run this graph in an agent, or give `schema` to check it before", c->name);
 }
 
 static int begin(const void *conf, const struct iog_schema *schema, void **self, struct iog_err *err)

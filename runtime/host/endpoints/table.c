@@ -83,7 +83,7 @@ static int choose(const struct conf *c, const struct iog_schema *s, uint32_t var
 		if (iog_schema_var(s, c->variables.v[k]) < 0) {
 			const char *near = iog_nearest(c->variables.v[k], names, s->n_vars);
 			return iog_fail(err, -EINVAL, "\"variables\" names %s, which the stream does not have%s%s%s", c->variables.v[k],
-				near ? "; did you mean " : "", near ? near : "", near ? "?" : "");
+				near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 		}
 	}
 	for (uint32_t i = 0; i < s->n_vars; i++) {

@@ -194,7 +194,7 @@ static void refusals(void **state)
 	struct iog_err err = { "" };
 	void *conf = TEST_SINK_CONF(sink, "path", "x.csv", "variables", "{maen}");
 	assert_int_equal(sink->accept(conf, &schema, &err), -EINVAL);
-	assert_non_null(strstr(err.text, "did you mean mean"));
+	assert_non_null(strstr(err.text, "did you mean \"mean\"?"));
 	free(conf);
 	conf = TEST_SINK_CONF(sink, "path", "x.csv");
 	assert_int_equal(sink->accept(conf, &schema, &err), 0);

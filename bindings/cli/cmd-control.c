@@ -1,0 +1,217 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* `iog ps`, `load`, `unload`, `set`: what one says to a running agent. One thread; every wait has an end. */
+#include <jansson.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "cli.h"
+#include "runtime/host/attach.h"
+
+static const struct iog_cli_opt options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" }, { .name = NULL } };
+static const struct iog_cli_opt ps_options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
+	{ "json", 0, NULL, "the list as JSON" }, { .name = NULL } };
+
+extern const struct iog_cli_cmd iog_cmd_ps, iog_cmd_load, iog_cmd_unload, iog_cmd_set;
+
+static const uint64_t LIMIT_NS = 10000000000ull;
+
+/* Connected and welcome; -1 after saying why not. */
+static int hello(const char *where)
+{
+	static struct iog_msg m;
+	struct iog_err err = { "" };
+	char path[128];
+	int fds[1];
+	uint32_t n = 1;
+	int sock = iog_attach_path(where, false, path, sizeof path, &err);
+	if (!sock)
+		sock = iog_attach_connect(path, LIMIT_NS, &err);
+	if (sock < 0) {
+		fprintf(stderr, "iog: %s\n", err.text);
+		return -1;
+	}
+	m = (struct iog_msg){ .kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid(), .text = "iog" };
+	int rc = iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err);
+	if (!rc)
+		rc = iog_msg_recv(sock, &m, fds, &n, LIMIT_NS, &err);
+	if (rc == 1 && n)
+		close(fds[0]);
+	if (rc == 1 && m.kind == IOG_MSG_WELCOME)
+		return sock;
+	fprintf(stderr, "iog: %s\n", rc == 1 ? m.text : rc == 0 ? "the agent closed the connection" : err.text[0] ? err.text : "the agent does not answer");
+	close(sock);
+	return -1;
+}
+
+/* The next answer; 1, or an end: 0 after a mistake was reported. */
+static int answer(int sock, struct iog_msg *m)
+{
+	struct iog_err err = { "" };
+	uint32_t n = 0;
+	int rc = iog_msg_recv(sock, m, NULL, &n, LIMIT_NS, &err);
+	if (rc == 1 && m->kind == IOG_MSG_RESULT)
+		return 1;
+	fprintf(stderr, "iog: %s\n", rc == 1 && m->kind == IOG_MSG_ERROR ? m->text : err.text[0] ? err.text : "the agent does not answer");
+	return 0;
+}
+
+static int ask(const char *where, struct iog_msg *m)
+{
+	struct iog_err err = { "" };
+	int sock = hello(where), code = IOG_EXIT_FAILED;
+	if (sock < 0)
+		return code;
+	if (iog_msg_send(sock, m, NULL, 0, LIMIT_NS, &err))
+		fprintf(stderr, "iog: %s\n", err.text[0] ? err.text : "the agent does not listen");
+	else if (answer(sock, m))
+		code = IOG_EXIT_OK;
+	close(sock);
+	return code;
+}
+
+/* The arguments of a command that has at most two; false when there is nothing to do. */
+static bool arguments(struct iog_cli_args *a, const char **where, const char **arg, uint32_t least, uint32_t most, bool *json)
+{
+	uint32_t n = 0;
+	for (int o; (o = iog_cli_next(a)) != IOG_ARG_END;) {
+		if (o == 0) {
+			*where = a->value;
+		} else if (o == 1) {
+			*json = true;
+		} else if (n == most) {
+			a->code = iog_cli_usage(a->cmd, "takes no more arguments, got \"%s\"", a->value);
+			a->done = true;
+		} else {
+			arg[n++] = a->value;
+		}
+	}
+	if (!a->done && n < least) {
+		a->code = iog_cli_usage(a->cmd, "wants %s", a->cmd->args);
+		a->done = true;
+	}
+	return !a->done;
+}
+
+static void split(char *line, char *field[5])
+{
+	for (int i = 0; i < 5; i++) {
+		field[i] = line;
+		line += strcspn(line, i < 4 ? "\t" : "");
+		if (*line)
+			*line++ = 0;
+	}
+}
+
+static int ps_run(int argc, char **argv)
+{
+	static const struct iog_cli_col graphs[] = { { "graph", false, false }, { "state", false, false }, { "delivered", true, false }, { "", false, true } };
+	static const struct iog_cli_col streams[] = { { "stream", false, false }, { "state", false, false }, { "ranks", false, false }, { "readers", true, false } };
+	struct iog_cli_args a = { .cmd = &iog_cmd_ps, .argc = argc, .argv = argv };
+	static struct iog_msg m;
+	struct iog_err err = { "" };
+	const char *where = NULL;
+	bool json = false;
+	if (!arguments(&a, &where, NULL, 0, 0, &json))
+		return a.code;
+	int sock = hello(where), code = IOG_EXIT_FAILED;
+	if (sock < 0)
+		return code;
+	struct iog_cli_table *g = iog_cli_table_new(graphs, IOG_COUNT(graphs)), *s = iog_cli_table_new(streams, IOG_COUNT(streams));
+	json_t *gs = json_array(), *ss = json_array();
+	m = (struct iog_msg){ .kind = IOG_MSG_PS };
+	if (iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
+		fprintf(stderr, "iog: %s\n", err.text);
+	else
+		while (answer(sock, &m)) {
+			char *f[5];
+			if (!m.a) {
+				code = IOG_EXIT_OK;
+				break;
+			}
+			split(m.text, f);
+			const bool graph = !strcmp(f[0], "graph");
+			for (int i = 1; i < 5; i++)
+				iog_cli_table_cell(graph ? g : s, f[i]);
+			if (graph)
+				json_array_append_new(gs, json_pack("{s:o,s:s,s:I,s:o}", "name", iog_cli_text(f[1]), "state", f[2], "delivered", (json_int_t)atoll(f[3]),
+					"text", iog_cli_text(f[4])));
+			else
+				json_array_append_new(ss, json_pack("{s:o,s:s,s:s,s:I}", "name", iog_cli_text(f[1]), "state", f[2], "ranks", f[3], "readers",
+					(json_int_t)atoll(f[4])));
+		}
+	close(sock);
+	iog_cli_table_print(g, json || code ? NULL : stdout, "");
+	iog_cli_table_print(s, json || code ? NULL : stdout, "");
+	json_t *all = json_pack("{s:o,s:o}", "graphs", gs, "streams", ss);
+	if (json && !code)
+		return iog_cli_json(all);
+	json_decref(all);
+	return iog_cli_flush() ? code : IOG_EXIT_FAILED;
+}
+
+static int load_run(int argc, char **argv)
+{
+	struct iog_cli_args a = { .cmd = &iog_cmd_load, .argc = argc, .argv = argv };
+	static struct iog_msg m;
+	const char *where = NULL, *arg[2] = { NULL, NULL };
+	if (!arguments(&a, &where, arg, 1, 2, NULL))
+		return a.code;
+	char full[4096];
+	if (!realpath(arg[0], full)) {
+		fprintf(stderr, "iog: %s: there is no such file\n", arg[0]);
+		return IOG_EXIT_FAILED;
+	}
+	m = (struct iog_msg){ .kind = IOG_MSG_LOAD };
+	if (arg[1]) {
+		iog_strset(m.name, sizeof m.name, arg[1]);
+	} else {
+		const char *base = strrchr(arg[0], '/');
+		iog_strset(m.name, sizeof m.name, base ? base + 1 : arg[0]);
+		char *dot = strrchr(m.name, '.');
+		if (dot && dot != m.name)
+			*dot = 0;
+	}
+	iog_strset(m.text, sizeof m.text, full);
+	return ask(where, &m);
+}
+
+static int unload_run(int argc, char **argv)
+{
+	struct iog_cli_args a = { .cmd = &iog_cmd_unload, .argc = argc, .argv = argv };
+	static struct iog_msg m;
+	const char *where = NULL, *arg[1] = { NULL };
+	if (!arguments(&a, &where, arg, 1, 1, NULL))
+		return a.code;
+	m = (struct iog_msg){ .kind = IOG_MSG_UNLOAD };
+	iog_strset(m.name, sizeof m.name, arg[0]);
+	return ask(where, &m);
+}
+
+static int set_run(int argc, char **argv)
+{
+	struct iog_cli_args a = { .cmd = &iog_cmd_set, .argc = argc, .argv = argv };
+	static struct iog_msg m;
+	const char *where = NULL, *arg[1] = { NULL };
+	if (!arguments(&a, &where, arg, 1, 1, NULL))
+		return a.code;
+	const char *is = strchr(arg[0], '=');
+	char *end = NULL;
+	m = (struct iog_msg){ .kind = IOG_MSG_SET };
+	if (is && is != arg[0] && (size_t)(is - arg[0]) < sizeof m.name)
+		m.number = strtod(is + 1, &end);
+	if (!end || *end || end == is + 1)
+		return iog_cli_usage(a.cmd, "wants NAME=NUMBER, got \"%s\"", arg[0]);
+	memcpy(m.name, arg[0], (size_t)(is - arg[0]));
+	return ask(where, &m);
+}
+
+const struct iog_cli_cmd iog_cmd_ps = { .name = "ps", .args = "", .summary = "what an agent has: graphs and streams",
+	.about = "Lists the graphs of the agent and their states, and the streams that programs publish.", .examples = "iog ps\niog ps --json\n",
+	.opt = ps_options, .run = ps_run };
+const struct iog_cli_cmd iog_cmd_load = { .name = "load", .args = "FILE [NAME]", .summary = "loads a graph into an agent",
+	.about = "The graph starts when all streams it takes are there. Its name is that of the file, unless another one is given.",
+	.examples = "iog load heat.lua\n", .opt = options, .run = load_run };
+const struct iog_cli_cmd iog_cmd_unload = { .name = "unload", .args = "NAME", .summary = "ends a graph of an agent",
+	.about = "In order: what is on its way arrives, sinks are flushed.", .examples = "iog unload heat\n", .opt = options, .run = unload_run };
+const struct iog_cli_cmd iog_cmd_set = { .name = "set", .args = "NAME=VALUE", .summary = "sets a live parameter of an agent's graphs",
+	.about = "From the next record on, in every graph that runs and has it.", .examples = "iog set cutoff=0.3\n", .opt = options, .run = set_run };
