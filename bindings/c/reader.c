@@ -26,7 +26,8 @@ static const double TIMEOUT_DEFAULT_S = 10;
 /* A writer's ring. Kept mapped until the end: what is held lies there. */
 struct ring {
 	struct ring *next;
-	uint32_t edge; /* the agent's number: which of the writers */
+	uint32_t edge;   /* the agent's number */
+	uint32_t writer; /* whose it is */
 	uint32_t capacity;
 	uint8_t policy;
 	bool made, gone;
@@ -181,7 +182,6 @@ static void ring_free(struct ring *g)
 	free(g);
 }
 
-/* The newest ring of a writer. */
 static struct ring *ring_find(const struct iog_reader *r, uint32_t edge)
 {
 	for (struct ring *g = r->rings; g; g = g->next)
@@ -190,12 +190,20 @@ static struct ring *ring_find(const struct iog_reader *r, uint32_t edge)
 	return NULL;
 }
 
+/* The newest ring of a writer. */
+static struct ring *ring_of(const struct iog_reader *r, uint32_t writer)
+{
+	for (struct ring *g = r->rings; g; g = g->next)
+		if (g->writer == writer)
+			return g;
+	return NULL;
+}
+
 /* A writer is there: the side of the ring that we write. */
 static int ring_wanted(struct iog_reader *r, const struct iog_msg *m, struct iog_err *err)
 {
-	const struct ring *old = ring_find(r, m->edge);
-	if (!r->subscribed || m->edge >= r->n_writers || (old && !old->made))
-		return iog_fail(err, -EPROTO, "stream %s: an edge for writer %u of %u is not expected", r->name, m->edge, r->n_writers);
+	if (!r->subscribed || m->a >= r->n_writers || ring_find(r, m->edge))
+		return iog_fail(err, -EPROTO, "stream %s: an edge for writer %u of %u is not expected", r->name, m->a, r->n_writers);
 	if (m->capacity < 2 || m->capacity > IOG_CREDIT_MAX || m->capacity & (m->capacity - 1) ||
 	    (m->policy == IOG_LATEST && m->capacity != IOG_LATEST_ENTRIES))
 		return iog_fail(err, -EPROTO, "stream %s: no edge has credit for %u steps", r->name, m->capacity);
@@ -203,7 +211,7 @@ static int ring_wanted(struct iog_reader *r, const struct iog_msg *m, struct iog
 	if (!g)
 		return iog_fail(err, -ENOMEM, "stream %s: no memory for one more writer", r->name);
 	g->arena = g->down = g->box = IOG_REGION_NONE;
-	g->edge = m->edge, g->capacity = m->capacity, g->policy = m->policy;
+	g->edge = m->edge, g->writer = m->a, g->capacity = m->capacity, g->policy = m->policy;
 	int rc = iog_region_create(&g->up, "iog-up", iog_up_bytes(g->capacity), 0, err);
 	if (rc) {
 		free(g);
@@ -263,7 +271,7 @@ static int ring_made(struct iog_reader *r, const struct iog_msg *m, int *fds, ui
 	struct iog_worker_in in = { .n_slots = a->n_slots, .slot_bytes = a->slot_bytes, .n_regions = 1 };
 	in.edge = (struct iog_edge){ .down = g->down.map, .up = g->up.map, .box = g->box.map, .capacity = g->capacity, .policy = g->policy };
 	in.region[0] = (struct iog_region){ .base = g->arena.map, .size = iog_arena_bytes(a), .arena = a->id };
-	rc = iog_collect_attach(r->collect, g->edge, &in, err);
+	rc = iog_collect_attach(r->collect, g->writer, &in, err);
 	g->made = !rc;
 	iog_client_drop_fd(&g->arena);
 	iog_client_drop_fd(&g->down);
@@ -296,15 +304,15 @@ static void subscribed(struct iog_reader *r, const struct iog_msg *m)
 	r->subscribed = true;
 }
 
-/* Nobody comes as this writer any more. */
+/* The writer of an edge is gone; when it came again by another one, that one goes on. */
 static void writer_gone(struct iog_reader *r, uint32_t edge)
 {
 	struct ring *g = ring_find(r, edge);
-	if (!r->collect || edge >= r->n_writers)
+	if (!g)
 		return;
-	if (g)
-		g->gone = true;
-	iog_collect_ended(r->collect, edge);
+	g->gone = true;
+	if (g == ring_of(r, g->writer))
+		iog_collect_ended(r->collect, g->writer);
 }
 
 void iog_reader_hear(struct iog_reader *r, const struct iog_msg *m, int *fds, uint32_t n)
@@ -343,7 +351,7 @@ void iog_reader_alone(struct iog_reader *r)
 	}
 	/* Who is connected says by itself when it ends; nobody else comes. */
 	for (uint32_t w = 0; w < r->n_writers; w++) {
-		const struct ring *g = ring_find(r, w);
+		const struct ring *g = ring_of(r, w);
 		if (!g || !g->made)
 			iog_collect_ended(r->collect, w);
 	}

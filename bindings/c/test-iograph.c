@@ -57,6 +57,7 @@ struct agent {
 	pthread_t thread;
 };
 
+/* One number for an edge, at both ends. */
 static uint32_t edge_number(uint32_t sub, uint32_t rank) { return 100 + sub * RANKS + rank; }
 
 static void say(struct client *c, struct iog_msg *m, const int *fds, uint32_t n)
@@ -86,7 +87,8 @@ static void match(struct agent *a)
 				s->told = true;
 			}
 			if (!s->wanted[r]) {
-				struct iog_msg m = { .kind = IOG_MSG_EDGE_WANTED, .id = s->id, .edge = r, .policy = s->policy, .capacity = IOG_READER_CREDIT };
+				struct iog_msg m = { .kind = IOG_MSG_EDGE_WANTED, .id = s->id, .edge = edge_number(i, r), .a = r, .policy = s->policy,
+						     .capacity = IOG_READER_CREDIT };
 				say(s->who, &m, NULL, 0);
 				s->wanted[r] = true;
 			}
@@ -108,7 +110,7 @@ static void rank_gone(struct agent *a, uint32_t r)
 {
 	for (uint32_t i = 0; i < SUBS; i++)
 		if (a->sub[i].who) {
-			struct iog_msg m = { .kind = IOG_MSG_WRITER_GONE, .id = a->sub[i].id, .edge = r };
+			struct iog_msg m = { .kind = IOG_MSG_WRITER_GONE, .id = a->sub[i].id, .edge = edge_number(i, r), .a = r };
 			say(a->sub[i].who, &m, NULL, 0);
 		}
 	if (a->rank[r].arena_known)
@@ -163,11 +165,11 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 		fds[0] = -1;
 		break;
 	case IOG_MSG_EDGE: /* of a reader: on to the writer */
-		if (i == SUBS || n != 1 || m->edge >= RANKS || !a->rank[m->edge].who)
+		r = (m->edge - 100) % RANKS;
+		if (i == SUBS || n != 1 || m->edge < 100 || !a->rank[r].who)
 			break;
-		out = (struct iog_msg){ .kind = IOG_MSG_EDGE, .id = a->rank[m->edge].id, .edge = edge_number(i, m->edge), .capacity = m->capacity,
-					.policy = m->policy };
-		say(a->rank[m->edge].who, &out, fds, 1);
+		out = (struct iog_msg){ .kind = IOG_MSG_EDGE, .id = a->rank[r].id, .edge = m->edge, .capacity = m->capacity, .policy = m->policy };
+		say(a->rank[r].who, &out, fds, 1);
 		break;
 	case IOG_MSG_EDGE_MADE:
 		if (r == RANKS || m->edge < 100 || n > 2)
@@ -175,7 +177,7 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 		i = (m->edge - 100) / RANKS;
 		if (!a->sub[i].who)
 			break;
-		out = (struct iog_msg){ .kind = IOG_MSG_EDGE_MADE, .id = a->sub[i].id, .edge = r, .capacity = m->capacity, .policy = m->policy,
+		out = (struct iog_msg){ .kind = IOG_MSG_EDGE_MADE, .id = a->sub[i].id, .edge = m->edge, .a = r, .capacity = m->capacity, .policy = m->policy,
 					.arena = a->rank[r].arena.arena };
 		say(a->sub[i].who, &out, (int[3]){ a->rank[r].arena_fd, fds[0], fds[1] }, n + 1);
 		break;

@@ -66,6 +66,7 @@ struct iog_stream {
 	uint32_t expected;   /* edges the agent asks for as soon as the arena is there */
 	uint32_t asked;      /* edges it has asked for */
 	uint32_t lossy;      /* slots promised to lossy edges */
+	uint32_t wide;       /* blocking edges, by bit, that could hold more than credit allows */
 	uint32_t credit, slot;
 	uint64_t head_max, payload;
 	uint64_t touched, statics, statics_sent; /* by variable */
@@ -118,10 +119,14 @@ static uint32_t lossy_slots(const struct edge *e)
 	return e->policy == IOG_BLOCK ? 0 : e->policy == IOG_LATEST ? IOG_LATEST_ENTRIES - 1 : e->capacity;
 }
 
+/* A stream that never waits has its graph on such an edge, too. */
+static uint32_t lossy_max(const struct iog_stream *s) { return LOSSY_SLOTS + (s->policy == IOG_BLOCK ? 0 : IOG_READER_CREDIT); }
+
 static void edge_cut(struct iog_stream *s, struct edge *e)
 {
 	if (e->state == EDGE_LIVE) {
 		iog_outlet_cut(&s->o, e->k);
+		s->wide &= ~(1u << e->k);
 		s->lossy -= lossy_slots(e);
 	}
 	edge_close(e);
@@ -132,9 +137,7 @@ static int edge_check(const struct iog_stream *s, const struct edge *e, struct i
 {
 	if (e->capacity < 2 || e->capacity & (e->capacity - 1) || (e->policy == IOG_LATEST && e->capacity != IOG_LATEST_ENTRIES))
 		return iog_fail(err, -EPROTO, "stream %s: no edge has credit for %u steps", s->name, e->capacity);
-	if (e->policy == IOG_BLOCK && e->capacity > s->credit)
-		return iog_fail(err, -EPROTO, "stream %s: there is memory for %u steps, not for %u; give it more \"bytes\"", s->name, s->credit, e->capacity);
-	if (s->lossy + lossy_slots(e) > LOSSY_SLOTS)
+	if (s->lossy + lossy_slots(e) > lossy_max(s))
 		return iog_fail(err, -ENOSPC, "stream %s: %d readers take it directly, which is as many as there can be", s->name, IOG_READERS);
 	return 0;
 }
@@ -157,14 +160,19 @@ static int edge_make(struct iog_stream *s, struct edge *e, struct iog_err *err)
 		if (!rc && !(e->box_map = iog_client_map_box(&e->box, err)))
 			rc = -ENOMEM;
 	}
-	const struct iog_edge shared = { .down = e->down.map, .up = e->up.map, .box = e->box_map, .capacity = e->capacity, .policy = e->policy,
+	struct iog_edge shared = { .down = e->down.map, .up = e->up.map, .box = e->box_map, .capacity = e->capacity, .policy = e->policy,
 					 .safe = e->safe };
+	/* A consumer that wants every step does not make a stream wait that was opened not to; what it has no credit for passes it by. */
+	if (e->policy == IOG_BLOCK && s->policy != IOG_BLOCK)
+		shared.policy = IOG_DROP_NEW;
 	int k = rc ? rc : iog_outlet_join(&s->o, &shared);
 	if (k < 0)
 		return rc ? rc : iog_fail(err, k, "stream %s: %d consumers take it, which is as many as there can be", s->name, IOG_FANOUT);
 	e->k = (uint32_t)k;
 	e->state = EDGE_LIVE;
 	s->lossy += lossy_slots(e);
+	if (shared.policy == IOG_BLOCK && e->capacity > s->credit)
+		s->wide |= 1u << e->k;
 	wake(s, iog_outlet_publish(&s->o)); /* what is past already */
 	struct iog_msg m = { .kind = IOG_MSG_EDGE_MADE, .id = s->id, .edge = e->number, .capacity = e->capacity, .policy = e->policy };
 	fds[n++] = e->down.fd;
@@ -459,7 +467,7 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 	const uint64_t most = s->credit_max >= 2 ? IOG_MIN(s->credit_max, (uint32_t)CREDIT_MAX) : CREDIT_MAX;
 	for (s->credit = 2; s->credit * 2ull <= IOG_MIN(most, bytes / a->slot_bytes); s->credit *= 2)
 		;
-	a->n_slots = s->credit + LOSSY_SLOTS + 1;
+	a->n_slots = s->credit + lossy_max(s) + 1;
 	a->id = s->rec.id.writer;
 	return 0;
 }
@@ -530,7 +538,7 @@ static void cut_silent(struct iog_stream *s)
 {
 	for (unsigned i = 0; i < IOG_FANOUT; i++) {
 		struct edge *e = &s->edge[i];
-		if (e->state == EDGE_LIVE && e->policy == IOG_BLOCK && iog_edge_outstanding(&s->o.edge[e->k]) == e->capacity)
+		if (e->state == EDGE_LIVE && e->policy == IOG_BLOCK && iog_edge_outstanding(&s->o.edge[e->k]) >= IOG_MIN(e->capacity, s->credit))
 			edge_cut(s, e);
 	}
 }
@@ -539,6 +547,9 @@ static bool ready(struct iog_stream *s)
 {
 	if (!iog_outlet_ready(&s->o))
 		return false;
+	for (uint32_t m = s->wide; iog_unlikely(m); m &= m - 1)
+		if (iog_edge_outstanding(&s->o.edge[__builtin_ctz(m)]) >= s->credit)
+			return false;
 	return iog_likely(!s->new_statics) || !iog_outlet_static_busy(&s->o, s->rec.id.epoch);
 }
 

@@ -41,16 +41,18 @@ enum iog_msg_kind {
 	IOG_MSG_ERROR,       /* text; id: of what it is about. What was asked for is not done */
 	/* writers */
 	IOG_MSG_OPEN,        /* id: the client's number of the stream; name, a: rank, b: nranks, policy; schema (sealed) */
-	IOG_MSG_OPENED,      /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice) */
-	IOG_MSG_ARENA,       /* id; arena; schema with maxima; blocks: blocks per record at most; fd: arena. Again for a new shape: a new epoch */
+	IOG_MSG_OPENED,      /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice); b: edges that will be asked for as
+	                        soon as there is an ARENA, so that the first step waits for them */
+	IOG_MSG_ARENA,       /* id; arena; schema with maxima; blocks: blocks per record at most; capacity: what blocking edges may have; fd: arena.
+	                        Again for a new shape: a new epoch */
 	IOG_MSG_EDGE,        /* id, edge; capacity, policy, safe; fd: up. Agent to writer; reader to agent */
 	IOG_MSG_EDGE_MADE,   /* id, edge; capacity, policy; fds: down, and box when policy is latest. Agent to reader: also arena, fds: arena, down, box */
 	IOG_MSG_CUT,         /* id, edge: its consumer is gone */
 	IOG_MSG_CLOSE,       /* id: nothing more comes; the writer waits for releases by itself */
 	/* readers */
 	IOG_MSG_SUBSCRIBE,   /* id: the client's number of the reader; name; policy; b: milliseconds to wait for the stream */
-	IOG_MSG_SUBSCRIBED,  /* id; schema with maxima; b: nranks; epoch; blocks: of a merged record at most */
-	IOG_MSG_EDGE_WANTED, /* id, edge; capacity, policy: make `up` for this, answer with EDGE */
+	IOG_MSG_SUBSCRIBED,  /* id; schema with maxima; b: nranks; epoch; blocks: of one writer's record at most */
+	IOG_MSG_EDGE_WANTED, /* id, edge; a: rank of the writer; capacity, policy: make `up` for this, answer with EDGE */
 	IOG_MSG_WRITER_GONE, /* id, edge: its writer closed or died; what is in the ring still counts */
 	IOG_MSG_UNSUBSCRIBE, /* id */
 	/* commands, each answered by RESULT or ERROR */
