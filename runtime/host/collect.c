@@ -278,6 +278,9 @@ static bool start(struct iog_collect *c)
 			skip(w);
 			look(c, w);
 		}
+		/* More from before the first step may be on its way. */
+		if (!w->front && !w->ended)
+			return false;
 	}
 	c->started = true;
 	return true;
