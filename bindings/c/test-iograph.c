@@ -530,12 +530,623 @@ static void contents_and_views(void **state)
 	pair_end(&p);
 }
 
+static void selections(void **state)
+{
+	(void)state;
+	static const struct { const char *text, *error; } wrong[] = {
+		{ "T[1:3, 4]", "select \"T[1:3, 4]\": column 7: expected an index" },
+		{ "T[", "column 3: expected an index" },
+		{ "T[]", "column 3: expected an index" },
+		{ "T[:", "column 4: expected , or ]" },
+		{ "T[:,3]x", "column 6: nothing may stand behind the ]" },
+		{ "T[5:5]", "column 5: the range is empty" },
+		{ "T[-1]", "column 3: expected an index" },
+		{ "T[99999999999999999999]", "column 3: the number is too large" },
+		{ "T[:99999999999999999999]", "column 4: the number is too large" },
+		{ "T[:,:,:,:,:,:,:,:,:]", "column 19: a variable has at most 8 dimensions" },
+		{ "[1]", "column 1: expected the name of a variable" },
+		{ "T[:]", "T of stream heat has 2 dimensions, not 1" },
+		{ "U", "stream heat has no variable \"U\"" },
+		{ "T[4,:]", "index 4 of dimension z, which has 4" },
+	};
+	struct pair p;
+	iog_rec *rec;
+	iog_view v;
+	pair_start(&p, NULL, "T[1:3,4]", "policy=block");
+	for (unsigned i = 0; i < IOG_COUNT(wrong); i++) {
+		iog *io = iog_attach(p.a.path);
+		iog_reader *r = iog_subscribe(io, "heat", wrong[i].text, NULL);
+		assert_true(iog_next(r, 1, &rec) < 0);
+		if (!strstr(iog_error(io), wrong[i].error))
+			assert_string_equal(iog_error(io), wrong[i].error);
+		iog_detach(io);
+	}
+	assert_int_equal(put_step(p.s, 5), 0);
+	assert_int_equal(iog_next(p.reader, 1, &rec), 0);
+	assert_string_equal(iog_rec_var(rec, 0), "T");
+	assert_null(iog_rec_var(rec, 1));
+	assert_int_equal(iog_get(rec, "dt", &v), -ENOENT);
+	assert_int_equal(iog_get(rec, "T", &v), 0);
+	assert_int_equal(v.rank, 1); /* an index leaves no dimension behind */
+	assert_string_equal(v.dim[0], "z");
+	assert_int_equal(v.shape[0], 2);
+	assert_int_equal(v.start[0], 1);
+	assert_int_equal(v.stride[0], NY * 8);
+	for (int z = 1; z < 3; z++)
+		assert_true(*(const double *)((const char *)v.data + (z - 1) * v.stride[0]) == value(5, z * NY + 4));
+	iog_release(rec);
+
+	iog *io = iog_attach(p.a.path);
+	iog_reader *r = iog_subscribe(io, "nothing", NULL, "timeout=0");
+	assert_int_equal(iog_next(r, 1, &rec), -ENOENT);
+	assert_string_equal(iog_error(io), "stream nothing: nobody writes it");
+	assert_int_equal(iog_param(io, "roi", 2.5), 0);
+	assert_true(p.a.param == 2.5);
+	assert_int_equal(iog_param(io, "no", 1), -EINVAL);
+	iog_detach(io);
+	pair_end(&p);
+}
+
+/* One rank of a stream, in a thread. */
+struct part { struct agent *a; int rank, n; int64_t steps; int rc; };
+static void *part_thread(void *arg)
+{
+	struct part *x = arg;
+	iog *io = iog_attach(x->a->path);
+	iog_stream *s = iog_open(io, "heat", "T: f64[z,y] K; static mass: f32[y] kg", NULL, x->rank, x->n);
+	const int64_t global[] = { NZ * x->n, NY }, offset[] = { NZ * x->rank, 0 }, count[] = { NZ, NY };
+	const float mass[NY] = { 1, 2, 3, 4, 5, 6 };
+	double T[NZ * NY];
+	iog_block(s, "T", global, offset, count);
+	iog_block(s, "mass", SHAPE + 1, ZERO, SHAPE + 1);
+	const uint64_t t0 = iog_now_ns();
+	for (int64_t i = 0; i < x->steps && iog_now_ns() - t0 < 10 * SEC;) {
+		for (int k = 0; k < NZ * NY; k++)
+			T[k] = value(i, NZ * NY * x->rank + k);
+		/* Two runs: the second one begins when half is done. */
+		int rc = iog_begin(s, i < x->steps / 2 ? i : i - x->steps / 2, 0);
+		if (rc < 0)
+			break;
+		if (rc == IOG_OK) {
+			if (x->rank == 0)
+				iog_put(s, "mass", mass, NULL);
+			iog_put(s, "T", T, NULL);
+			iog_commit(s);
+			i++;
+		} else {
+			usleep(500);
+		}
+	}
+	x->rc = iog_close(s, 5);
+	iog_detach(io);
+	return NULL;
+}
+
+static void ranks_are_put_together(void **state)
+{
+	(void)state;
+	enum { N = 3, STEPS = 40 };
+	struct agent a;
+	struct part x[N];
+	pthread_t t[N];
+	iog_rec *rec;
+	iog_view v;
+	agent_start(&a);
+	a.ranks = N;
+	iog *io = iog_attach(a.path);
+	for (int i = 0; i < N; i++) {
+		x[i] = (struct part){ &a, i, N, STEPS, 0 };
+		assert_int_equal(pthread_create(&t[i], NULL, part_thread, &x[i]), 0);
+	}
+	iog_reader *r = iog_subscribe(io, "heat", NULL, "policy=block");
+	int64_t n = 0, last = -1, runs = 1;
+	int rc;
+	while (!(rc = iog_next(r, 10, &rec))) {
+		const int64_t step = iog_rec_step(rec);
+		runs += step <= last;
+		const int64_t i = step + (runs - 1) * (STEPS / 2);
+		last = step;
+		n++;
+		assert_int_equal(iog_get(rec, "T", &v), 0);
+		assert_int_equal(v.shape[0], NZ * N);
+		for (int k = 0; k < NZ * N * NY; k++)
+			assert_true(((const double *)v.data)[k] == value(i, k));
+		assert_int_equal(iog_get(rec, "mass", &v), 0);
+		assert_int_equal(v.shape[0], NY);
+		for (int k = 0; k < NY; k++)
+			assert_true(((const float *)v.data)[k] == (float)(k + 1));
+		iog_release(rec);
+	}
+	assert_int_equal(rc, IOG_END);
+	assert_int_equal(runs, 2);
+	assert_true(n >= STEPS - 1); /* the first may be gone before all ranks are connected */
+	for (int i = 0; i < N; i++) {
+		pthread_join(t[i], NULL);
+		assert_int_equal(x[i].rc, 0);
+	}
+	assert_string_equal(iog_error(io), "");
+	iog_detach(io);
+	agent_kill(&a);
+}
+
+/* The reader takes nothing and gives nothing back; the writer does not notice. */
+static void never_waits(const char *writer, const char *reader, bool newest)
+{
+	enum { N = 2000 };
+	struct pair p;
+	iog_rec *rec, *held;
+	iog_stats st;
+	pair_start(&p, writer, NULL, reader);
+	assert_int_equal(put_step(p.s, 0), 0);
+	assert_int_equal(iog_next(p.reader, 1, &held), 0);
+	for (int64_t i = 1; i <= N; i++)
+		assert_int_equal(put_step(p.s, i), IOG_OK);
+	iog_stream_stats(p.s, &st);
+	assert_true(st.blocked_s < 0.01);
+	assert_true(st.dropped >= N - IOG_READER_CREDIT && st.dropped < N);
+	check_step(held, 0); /* what is held stays what it was */
+	iog_release(held);
+	assert_int_equal(iog_next(p.reader, 1, &rec), 0);
+	check_step(rec, newest ? N : 1);
+	iog_release(rec);
+	assert_int_equal(iog_close(p.s, 5), 0);
+	pair_end(&p);
+}
+static void latest_never_waits(void **state) { (void)state; never_waits("policy=block", "policy=latest", true); }
+static void drop_new_never_waits(void **state) { (void)state; never_waits("policy=block", "policy=drop-new", false); }
+static void lossy_stream_never_waits(void **state) { (void)state; never_waits("policy=latest", "policy=block", false); }
+
+static void block_has_a_limit(void **state)
+{
+	(void)state;
+	struct pair p;
+	iog_rec *rec;
+	iog_stats st;
+	pair_start(&p, "policy=block timeout=60ms", NULL, "policy=block");
+	int64_t i = 0;
+	const uint64_t t0 = iog_now_ns();
+	while (put_step(p.s, i) == IOG_OK)
+		i++;
+	assert_int_equal(i, IOG_READER_CREDIT);
+	assert_int_equal(put_step(p.s, i + 1), IOG_TIMEOUT);
+	const uint64_t t = iog_now_ns() - t0;
+	assert_true(t > 110000000 && t < 2 * SEC);
+	iog_stream_stats(p.s, &st);
+	assert_int_equal(st.dropped, 2);
+	assert_true(st.blocked_s > 0.11);
+	/* The reader goes on: what was committed is there, then what comes. */
+	for (int64_t k = 0; k < i; k++) {
+		assert_int_equal(iog_next(p.reader, 1, &rec), 0);
+		check_step(rec, k);
+		iog_release(rec);
+	}
+	assert_int_equal(put_step(p.s, i + 2), IOG_OK);
+	assert_int_equal(iog_next(p.reader, 1, &rec), 0);
+	check_step(rec, i + 2);
+	/* Held for ever: the end has a limit as well. */
+	assert_int_equal(iog_close(p.s, 0.05), -ETIMEDOUT);
+	check_step(rec, i + 2); /* the memory outlives its writer */
+	iog_release(rec);
+	assert_int_equal(iog_next(p.reader, 1, &rec), IOG_END);
+	pair_end(&p);
+}
+
+static void *leave_thread(void *arg)
+{
+	struct pair *p = arg;
+	usleep(50000);
+	iog_detach(p->r);
+	return NULL;
+}
+static void reader_leaves(void **state)
+{
+	(void)state;
+	struct pair p;
+	pthread_t t;
+	pair_start(&p, "policy=block timeout=20s", NULL, "policy=block");
+	assert_int_equal(pthread_create(&t, NULL, leave_thread, &p), 0);
+	int64_t i = 0;
+	int rc;
+	const uint64_t t0 = iog_now_ns();
+	while ((rc = put_step(p.s, i++)) == IOG_OK)
+		;
+	assert_int_equal(rc, IOG_SKIP);
+	assert_true(iog_now_ns() - t0 < 5 * SEC);
+	pthread_join(t, NULL);
+	/* Its place is free: another one, many times over. */
+	for (int k = 0; k < 40; k++) {
+		p.r = iog_attach(p.a.path);
+		p.reader = iog_subscribe(p.r, "heat", NULL, k % 2 ? "policy=block" : "policy=latest");
+		iog_rec *rec;
+		const uint64_t t1 = iog_now_ns();
+		do {
+			assert_true(iog_now_ns() - t1 < 5 * SEC);
+			rc = put_step(p.s, i++);
+			assert_true(rc == IOG_OK || rc == IOG_SKIP);
+		} while (iog_next(p.reader, 0.002, &rec) != IOG_OK);
+		iog_release(rec);
+		iog_detach(p.r);
+	}
+	assert_string_equal(iog_error(p.w), "");
+	iog_detach(p.w);
+	agent_kill(&p.a);
+}
+
+static void writer_is_killed(void **state)
+{
+	(void)state;
+	struct agent a;
+	int tell[2];
+	iog_rec *rec;
+	assert_int_equal(pipe(tell), 0);
+	agent_start(&a);
+	pid_t pid = fork();
+	if (!pid) {
+		iog *io = iog_attach(a.path);
+		iog_stream *s = iog_open(io, "heat", "T: f64[z,y] K; dt: f32", "timeout=10s", 0, 1);
+		iog_block(s, "T", SHAPE, ZERO, SHAPE);
+		for (int64_t i = 0, n = 0; n < 100; i++) {
+			const int rc = iog_begin(s, i, (double)i * 0.5);
+			if (rc != IOG_OK) {
+				usleep(1000);
+				continue;
+			}
+			double *T = iog_fill(s, "T");
+			for (int k = 0; k < NZ * NY; k++)
+				T[k] = value(i, k);
+			iog_attr(s, "dt", (double)i);
+			if (++n == 100) /* in the middle of this step */
+				kill(getpid(), SIGKILL);
+			iog_commit(s);
+			if (write(tell[1], &i, sizeof i) != sizeof i)
+				_exit(1);
+		}
+		_exit(2);
+	}
+	assert_true(pid > 0);
+	close(tell[1]);
+	iog *io = iog_attach(a.path);
+	iog_reader *r = iog_subscribe(io, "heat", NULL, "policy=block");
+	int64_t i, status;
+	int rc, st;
+	while (!(rc = iog_next(r, 10, &rec))) {
+		assert_int_equal(read(tell[0], &i, sizeof i), sizeof i);
+		check_step(rec, i);
+		iog_release(rec);
+	}
+	assert_int_equal(rc, IOG_END);
+	status = read(tell[0], &i, sizeof i);
+	assert_int_equal(status, 0); /* everything that was committed was read */
+	assert_int_equal(waitpid(pid, &st, 0), pid);
+	assert_true(WIFSIGNALED(st));
+	close(tell[0]);
+	assert_int_equal(iog_next(r, 0, &rec), IOG_END);
+	iog_detach(io);
+	agent_kill(&a);
+}
+
+/* Streams outlive the agent between those who are connected. */
+static void agent_dies(void **state)
+{
+	(void)state;
+	struct pair p;
+	iog_rec *rec;
+	pair_start(&p, "policy=block timeout=100ms", NULL, "policy=block");
+	iog_stream *second = iog_open(p.w, "other", "x: f64", NULL, 1, 2);
+	agent_kill(&p.a);
+	usleep(150000);
+	for (int64_t i = 0; i < 100; i++) {
+		assert_int_equal(put_step(p.s, i), 0);
+		assert_int_equal(iog_next(p.reader, 1, &rec), 0);
+		check_step(rec, i);
+		iog_release(rec);
+		if (i == 50)
+			usleep(150000);
+	}
+	assert_non_null(strstr(iog_error(p.w), "the agent has ended"));
+	assert_non_null(strstr(iog_error(p.r), "the agent has ended"));
+	assert_true(iog_begin(second, 0, 0) < 0);
+	/* The reader stops: without an agent nobody would say so. It costs one time limit, not one each step. */
+	int64_t i = 100;
+	while (put_step(p.s, i) == IOG_OK)
+		i++;
+	const uint64_t t0 = iog_now_ns();
+	for (int k = 0; k < 100; k++)
+		assert_int_equal(put_step(p.s, ++i), IOG_SKIP);
+	assert_true(iog_now_ns() - t0 < 50000000);
+	iog_stream *late = iog_open(p.w, "late", "x: f64", NULL, 0, 1);
+	assert_true(iog_begin(late, 0, 0) < 0);
+	iog_detach(p.w);
+	iog_detach(p.r);
+}
+
+static void mistakes(void **state)
+{
+	(void)state;
+	static const struct { const char *name, *schema, *options; int rank, n; const char *error; } wrong[] = {
+		{ "heat", "T f64", NULL, 0, 1, "stream heat: schema: " },
+		{ "heat", "", NULL, 0, 1, "stream heat: a schema declares one variable or more" },
+		{ "heat", NULL, NULL, 0, 1, "stream heat: a schema declares one variable or more" },
+		{ "he at", "T: f64", NULL, 0, 1, "stream \"he at\": a name has letters" },
+		{ NULL, "T: f64", NULL, 0, 1, "stream \"\": a name has letters" },
+		{ "heat", "T: f64", "policy=never", 0, 1, "option \"policy=never\": known are policy=block|latest|drop-new" },
+		{ "heat", "T: f64", "timeout=long", 0, 1, "option \"timeout=long\"" },
+		{ "heat", "T: f64", "bytes", 0, 1, "option \"bytes\"" },
+		{ "heat", "T: f64", NULL, 1, 1, "rank 1 of 1" },
+		{ "heat", "T: f64", NULL, 0, 65, "rank 0 of 65" },
+		{ "heat", "T: f64 K | zstd", NULL, 0, 1, "a program writes plain arrays" },
+	};
+	struct agent a;
+	agent_start(&a);
+	for (unsigned i = 0; i < IOG_COUNT(wrong); i++) {
+		iog *io = iog_attach(a.path);
+		iog_stream *s = iog_open(io, wrong[i].name, wrong[i].schema, wrong[i].options, wrong[i].rank, wrong[i].n);
+		assert_int_equal(iog_begin(s, 0, 0), -EINVAL);
+		if (!strstr(iog_error(io), wrong[i].error))
+			assert_string_equal(iog_error(io), wrong[i].error);
+		assert_int_equal(iog_close(s, 1), -EINVAL);
+		iog_detach(io);
+	}
+	agent_kill(&a);
+
+	struct pair p;
+	double x = 0;
+	pair_start(&p, NULL, NULL, "policy=block");
+	const int64_t big[] = { NZ, NY + 1 }, three[] = { 3, 3 }, minus[] = { -1, 0 };
+	assert_int_equal(iog_block(p.s, "U", SHAPE, ZERO, SHAPE), -ENOENT);
+	assert_int_equal(iog_block(p.s, "dt", SHAPE, ZERO, SHAPE), -EINVAL);
+	assert_int_equal(iog_block(p.s, "T", NULL, ZERO, SHAPE), -EINVAL);
+	assert_int_equal(iog_block(p.s, "T", SHAPE, three, SHAPE), -EINVAL);
+	assert_int_equal(iog_block(p.s, "T", SHAPE, minus, SHAPE), -EINVAL);
+	assert_int_equal(iog_block(p.s, "T", big, ZERO, big), -EFBIG);
+	assert_null(iog_fill(p.s, "T"));
+	assert_int_equal(iog_put(p.s, "T", &x, NULL), -EINVAL);
+	assert_int_equal(iog_commit(p.s), -EINVAL);
+	assert_int_equal(iog_begin(p.s, INT64_MAX, 0), -EINVAL);
+	assert_int_equal(iog_begin(p.s, 1, 0), 0);
+	assert_int_equal(iog_block(p.s, "T", SHAPE, ZERO, SHAPE), -EBUSY);
+	assert_null(iog_fill(p.s, "U"));
+	assert_int_equal(iog_put(p.s, "U", &x, NULL), -ENOENT);
+	assert_int_equal(iog_put(p.s, "T", NULL, NULL), -EINVAL);
+	assert_int_equal(iog_attr(p.s, "T", 1), -EINVAL);
+	assert_int_equal(iog_begin(p.s, 2, 0), 0); /* the open one is dropped */
+	assert_int_equal(iog_commit(p.s), 0);
+	assert_int_equal(put_step(p.s, 3), 0);
+	iog_rec *rec;
+	assert_int_equal(iog_next(p.reader, 1, &rec), 0);
+	assert_int_equal(iog_rec_step(rec), 2);
+	iog_release(rec);
+	assert_int_equal(iog_next(p.reader, 1, &rec), 0);
+	check_step(rec, 3);
+	iog_release(rec);
+	assert_int_equal(iog_close(p.s, 1), -ENOENT); /* the first of them */
+
+	/* Shapes that are missing, or do not agree. */
+	iog_stream *s = iog_open(p.w, "heat", "T: f64[z,y] K; U: f64[y]", NULL, 0, 1);
+	assert_int_equal(iog_block(s, "T", SHAPE, ZERO, SHAPE), 0);
+	assert_int_equal(iog_begin(s, 0, 0), -EINVAL);
+	assert_int_equal(iog_block(s, "U", SHAPE, ZERO, SHAPE), 0);
+	assert_int_equal(iog_begin(s, 0, 0), -EINVAL);
+	assert_int_equal(iog_block(s, "U", SHAPE + 1, ZERO, SHAPE + 1), 0);
+	assert_int_equal(iog_begin(s, 0, 0), IOG_SKIP);
+	assert_int_equal(iog_close(s, 1), -EINVAL);
+	s = iog_open(p.w, "small", "T: f64[z,y] K", "bytes=2000", 0, 1);
+	const int64_t large[] = { 1000, 1000 };
+	assert_int_equal(iog_block(s, "T", large, ZERO, large), 0);
+	assert_int_equal(iog_begin(s, 0, 0), -EINVAL); /* not two steps */
+	assert_int_equal(iog_close(s, 1), -EINVAL);
+	pair_end(&p);
+}
+
+static void application_forks(void **state)
+{
+	(void)state;
+	struct pair p;
+	iog_rec *rec;
+	pair_start(&p, NULL, NULL, "policy=block");
+	assert_int_equal(put_step(p.s, 1), 0);
+	assert_int_equal(iog_begin(p.s, 2, 1), 0);
+	assert_int_equal(iog_next(p.reader, 1, &rec), 0);
+	pid_t pid = fork();
+	if (!pid) {
+		iog_view v;
+		iog_stats st;
+		iog_rec *r2;
+		signal(SIGSEGV, SIG_DFL);
+		_exit(!(iog_begin(p.s, 3, 0) == -EBADF && !iog_fill(p.s, "T") && iog_put(p.s, "T", &v, NULL) == -EBADF && iog_attr(p.s, "dt", 1) == -EBADF &&
+			iog_commit(p.s) == -EBADF && iog_block(p.s, "T", SHAPE, ZERO, SHAPE) == -EBADF && iog_close(p.s, 1) == -EBADF &&
+			iog_stream_stats(p.s, &st) == -EBADF && iog_next(p.reader, 1, &r2) == -EBADF && iog_get(rec, "T", &v) == -EBADF &&
+			iog_reader_stats(p.reader, &st) == -EBADF && iog_param(p.w, "roi", 1) == -EBADF && iog_unsubscribe(p.reader) == -EBADF &&
+			iog_begin(iog_open(p.w, "x", "x: f64", NULL, 0, 1), 0, 0) < 0 && iog_next(iog_subscribe(p.r, "x", NULL, NULL), 0, &r2) < 0 &&
+			iog_detach(p.w) == -EBADF && iog_error(p.w)[0] && iog_rec_step(rec) == 0));
+	}
+	int st;
+	assert_int_equal(waitpid(pid, &st, 0), pid);
+	assert_true(WIFEXITED(st) && WEXITSTATUS(st) == 0);
+	/* Here nothing has changed. */
+	check_step(rec, 1);
+	iog_release(rec);
+	assert_int_equal(iog_attr(p.s, "dt", 2), 0);
+	assert_int_equal(iog_commit(p.s), 0);
+	assert_int_equal(iog_next(p.reader, 1, &rec), 0);
+	assert_int_equal(iog_rec_step(rec), 2);
+	iog_release(rec);
+	assert_string_equal(iog_error(p.w), "");
+	pair_end(&p);
+}
+
+/* ---- an agent that says anything ---- */
+
+static uint32_t noise(uint32_t *x) { return *x = *x * 1664525u + 1013904223u; }
+
+static void *liar_thread(void *arg)
+{
+	const int listener = *(int *)arg;
+	uint32_t seed = 12345;
+	for (int round = 0;; round++) {
+		struct iog_msg m;
+		int fds[IOG_FDS], s = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+		if (s < 0)
+			return NULL;
+		struct iog_region_map page, up;
+		if (iog_region_create(&page, "iog-page", 4096, 0, NULL) || iog_region_create(&up, "iog-up", 8192, 0, NULL))
+			return NULL;
+		struct iog_msg w = { .kind = IOG_MSG_WELCOME, .a = IOG_ATTACH_MAJOR << 16 };
+		iog_msg_send(s, &w, &page.fd, 1, SEC, NULL);
+		struct iog_schema schema;
+		iog_schema_parse(&schema, "T: f64[z<=4,y<=6] K; dt: f32", NULL);
+		for (int i = 0; i < 400; i++) {
+			uint32_t n = IOG_FDS;
+			while (iog_msg_recv(s, &m, fds, &n, 0, NULL) == 1) {
+				while (n)
+					close(fds[--n]);
+				n = IOG_FDS;
+			}
+			memset(&m, 0, sizeof m);
+			static const uint32_t words[] = { 0, 1, 2, 3, 4, 8, 64, 4096, 65536, 0x7fffffff, 0x80000000, 0xffffffff };
+#define WORD() (noise(&seed) >> 20 & 1 ? words[(noise(&seed) >> 16) % IOG_COUNT(words)] : noise(&seed) >> 28)
+			m.kind = i < 4 ? IOG_MSG_OPENED + 5u * (i & 1) : 1 + (noise(&seed) >> 16) % (IOG_MSG_KINDS + 1);
+			if (i % 4 == 1)
+				m.kind = IOG_MSG_SUBSCRIBED;
+			m.id = 1 + (noise(&seed) >> 30), m.edge = noise(&seed) >> 30, m.a = WORD(), m.b = WORD(), m.epoch = WORD(), m.blocks = WORD();
+			m.capacity = WORD(), m.policy = (uint8_t)((noise(&seed) >> 16) % 3);
+			m.arena = (struct iog_arena){ .static_bytes = WORD(), .slot_bytes = WORD(), .n_slots = WORD(), .id = WORD() };
+			if (noise(&seed) >> 31)
+				m.schema = schema;
+			if ((noise(&seed) >> 24) % 64 == 0)
+				((uint8_t *)&m)[(noise(&seed) >> 8) % sizeof m] ^= (uint8_t)(noise(&seed) >> 24);
+			const int give[] = { up.fd, page.fd, up.fd, listener };
+			const uint32_t at = noise(&seed) >> 30;
+			if (iog_msg_send(s, &m, &give[at], (noise(&seed) >> 28) % (5 - at), 10000000, NULL))
+				break;
+			atomic_fetch_add(&((struct iog_attach_page *)page.map)->bell, 1);
+			/* Releases of what was never sent. */
+			for (int k = 0; k < 8; k++)
+				((uint32_t *)up.map)[(noise(&seed) >> 16) % 2048] = WORD();
+		}
+		close(s);
+		iog_region_close(&page);
+		iog_region_close(&up);
+	}
+}
+
+static void hostile_agent(void **state)
+{
+	(void)state;
+	char dir[] = "/tmp/iog-test-XXXXXX", path[64];
+	pthread_t t;
+	assert_non_null(mkdtemp(dir));
+	snprintf(path, sizeof path, "%s/agent", dir);
+	int listener = iog_attach_listen(path, NULL);
+	assert_true(listener >= 0);
+	assert_int_equal(pthread_create(&t, NULL, liar_thread, &listener), 0);
+	for (int round = 0; round < 25; round++) {
+		iog *io = iog_attach(path);
+		iog_rec *rec;
+		iog_view v;
+		iog_stream *s = iog_open(io, "heat", "T: f64[z,y] K; dt: f32", "timeout=1ms bytes=64KiB", 0, 1);
+		iog_block(s, "T", SHAPE, ZERO, SHAPE);
+		iog_reader *r = iog_subscribe(io, "heat", round % 2 ? "T[:,1]" : NULL, "timeout=100ms policy=block");
+		for (int i = 0; i < 60; i++) {
+			double *T = iog_begin(s, i, 0) == IOG_OK ? iog_fill(s, "T") : NULL;
+			if (T)
+				memset(T, 0, NZ * NY * 8);
+			iog_commit(s);
+			if (iog_next(r, 0.0002, &rec) == IOG_OK) {
+				iog_get(rec, "T", &v);
+				iog_release(rec);
+			}
+		}
+		iog_close(s, 0.01);
+		iog_detach(io);
+	}
+	shutdown(listener, SHUT_RDWR);
+	pthread_join(t, NULL);
+	close(listener);
+	unlink(path);
+	rmdir(dir);
+}
+
+/* The agent takes connections and says nothing. */
+static void silent_agent(void **state)
+{
+	(void)state;
+	struct agent a;
+	agent_start(&a);
+	a.deaf = true;
+	const uint64_t t0 = iog_now_ns();
+	iog *io = iog_attach(a.path);
+	assert_true(iog_now_ns() - t0 < 4 * SEC);
+	assert_non_null(strstr(iog_error(io), "does not answer"));
+	iog_stream *s = iog_open(io, "heat", "T: f64", NULL, 0, 1);
+	assert_int_equal(iog_begin(s, 0, 0), -ETIMEDOUT);
+	iog_detach(io);
+	agent_kill(&a);
+}
+
+/* IOG_COST=1: what a step costs, with a reader that spins on another core. */
+struct spinning { struct pair *p; uint64_t n, ns; _Atomic bool stop; };
+static void *spinning_thread(void *arg)
+{
+	struct spinning *x = arg;
+	for (iog_rec *rec; iog_next(x->p->reader, 2, &rec) == IOG_OK; iog_release(rec)) {
+		x->ns += iog_now_ns() - (uint64_t)iog_rec_time(rec);
+		x->n++;
+	}
+	return NULL;
+}
+static void cost(void **state)
+{
+	(void)state;
+	enum { N = 200000 };
+	struct pair p;
+	pthread_t t;
+	if (!getenv("IOG_COST")) {
+		print_message("IOG_COST is not set: costs are not measured\n");
+		return;
+	}
+	for (int pause = 0; pause < 2; pause++) {
+		pair_start(&p, "timeout=5s", NULL, pause ? "policy=block" : "policy=latest");
+		struct spinning x = { .p = &p };
+		assert_int_equal(pthread_create(&t, NULL, spinning_thread, &x), 0);
+		uint64_t ns = 0;
+		for (int64_t i = 0; i < N; i++) {
+			const uint64_t t0 = iog_now_ns();
+			assert_int_equal(iog_begin(p.s, i, (double)t0), 0);
+			iog_fill(p.s, "T");
+			assert_int_equal(iog_commit(p.s), 0);
+			ns += iog_now_ns() - t0;
+			for (uint64_t t1 = iog_now_ns(); pause && iog_now_ns() - t1 < 2000;)
+				;
+		}
+		iog_close(p.s, 5);
+		pthread_join(t, NULL);
+		print_message("%s: begin, fill and commit %.0f ns; begin to next %.0f ns\n", pause ? "block, 2 us between steps" : "latest, without a break",
+			      (double)ns / N, (double)x.ns / (double)x.n);
+		pair_end(&p);
+	}
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(without_an_agent),
 		cmocka_unit_test(contents_and_views),
+		cmocka_unit_test(selections),
 		cmocka_unit_test(ten_thousand_steps),
+		cmocka_unit_test(ranks_are_put_together),
+		cmocka_unit_test(latest_never_waits),
+		cmocka_unit_test(drop_new_never_waits),
+		cmocka_unit_test(lossy_stream_never_waits),
+		cmocka_unit_test(block_has_a_limit),
+		cmocka_unit_test(reader_leaves),
+		cmocka_unit_test(writer_is_killed),
+		cmocka_unit_test(agent_dies),
+		cmocka_unit_test(mistakes),
+		cmocka_unit_test(application_forks),
+		cmocka_unit_test(hostile_agent),
+		cmocka_unit_test(silent_agent),
+		cmocka_unit_test(cost),
 	};
 	return cmocka_run_group_tests_name("iograph", tests, NULL, NULL);
 }
