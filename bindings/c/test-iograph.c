@@ -1084,47 +1084,61 @@ static void silent_agent(void **state)
 	agent_kill(&a);
 }
 
-/* IOG_COST=1: what a step costs, with a reader that spins on another core. */
-struct spinning { struct pair *p; uint64_t n, ns; _Atomic bool stop; };
+/* IOG_COST=1: what a step costs, with a reader that spins on another core. Medians. */
+enum { STEPS = 100000 };
+static uint64_t committed[STEPS], taken[STEPS], spent[STEPS];
 static void *spinning_thread(void *arg)
 {
-	struct spinning *x = arg;
-	for (iog_rec *rec; iog_next(x->p->reader, 2, &rec) == IOG_OK; iog_release(rec)) {
-		x->ns += iog_now_ns() - (uint64_t)iog_rec_time(rec);
-		x->n++;
-	}
+	struct pair *p = arg;
+	for (iog_rec *rec; iog_next(p->reader, 2, &rec) == IOG_OK; iog_release(rec))
+		taken[iog_rec_step(rec)] = iog_now_ns();
 	return NULL;
+}
+static int ascending(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
+}
+static void cost_of(const char *reader, uint64_t pause_ns)
+{
+	struct pair p;
+	pthread_t t;
+	size_t n = 0;
+	pair_start(&p, "timeout=5s", NULL, reader);
+	memset(taken, 0, sizeof taken);
+	assert_int_equal(pthread_create(&t, NULL, spinning_thread, &p), 0);
+	for (int64_t i = 0; i < STEPS; i++) {
+		const uint64_t t0 = iog_now_ns();
+		assert_int_equal(iog_begin(p.s, i, 0), 0);
+		iog_fill(p.s, "T");
+		assert_int_equal(iog_commit(p.s), 0);
+		committed[i] = iog_now_ns();
+		spent[i] = committed[i] - t0;
+		while (iog_now_ns() - committed[i] < pause_ns)
+			;
+	}
+	iog_close(p.s, 5);
+	pthread_join(t, NULL);
+	for (int64_t i = 0; i < STEPS; i++)
+		if (taken[i])
+			taken[n++] = taken[i] > committed[i] ? taken[i] - committed[i] : 0;
+	qsort(spent, STEPS, sizeof *spent, ascending);
+	qsort(taken, n, sizeof *taken, ascending);
+	print_message("%s, %llu ns between steps: begin, fill and commit %llu ns; from there to iog_next %llu ns\n", reader, (unsigned long long)pause_ns,
+		      (unsigned long long)spent[STEPS / 2], (unsigned long long)taken[n / 2]);
+	pair_end(&p);
 }
 static void cost(void **state)
 {
 	(void)state;
-	enum { N = 200000 };
-	struct pair p;
-	pthread_t t;
 	if (!getenv("IOG_COST")) {
 		print_message("IOG_COST is not set: costs are not measured\n");
 		return;
 	}
-	for (int pause = 0; pause < 2; pause++) {
-		pair_start(&p, "timeout=5s", NULL, pause ? "policy=block" : "policy=latest");
-		struct spinning x = { .p = &p };
-		assert_int_equal(pthread_create(&t, NULL, spinning_thread, &x), 0);
-		uint64_t ns = 0;
-		for (int64_t i = 0; i < N; i++) {
-			const uint64_t t0 = iog_now_ns();
-			assert_int_equal(iog_begin(p.s, i, (double)t0), 0);
-			iog_fill(p.s, "T");
-			assert_int_equal(iog_commit(p.s), 0);
-			ns += iog_now_ns() - t0;
-			for (uint64_t t1 = iog_now_ns(); pause && iog_now_ns() - t1 < 2000;)
-				;
-		}
-		iog_close(p.s, 5);
-		pthread_join(t, NULL);
-		print_message("%s: begin, fill and commit %.0f ns; begin to next %.0f ns\n", pause ? "block, 2 us between steps" : "latest, without a break",
-			      (double)ns / N, (double)x.ns / (double)x.n);
-		pair_end(&p);
-	}
+	cost_of("policy=latest", 0);
+	cost_of("policy=block", 0);
+	cost_of("policy=latest", 3000);
+	cost_of("policy=block", 3000);
 }
 
 int main(void)

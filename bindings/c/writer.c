@@ -646,7 +646,7 @@ static __attribute__((noinline)) int prepare(struct iog_stream *s)
 	return rc ? rc : s->dead;
 }
 
-/* Begins with a commit behind it: 0.25 us together, whatever the size, one reader that does not sleep (IOG_COST=1 build/tests/bindings/c/test-iograph). */
+/* With iog_fill and iog_commit 0.15 us, whatever the size, with a reader that does not sleep: IOG_COST=1 build/tests/bindings/c/test-iograph. */
 int iog_begin(iog_stream *s, int64_t step, double time)
 {
 	if (iog_unlikely(iog_client_forked(s->io) || s->dead || s->in_step || !s->made || s->shaped || iog_client_news(s->io))) {
