@@ -33,6 +33,10 @@ enum {
 	IOG_PF_REQUIRED = 1,
 	IOG_PF_LIVE = 2,  /* may be bound to a live parameter and changed while records flow */
 	IOG_PF_FIRST = 4, /* may be given by position: filter "x > 1", crop { roi } */
+	/* Of a string in an endpoint's table that names a file; `check` sees to it that a file that is written is nobody else's. */
+	IOG_PF_READS = 8,
+	IOG_PF_WRITES = 16,
+	IOG_PF_NUMBERED = 32, /* the name of many, with a %d in it */
 };
 
 struct iog_param {

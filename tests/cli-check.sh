@@ -67,6 +67,23 @@ for how in truncate new; do
 	point "a safe file that each run starts anew, $how" one_mistake "md:to(iog.sink.h5md { 'a.h5md', release = 'safe', on_restart = '$how' })" \
 		":3: h5md: release = \"safe\" goes on after the last record of a.h5md, on_restart = \"$how\" does not; use \"append\""
 done
+two() { # from sink sink message
+	one_mistake "local s = $1 s:to($2)
+s:to($3)" "$4"
+}
+printf 'local iog = require "iog"\niog.source.synthetic { steps = 5 }:to(iog.sink.record { "%s" })\n' "$TMPDIR/r.iogr" >"$TMPDIR/r.lua"
+"$IOG" run "$TMPDIR/r.lua" >/dev/null 2>&1
+for s in table record h5md; do
+	[ $s = table ] && small=":stats { 'x' }" || small=
+	point "two sinks on one file: $s" two "md$small" "iog.sink.$s { 'same' }" "iog.sink.$s { './same', on_restart = 'truncate' }" \
+		":4: $s.2: \"./same\" is already written by $s of line 3; give each a file of its own"
+done
+point "two kinds of sinks on one file" two md "iog.sink.record { 'a' }" "iog.sink.h5md { 'a' }" ':4: h5md: "a" is already written by record of line 3'
+point "two sinks on the same numbers" one_mistake "local p = md:render {}:png {}
+p:to(iog.sink.image { 'f-%06d.png' })
+p:to(iog.sink.image { 'f-%d.png' })" ':5: image.2: "f-%d.png" is already written by image of line 4'
+point "a record file that is played is not written" one_mistake "md:to(iog.sink.null {})
+iog.source.record { '$TMPDIR/r.iogr' }:to(iog.sink.record { '$TMPDIR/r.iogr' })" ':4: record.2: ".*" is what record of line 4 reads; write another file'
 point "a file that is not there" not_there
 point "--set" setting
 point "1,000 nodes" thousand

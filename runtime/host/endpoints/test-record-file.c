@@ -335,10 +335,36 @@ static void killed(void **state)
 	}
 }
 
+/* Two sinks on one file: the second is refused before it touches anything. A source may read what is being written. */
+static void one_sink_for_a_file(void **state)
+{
+	(void)state;
+	struct written w;
+	struct test_feed f;
+	struct iog_err err = { "" };
+	const char *p = test_path("alone.iogr");
+	store(p, 0, 5, "true", 0, &w);
+	assert_int_equal(test_feed_open(&f, source, TEST_SOURCE_CONF(source, "path", p)), 0);
+	void *conf = TEST_SINK_CONF(sink, "path", p), *anew = TEST_SINK_CONF(sink, "path", p, "on_restart", "truncate"), *self, *self2;
+	assert_int_equal(sink->open(conf, &f.schema, &self, &err), 0);
+	assert_int_equal(sink->open(conf, &f.schema, &self2, &err), -EBUSY);
+	assert_int_equal(sink->open(anew, &f.schema, &self2, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "another sink or program is writing "));
+	assert_non_null(strstr(err.text, "alone.iogr; give each its own"));
+	assert_int_equal(compare(p, &w), 5);
+	assert_int_equal(sink->close(self, &err), 0);
+	assert_int_equal(sink->open(anew, &f.schema, &self, &err), 0);
+	assert_int_equal(compare(p, &w), 0);
+	assert_int_equal(sink->close(self, &err), 0);
+	free(conf);
+	free(anew);
+	test_feed_close(&f);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(round_trip), cmocka_unit_test(statics_once), cmocka_unit_test(torn_anywhere),
 		cmocka_unit_test(damage), cmocka_unit_test(epochs_rise), cmocka_unit_test(foreign_and_other), cmocka_unit_test(full_disk),
-		cmocka_unit_test(killed) };
+		cmocka_unit_test(killed), cmocka_unit_test(one_sink_for_a_file) };
 	return cmocka_run_group_tests_name("record file", tests, setup, NULL);
 }
