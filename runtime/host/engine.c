@@ -752,14 +752,13 @@ void iog_engine_stop(struct iog_engine *e)
 /* All threads of units; false: one does not come back. */
 static bool join(struct iog_engine *e)
 {
-	struct timespec until;
-	clock_gettime(CLOCK_MONOTONIC, &until);
-	until.tv_sec += JOIN_S;
-	for (uint32_t i = 0; e->rt && i < e->cut->n_units; i++) {
-		if (e->rt[i].threaded && pthread_clockjoin_np(e->rt[i].thread, NULL, CLOCK_MONOTONIC, &until))
-			return false;
-		e->rt[i].threaded = false;
-	}
+	uint64_t until = iog_now_ns() + JOIN_S * 1000000000ull;
+	for (uint32_t i = 0; e->rt && i < e->cut->n_units; i++)
+		for (; e->rt[i].threaded; usleep(200)) {
+			if (iog_now_ns() > until)
+				return false;
+			e->rt[i].threaded = pthread_tryjoin_np(e->rt[i].thread, NULL) == EBUSY;
+		}
 	return true;
 }
 
