@@ -141,12 +141,13 @@ int iog_fail_open(struct iog_err *err, int code, const char *path)
 {
 	if (code == -EBUSY)
 		return iog_fail(err, code, "another sink or program is writing %s; give each its own file", path);
-	const char *advice = code == -EACCES || code == -EPERM ? "; let this user write it and its folder, or use another path" :
-		code == -EROFS ? "; use a path on another file system" :
-		code == -EISDIR ? "; name a file in that folder" :
-		code == -ENOTDIR ? "; a part of the path is a file, not a folder: use another path" :
-		code == -ENOSPC || code == -EDQUOT ? "; free some space and run again" :
-		code == -EEXIST ? "; on_restart = \"new\" writes no file that is there: use another path or on_restart" : "";
+	const char *advice = code == -EACCES || code == -EPERM    ? "; let this user write it and its folder, or use another path"
+			     : code == -EROFS                     ? "; use a path on another file system"
+			     : code == -EISDIR                    ? "; name a file in that folder"
+			     : code == -ENOTDIR                   ? "; a part of the path is a file, not a folder: use another path"
+			     : code == -ENOSPC || code == -EDQUOT ? "; free some space and run again"
+			     : code == -EEXIST ? "; on_restart = \"new\" writes no file that is there: use another path or on_restart"
+					       : "";
 	return iog_fail(err, code, "cannot open %s: %s%s", path, iog_errno_text(-code), advice);
 }
 

@@ -204,8 +204,8 @@ static void mend(struct iog_h5_store *s, haddr_t addr, size_t size, uint8_t *blo
 {
 	enum { PREFIX = 18, FILTERED = 5 /* byte of the prefix */, PAGE_ENTRIES = 1024 };
 	uint32_t sum = lookup3(block, size - sizeof sum);
-	bool page = block[0] == 0 || block[0] == 0xff;
-	if (!memcmp(block + size - sizeof sum, &sum, sizeof sum) || (memcmp(block, "EADB", 4) && (!page || (size - sizeof sum) % PAGE_ENTRIES)))
+	bool page = (block[0] == 0 || block[0] == 0xff) && size - sizeof sum >= 8 * PAGE_ENTRIES && (size - sizeof sum) % PAGE_ENTRIES == 0;
+	if (!memcmp(block + size - sizeof sum, &sum, sizeof sum) || (!page && memcmp(block, "EADB", 4)))
 		return;
 	/* An entry is an address, of a compressed chunk with its size behind it; a block has 2^n of them. */
 	size_t head = page ? 0 : PREFIX, bytes = size - head - sizeof sum, entry = page ? bytes / PAGE_ENTRIES : 8;
