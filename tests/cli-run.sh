@@ -37,6 +37,22 @@ cpu_time() { # target: what the stage used is shown, in both forms, and the time
 	json "u['filter']['cpu_seconds'] > 0 and u['filter']['cpu_seconds'] < j['elapsed_seconds'] + 1 and o['filter']['seconds'] > 0" $g/slab.lua --on "$1" &&
 		"$IOG" run $g/slab.lua --on "$1" | says '^stage +filter .*[0-9] (ns|us|ms|s)$' '^filter +100 .*[0-9] (ns|us|ms|s) .*%$'
 }
+named() { # target: the thread or process of a stage carries its name, 15 characters of it
+	echo 'iog.source.synthetic {}:filter { "x > 1", name = "warm_ones" }:stats {}:to(iog.sink.null {})' >"$TMPDIR/named.lua"
+	"$IOG" run "$TMPDIR/named.lua" --time 20s --on "$1" >"$TMPDIR/named" 2>&1 &
+	local pid=$! found=1 i
+	for _ in $(seq 100); do
+		{
+			cat /proc/$pid/task/*/comm
+			for i in $(cat /proc/$pid/task/*/children); do cat "/proc/$i/comm"; done
+		} >"$TMPDIR/comm" 2>/dev/null
+		grep -qx warm_ones+stats "$TMPDIR/comm" && grep -qx synthetic "$TMPDIR/comm" && grep -qx null "$TMPDIR/comm" && found=0 && break
+		sleep 0.1
+	done
+	kill -TERM $pid
+	wait $pid
+	[ $found = 0 ] || { cat "$TMPDIR/comm" "$TMPDIR/named"; return 1; }
+}
 same_everywhere() {
 	for t in host sidecore vm; do
 		"$IOG" run $g/fork-join.lua --on $t --set out="$TMPDIR/$t.iogr" >/dev/null || return 1
@@ -114,6 +130,8 @@ point "--time" time_limit
 point "--set" set_values
 for t in host sidecore vm; do point "--on $t" target $t; done
 for t in host sidecore vm; do point "CPU time and time of operators on $t" cpu_time $t; done
+for t in host sidecore; do point "threads and processes are named by what they run: $t" named $t; done
+if [ -w /dev/kvm ]; then point "threads are named by what they run: vm" named vm; else skip "threads are named by what they run: vm" "needs /dev/kvm"; fi
 point "the same records from host, sidecore and vm" same_everywhere
 point "fork and join with a filter on one branch" fork_join
 point "a slow sink with policy latest does not hold up the other" two_speeds

@@ -26,6 +26,8 @@ struct iog_vm_opts {
 	 * own: the guest only rings a bell, which the kernel answers without leaving it for long (~5 us, a tenth of an exit to here).
 	 * NULL: ignored. */
 	void (*wake)(void *ctx);
+	/* Of the thread a run has, as far as 15 characters go; kept. NULL: "iog-vm". */
+	const char *name;
 };
 
 enum iog_vm_state {
