@@ -8,6 +8,8 @@
 
 #include "base.h"
 
+IOG_C_BEGIN
+
 /* Field types in the configuration struct stand in brackets. */
 enum iog_ptype {
 	IOG_P_BOOL,      /* [uint32_t] */
@@ -82,5 +84,7 @@ bool iog_parse_seconds(const char *s, double *seconds);
 /* Shorthand for tables: IOG_PARAM(struct conf, field, IOG_P_NUMBER, .def = "1", .doc = "..."). */
 #define IOG_PARAM(conf_t, field, ptype, ...) \
 	{ .name = #field, .type = (ptype), .size = (uint16_t)sizeof(((conf_t *)0)->field), .offset = (uint32_t)offsetof(conf_t, field), __VA_ARGS__ }
+
+IOG_C_END
 
 #endif

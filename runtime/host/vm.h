@@ -14,6 +14,8 @@
 
 #include "core/base.h"
 
+IOG_C_BEGIN
+
 struct iog_vm;
 
 struct iog_vm_opts {
@@ -87,5 +89,7 @@ static inline uint64_t iog_vm_image_bytes(void) { return (uint64_t)(uintptr_t)io
  * expects that nobody else waits for all children.
  */
 int iog_vm_probe(char *reason, size_t size);
+
+IOG_C_END
 
 #endif
