@@ -38,6 +38,23 @@ one_mistake() { # text pattern: nothing else is said
 	code 1 "$IOG" check "$TMPDIR/one.lua" 2>"$TMPDIR/err" || return 1
 	[ "$(wc -l <"$TMPDIR/err")" = 1 ] && says "$2" <"$TMPDIR/err"
 }
+json() { # code, python condition on j, then arguments of iog check
+	local want=$1 check=$2
+	shift 2
+	code "$want" "$IOG" check --json "$@" >"$TMPDIR/json" 2>"$TMPDIR/err" || return 1
+	[ ! -s "$TMPDIR/err" ] && "$PYTHON" - "$check" "$TMPDIR/json" <<-'END'
+		import json, sys
+		j = json.load(open(sys.argv[2]))
+		m = j["mistakes"]
+		if not eval(sys.argv[1]):
+		    sys.exit("not true: %s\n%s" % (sys.argv[1], json.dumps(j, indent=1)))
+	END
+}
+as_text() { # what --json says is what is printed
+	"$IOG" check $g/wrong.lua 2>"$TMPDIR/text"
+	{ "$IOG" check $g/wrong.lua --json || true; } | "$PYTHON" -c 'import json, sys
+for m in json.load(sys.stdin)["mistakes"]: print("%s:%d: %s%s" % (m["file"], m["line"], "warning: " if m["warning"] else "", m["text"]))' | cmp - "$TMPDIR/text"
+}
 not_there() { code 1 "$IOG" check "$TMPDIR/none.lua" 2>&1 | says 'none.lua: .*No such file'; }
 setting() {
 	"$IOG" check $g/slab.lua --set cutoff=0.3 >/dev/null &&
@@ -84,6 +101,10 @@ p:to(iog.sink.image { 'f-%06d.png' })
 p:to(iog.sink.image { 'f-%d.png' })" ':5: image.2: "f-%d.png" is already written by image of line 4'
 point "a record file that is played is not written" one_mistake "md:to(iog.sink.null {})
 iog.source.record { '$TMPDIR/r.iogr' }:to(iog.sink.record { '$TMPDIR/r.iogr' })" ':4: record.2: ".*" is what record of line 4 reads; write another file'
+point "--json of a right graph" json 0 'j["right"] and m == [] and j["memory_bytes"] > 1e5 and j["graph"].endswith("slab.lua")' $g/slab.lua
+point "--json of a wrong graph" json 1 'not j["right"] and j["memory_bytes"] is None and m[0]["line"] == 2 and "stesp" in m[0]["text"] and not m[0]["warning"]' $g/wrong.lua
+point "--json says what is printed" as_text
+point "--json of a file that is not there" json 1 'len(m) == 1 and m[0]["line"] is None and "No such file" in m[0]["text"]' "$TMPDIR/none.lua"
 point "a file that is not there" not_there
 point "--set" setting
 point "1,000 nodes" thousand

@@ -40,11 +40,11 @@ cpu_time() { # target: what the stage used is shown, in both forms, and the time
 named() { # target: the thread or process of a stage carries its name, 15 characters of it
 	echo 'iog.source.synthetic {}:filter { "x > 1", name = "warm_ones" }:stats {}:to(iog.sink.null {})' >"$TMPDIR/named.lua"
 	"$IOG" run "$TMPDIR/named.lua" --time 20s --on "$1" >"$TMPDIR/named" 2>&1 &
-	local pid=$! found=1 i
+	local pid=$! found=1
 	for _ in $(seq 100); do
 		{
 			cat /proc/$pid/task/*/comm
-			for i in $(cat /proc/$pid/task/*/children); do cat "/proc/$i/comm"; done
+			cat /proc/$pid/task/*/children | tr ' ' '\n' | while read -r i; do cat "/proc/$i/comm"; done
 		} >"$TMPDIR/comm" 2>/dev/null
 		grep -qx warm_ones+stats "$TMPDIR/comm" && grep -qx synthetic "$TMPDIR/comm" && grep -qx null "$TMPDIR/comm" && found=0 && break
 		sleep 0.1
