@@ -84,6 +84,17 @@ dump_other() {
 		code 1 "$IOG" dump "$TMPDIR" 2>&1 | says 'not a file'
 }
 thousand() { json 'j["result"] == "done" and len(j["operators"]) > 600 and u["last"]["records_in"] == 20 and u["row"]["records_in"] == 20' $g/thousand.lua; }
+two_programs() { # one file: the second one is refused, the first one's records are all there
+	local pid i
+	"$IOG" run $g/endless.lua --time 20s --set out="$TMPDIR/two.iogr" >"$TMPDIR/first" 2>&1 &
+	pid=$!
+	for i in $(seq 100); do [ "$(stat -c %s "$TMPDIR/two.iogr" 2>/dev/null || echo 0)" -gt 20000 ] && break; sleep 0.1; done
+	code 1 "$IOG" run $g/endless.lua --steps 3 --set out="$TMPDIR/two.iogr" 2>&1 | says 'record: another sink or program is writing .*two.iogr; give each its own file'
+	i=$?
+	kill -TERM $pid
+	wait $pid
+	[ $i = 0 ] && "$IOG" dump "$TMPDIR/two.iogr" --values 0 >"$TMPDIR/two" && ! grep -q 'not a whole' "$TMPDIR/two"
+}
 cannot_open() {
 	printf 'local iog = require "iog"\niog.source.synthetic { steps = 5 }:to(iog.sink.record "/proc/none/x.iogr")\n' >"$TMPDIR/n.lua"
 	code 1 "$IOG" run "$TMPDIR/n.lua" 2>&1 | says '/proc/none/x.iogr' && ! "$IOG" run "$TMPDIR/n.lua" --json 2>/dev/null | grep -q '"result": "done"'
@@ -140,6 +151,7 @@ point "dump of a file that was cut off" dump_cut
 point "dump of a damaged file" dump_damaged
 point "dump of something else" dump_other
 point "1,000 nodes run" thousand
+point "two programs and one file" two_programs
 point "a sink that cannot open" cannot_open
 point "more memory than there is" too_large
 point "nothing delivered" empty
