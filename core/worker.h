@@ -21,6 +21,8 @@
 #include "edge.h"
 #include "iog_op.h"
 
+IOG_C_BEGIN
+
 enum {
 	IOG_STAGE_NODES = 24,
 	IOG_CONF_VERSIONS = 8, /* of live parameters, in force at once */
@@ -222,5 +224,7 @@ void iog_worker_replace_in(struct iog_worker *w, uint32_t port, const struct iog
 void iog_worker_replace_out(struct iog_worker *w, uint32_t port, uint32_t edge, const struct iog_edge *e);
 /* An output edge has no consumer any more: what it holds counts as released. */
 void iog_worker_cut_out(struct iog_worker *w, uint32_t port, uint32_t edge);
+
+IOG_C_END
 
 #endif

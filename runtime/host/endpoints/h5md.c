@@ -29,7 +29,7 @@ struct conf {
 };
 
 static const struct iog_param params[] = {
-	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED,
+	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED | IOG_PF_WRITES,
 		.doc = "The file; folders are made. Called NAME.h5md, MDAnalysis opens it without options; as NAME.h5 it wants format=\"H5MD\"."),
 	IOG_PARAM(struct conf, flush, IOG_P_INT, .def = "10", .min = 1, .max = 1e6, .unit = "records",
 		.doc = "Who opens the file sees new records, and a crash loses none before them, at least this often. Beside a running writer opening "
