@@ -101,6 +101,7 @@ struct iog_status {
 	struct iog_node_count node[IOG_STAGE_NODES];
 };
 
+#ifndef __cplusplus
 static inline void iog_count(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
@@ -122,6 +123,7 @@ static inline void iog_status_add(struct iog_status *to, const struct iog_status
 	for (unsigned j = 0; j < IOG_STAGE_NODES; j++)
 		iog_node_count_add(&to->node[j], &from->node[j]);
 }
+#endif
 
 /* Two buffers of state behind this header, each IOG_ALIGN-aligned. Written by the worker only. */
 struct iog_snapshots {
