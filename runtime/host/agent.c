@@ -650,7 +650,7 @@ static void client_read(struct iog_agent *a, struct client *c)
 			return;
 		if (rc <= 0) {
 			c->dead = true;
-			if (rc < 0)
+			if (rc < 0 && rc != -ECONNRESET) /* it closed without reading our last words: as good as closing */
 				say(a, "client %s (process %d) is let go: %s", c->name[0] ? c->name : "?", c->pid, err.text);
 			return;
 		}
@@ -727,7 +727,7 @@ static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, c
 			iog_fail(err, rc, "%s:%d: %s", d[i].file, d[i].line, d[i].text);
 	}
 	if (later && !wrong) {
-		iog_strset(r->text, sizeof r->text, d[0].text);
+		iog_strset(r->text, sizeof r->text, "waits for a stream that no program has opened");
 		rc = -EAGAIN;
 	} else if (diags) {
 		diags(a->o.ctx, r->g);
@@ -797,7 +797,7 @@ int iog_agent_load(struct iog_agent *a, const char *name, const char *path, void
 	}
 	a->run[a->n_runs++] = r;
 	if (rc)
-		say(a, "graph %s waits: %s", name, r->text);
+		say(a, "graph %s %s", name, r->text);
 	else
 		run_start(a, r);
 	return 0;
