@@ -644,7 +644,8 @@ static void ranks_are_put_together(void **state)
 		assert_int_equal(iog_get(rec, "T", &v), 0);
 		assert_int_equal(v.shape[0], NZ * N);
 		for (int k = 0; k < NZ * N * NY; k++)
-			assert_true(((const double *)v.data)[k] == value(i, k));
+			if (((const double *)v.data)[k] != value(i, k))
+				fail_msg("step %lld, run %lld, read %lld: element %d is %g", (long long)step, (long long)runs, (long long)n, k, ((const double *)v.data)[k]);
 		assert_int_equal(iog_get(rec, "mass", &v), 0);
 		assert_int_equal(v.shape[0], NY);
 		for (int k = 0; k < NY; k++)
