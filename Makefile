@@ -183,7 +183,8 @@ $(BUILD)/iograph.pc $(BUILD)/iograph-uninstalled.pc: build-aux/iograph.pc.in $(B
 	$(S)sed -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PART_LIBS) -pthread -lm -ldl -lrt|' \
 		-e 's|@PREFIX@|$(if $(findstring uninstalled,$@),$${pcfiledir},$${pcfiledir}/../..)|' \
 		-e 's|@LIBDIR@|$(if $(findstring uninstalled,$@),$${pcfiledir},$${prefix}/lib)|' \
-		-e 's|@INCLUDEDIR@|$(if $(findstring uninstalled,$@),$(abspath .),$${prefix}/include/iograph)|' $< >$@
+		-e 's|@INCLUDEDIR@|$(if $(findstring uninstalled,$@),$(abspath .),$${prefix}/include/iograph)|' \
+		-e 's|^Cflags:.*|&$(if $(findstring uninstalled,$@), -I$${includedir}/bindings/c)|' $< >$@
 
 # ---- the image of the sidecore VM ---------------------------------------------------------------------------------
 
@@ -310,7 +311,7 @@ format:
 ## install uninstall: under DESTDIR and PREFIX (/usr/local)
 .PHONY: install uninstall
 D := $(DESTDIR)$(PREFIX)
-PUBLIC_HEADERS := $(filter-out %-private.h %-internal.h %-parts.h %/lua-value.h,$(wildcard core/*.h placement/*.h runtime/host/*.h bindings/c/*.h bindings/lua/*.h))
+PUBLIC_HEADERS := $(filter-out %-private.h %-internal.h %-parts.h %/lua-value.h,$(wildcard core/*.h placement/*.h runtime/host/*.h bindings/lua/*.h))
 MAN      := $(wildcard docs/man/*.[15])
 EXAMPLES := $(shell git ls-files examples 2>/dev/null || find examples -type f -not -path '*/out/*' 2>/dev/null)
 # The tree's shape is kept, so that pages find each other.
@@ -324,6 +325,7 @@ install: all
 	ln -sf libiograph.so.$(VERSION) $(D)/lib/libiograph.so
 	install -m 644 $(BUILD)/iograph.pc $(D)/lib/pkgconfig/
 	$(foreach h,$(PUBLIC_HEADERS),install -D -m 644 $h $(D)/include/iograph/$h && ):
+	install -m 644 bindings/c/iograph.h $(D)/include/iograph/iograph.h
 	$(foreach m,$(MAN),install -D -m 644 $m $(D)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m) && ):
 	$(foreach e,$(EXAMPLES),install -D -m $(if $(filter %.sh,$e),755,644) $e $(D)/share/iographs/$e && ):
 	$(foreach d,$(DOCS),install -D -m 644 $d $(D)/share/doc/iographs/$d && ):

@@ -32,6 +32,29 @@ int main(void)
 	return s.n_vars != 1;
 }
 E2
+# What an application writes; the same as C and as C++. Without an agent it runs as if nothing was there.
+cat >"$TMPDIR/app.c" <<'E2'
+#include <iograph.h>
+#include <stdio.h>
+int main(void)
+{
+	iog *io = iog_attach("/no/such/agent");
+	iog_stream *s = iog_open(io, "heat", "T: f64[x] K", NULL, 0, 1);
+	iog_view view = iog_view();
+	iog_stats stats;
+	if (iog_begin(s, 0, 0.0) >= IOG_OK || iog_stream_stats(s, &stats) == IOG_OK || view.rank)
+		return 1;
+	puts(iog_error(io));
+	iog_close(s, 1);
+	return iog_detach(io) >= 0;
+}
+E2
+sed 's/ = iog_view()/ = { 0 }/' "$TMPDIR/app.c" >"$TMPDIR/app-c.c"
+mv "$TMPDIR/app.c" "$TMPDIR/app.cc"
+app() { # compiler source
+	# shellcheck disable=SC2046
+	"$1" -Wall -Wextra -Werror -pedantic -o "$TMPDIR/app" "$2" $(pc --cflags --libs) && LD_LIBRARY_PATH=$TMPDIR/moved/lib "$TMPDIR/app" | grep -q 'no agent answers at /no/such/agent'
+}
 # The flags of pkg-config are words.
 shared() {
 	# shellcheck disable=SC2046
@@ -95,6 +118,14 @@ if [ "$cxx" ]; then point "every header and a program are C++ as well" in_cxx; e
 	echo "ok $n - every header and a program are C++ as well # SKIP no g++"
 fi
 point "documentation" documents
+point "an application in C finds iograph.h" app "$cc" "$TMPDIR/app-c.c"
+if command -v g++ >/dev/null; then
+	point "an application in C++ does" app g++ "$TMPDIR/app.cc"
+elif command -v clang++ >/dev/null; then
+	point "an application in C++ does" app clang++ "$TMPDIR/app.cc"
+else
+	n=$((n + 1)) && echo "ok $n - an application in C++ does # SKIP no C++ compiler"
+fi
 point "a program links the static library" static
 if [ -x "$IOG" ]; then point "iog and pkg-config agree about the version" version; fi
 point "uninstall leaves nothing" nothing_left
