@@ -34,7 +34,8 @@ struct client {
 struct rank {
 	struct client *who; /* NULL: not there */
 	uint32_t id;
-	bool arena_known;
+	bool arena_known, ready;
+	uint32_t given; /* edges it was asked for */
 	int arena_fd;
 	struct iog_msg arena;
 };
@@ -154,7 +155,7 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 		} else {
 			a->ranks = m->b;
 			a->rank[r] = (struct rank){ .who = c, .id = m->id };
-			out.kind = IOG_MSG_OPENED, out.epoch = a->epoch, out.a = a->credit, out.b = a->expected;
+			out.kind = IOG_MSG_OPENED, out.epoch = a->epoch, out.a = a->credit;
 		}
 		say(c, &out, NULL, 0);
 		break;
@@ -170,6 +171,7 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 			break;
 		out = (struct iog_msg){ .kind = IOG_MSG_EDGE, .id = a->rank[r].id, .edge = m->edge, .capacity = m->capacity, .policy = m->policy };
 		say(a->rank[r].who, &out, fds, 1);
+		a->rank[r].given++;
 		break;
 	case IOG_MSG_EDGE_MADE:
 		if (r == RANKS || m->edge < 100 || n > 2)
@@ -207,6 +209,15 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 		say(c, &out, NULL, 0);
 		break;
 	default: break;
+	}
+	/* Before any edge, where the writer shall not wait for one. */
+	for (r = 0; r < RANKS; r++) {
+		struct rank *w = &a->rank[r];
+		if (!w->who || !w->arena_known || w->ready || w->given < a->expected)
+			continue;
+		w->ready = true;
+		out = (struct iog_msg){ .kind = IOG_MSG_READY, .id = w->id };
+		say(w->who, &out, NULL, 0);
 	}
 	match(a);
 }

@@ -150,8 +150,10 @@ static void send_to(struct iog_agent *a, struct client *c, struct iog_msg *m, co
 	if (rc)
 		let_go(a, c, rc == -EAGAIN ? "does not read what it is told" : "is gone");
 	struct iog_attach_page *page = c->page.map;
-	if (page)
+	if (page) {
 		atomic_fetch_add(&page->bell, 1);
+		iog_wake_word(&page->bell); /* it may wait for credit */
+	}
 }
 
 static struct iog_msg *fresh(struct iog_agent *a, uint32_t kind, uint32_t id)
