@@ -9,9 +9,6 @@
 #define LOAD(p)     atomic_load_explicit(p, memory_order_acquire)
 #define PEEK(p)     atomic_load_explicit(p, memory_order_relaxed)
 
-/* Lines that move between two cores are asked for ahead of time: that many descriptors. Measured by build/iog bench edge. */
-enum { AHEAD = 8 };
-
 /* Two words of a descriptor in a register: written field by field and read as a whole it would wait for its own stores. */
 typedef uint64_t word2 __attribute__((vector_size(16)));
 _Static_assert(offsetof(struct iog_desc, epoch) == 16 && offsetof(struct iog_desc, slot) == 24 && offsetof(struct iog_desc, length) == 32 &&
@@ -506,46 +503,28 @@ static __attribute__((noinline)) const struct iog_desc *front_latest(const struc
 	return i < IOG_LATEST_ENTRIES ? &in->e.down->ring[i] : NULL;
 }
 
-/*
- * What the head showed before is used up. Its line is the producer's, so it is only looked at then. False: nothing new. The first
- * descriptors are asked for at once, the others as they come near.
- */
-static __attribute__((noinline)) bool front_more(struct iog_inlet *in)
+/* What the head showed before is used up. Its line is the producer's, so it is only looked at then; the lines it shows are asked for at once. */
+enum iog_front iog_inlet_more(struct iog_inlet *in)
 {
+	if (in->e.policy == IOG_LATEST) {
+		const struct iog_desc *d = front_latest(in);
+		if (!d)
+			return IOG_FRONT_NONE;
+		in->seen = in->tail + 1;
+		return iog_inlet_judge(in, d);
+	}
 	/* Acquire: the descriptors the head shows. */
-	const uint32_t head = LOAD(&in->e.down->head), n = IOG_MIN(head - in->tail, (uint32_t)AHEAD);
-	if (iog_unlikely(head - in->tail > in->e.capacity)) { /* more than the ring holds: not believed */
+	const uint32_t head = LOAD(&in->e.down->head), n = head - in->tail, mask = in->e.capacity - 1;
+	if (!n)
+		return IOG_FRONT_NONE;
+	if (iog_unlikely(n > in->e.capacity)) { /* more than the ring holds: not believed */
 		in->forged++;
-		return false;
+		return IOG_FRONT_NONE;
 	}
-	for (uint32_t i = 1; i < n; i++)
-		__builtin_prefetch(&in->e.down->ring[(in->tail + i) & (in->e.capacity - 1)]);
 	in->seen = head;
-	return n != 0;
-}
-
-enum iog_front iog_inlet_peek(struct iog_inlet *in)
-{
-	if (in->kind != IOG_FRONT_NONE)
-		return in->kind;
-	const struct iog_desc *shared;
-	if (iog_unlikely(in->e.policy == IOG_LATEST)) {
-		if (!(shared = front_latest(in)))
-			return IOG_FRONT_NONE;
-	} else {
-		if (in->seen == in->tail && !front_more(in))
-			return IOG_FRONT_NONE;
-		const struct iog_desc *ring = in->e.down->ring;
-		const uint32_t mask = in->e.capacity - 1;
-		__builtin_prefetch(&ring[(in->seen - in->tail > AHEAD ? in->tail + AHEAD : in->tail) & mask]);
-		shared = &ring[in->tail & mask];
-	}
-	memcpy(&in->front, shared, sizeof in->front);
-	const struct iog_desc *d = &in->front;
-	if (iog_unlikely(d->slot >= in->n_slots || d->length > in->slot_bytes || d->length < sizeof(struct iog_wire)))
-		return in->kind = IOG_FRONT_FORGED;
-	bool seen = (d->epoch < in->epoch || (d->epoch == in->epoch && d->seq < in->next_seq)) && in->taken;
-	return in->kind = iog_unlikely(seen) ? IOG_FRONT_DUPLICATE : IOG_FRONT_RECORD;
+	for (uint32_t i = 1; i < IOG_MIN(n, (uint32_t)IOG_BURST); i++)
+		__builtin_prefetch(&in->e.down->ring[(in->tail + i) & mask]);
+	return iog_inlet_judge(in, &in->e.down->ring[in->tail & mask]);
 }
 
 bool iog_inlet_publish(struct iog_inlet *in)

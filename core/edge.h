@@ -195,7 +195,7 @@ struct iog_inlet {
 	uint32_t n_slots; /* of the producer's arena: bounds for descriptors */
 	uint64_t slot_bytes;
 	uint32_t tail, rel; /* records read; releases written */
-	uint32_t seen;      /* the producer's head when it was last looked at: not IOG_LATEST */
+	uint32_t seen;      /* the producer's head when it was last looked at; a mailbox: tail, or tail + 1 when front came from it */
 	uint32_t rel_published;
 	uint32_t epoch;        /* of the last record taken */
 	uint64_t next_seq;     /* smaller ones of that epoch were seen */
@@ -204,9 +204,28 @@ struct iog_inlet {
 	uint64_t taken, duplicates, forged;
 };
 void iog_inlet_init(struct iog_inlet *in, const struct iog_edge *e, uint32_t n_slots, uint64_t slot_bytes);
+/* Copies a descriptor to in->front and checks it; see iog_inlet_peek. */
+static inline enum iog_front iog_inlet_judge(struct iog_inlet *in, const struct iog_desc *shared)
+{
+	memcpy(&in->front, shared, sizeof in->front);
+	const struct iog_desc *d = &in->front;
+	if (iog_unlikely(d->slot >= in->n_slots || d->length > in->slot_bytes || d->length < sizeof(struct iog_wire)))
+		return in->kind = IOG_FRONT_FORGED;
+	const bool seen = (d->epoch < in->epoch || (d->epoch == in->epoch && d->seq < in->next_seq)) && in->taken;
+	return in->kind = iog_unlikely(seen) ? IOG_FRONT_DUPLICATE : IOG_FRONT_RECORD;
+}
+/* Looks at what the producer has sent since; see iog_inlet_peek. */
+enum iog_front iog_inlet_more(struct iog_inlet *in);
 /* Copies the next descriptor to in->front and checks it, without taking it. A duplicate is one whose (epoch, seq) was taken before; a forged one names
  * a slot or length that cannot be. */
-enum iog_front iog_inlet_peek(struct iog_inlet *in);
+static inline enum iog_front iog_inlet_peek(struct iog_inlet *in)
+{
+	if (iog_unlikely(in->kind != IOG_FRONT_NONE))
+		return in->kind;
+	if (iog_unlikely(in->seen == in->tail))
+		return iog_inlet_more(in);
+	return iog_inlet_judge(in, &in->e.down->ring[in->tail & (in->e.capacity - 1)]);
+}
 /* Takes in->front. */
 static inline void iog_inlet_take(struct iog_inlet *in)
 {
