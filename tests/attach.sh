@@ -12,9 +12,10 @@ local heat = iog.source.stream "heat"
 heat:stats { "T" }:to(iog.sink.table { "$TMPDIR/heat.csv", on_restart = "truncate" })
 END
 agent() { # arguments: starts one, waits until it listens
+	: >"$TMPDIR/agent.log" # a socket may be there already, of a dead one
 	"$iog" agent --socket "$S" "$@" >"$TMPDIR/agent.log" 2>&1 &
 	agent=$!
-	for _ in $(seq 100); do "$iog" ps --socket "$S" >/dev/null 2>&1 && return 0; sleep 0.05; done
+	for _ in $(seq 100); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
 	return 1
 }
 ended() { # the agent ended by itself, with this code
@@ -27,6 +28,12 @@ rows() { # from to of the first column, nothing missing, T is step + mean of ran
 one_rank() {
 	agent --load "$TMPDIR/heat.lua" --once || return 1
 	"$pump" write "$S" heat 0 1 500 0 >"$TMPDIR/w" && grep -q '^wrote 500 skipped 0 code 0: $' "$TMPDIR/w" && ended 0 && rows 500 0
+}
+declared() { # a graph that says itself what the stream holds waits for it like any other
+	sed 's/"heat"/{ "heat", schema = "T: f64[z<=99,y<=99,x<=99]" }/' "$TMPDIR/heat.lua" >"$TMPDIR/declared.lua"
+	"$iog" check "$TMPDIR/declared.lua" && agent --load "$TMPDIR/declared.lua" --once && "$iog" ps --socket "$S" | grep -q '^declared *waits' || return 1
+	"$pump" write "$S" heat 0 1 100 0 >"$TMPDIR/w"
+	ended 0 && rows 100 0
 }
 four_ranks() {
 	agent --load "$TMPDIR/heat.lua" --once || return 1
@@ -135,6 +142,7 @@ END
 	wait $p && ended 0 && grep -q '^wrote 1000 skipped 0 code 0: $' "$TMPDIR/w" && rows 1000 0
 }
 point "every step of one rank reaches the graph" one_rank
+point "a graph that declares what the stream holds" declared
 point "steps of four ranks are put together" four_ranks
 point "a program without an agent runs, and says so" no_agent
 point "readers beside the graph" readers

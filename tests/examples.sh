@@ -161,6 +161,40 @@ reads "positions come back within half a quantum" restored
 dumped() { "$IOG" dump small.iogr --records 1 | grep -q 'position: i32\[atom=5000,xyz\].*delta(f32) | zstd'; }
 point "iog dump shows what is inside" dumped
 
+# ---- heat ----
+
+heat() { cat heat.log && grep -q '^  heat.csv *120 rows' heat.log; }
+# Heat is neither made nor lost, the spot cools, and the middle layer is there for every step, within half a quantum of the table.
+conserved() {
+	cat >middle.lua <<'G'
+local iog = require "iog"
+iog.source.record "middle.iogr":decompress {}:undelta { "T" }:stats { "T" }:to(iog.sink.table { "middle.csv", on_restart = "truncate" })
+G
+	run middle.lua && py <<'P'
+import csv
+rows, middle = (list(csv.DictReader(open(f))) for f in ("heat.csv", "middle.csv"))
+assert len(rows) == len(middle) == 120, (len(rows), len(middle))
+heat = [int(r["T_count"]) * float(r["T_mean"]) for r in rows]
+hot = [float(r["T_max"]) for r in rows]
+for k, r in enumerate(rows):
+    assert int(r["step"]) == k and abs(float(r["time"]) - k * 0.1) < 1e-9 and int(r["T_count"]) == 64**3 and int(r["T_nan"]) == 0, r
+    assert abs(heat[k] / heat[0] - 1) < 1e-9, (k, heat[k], heat[0])
+    assert float(r["T_min"]) >= 300 - 1e-9, r
+    assert k == 0 or hot[k] <= hot[k - 1], (k, hot[k])
+    # The hottest cell is in the middle layer, all the time.
+    assert abs(float(middle[k]["T_max"]) - hot[k]) <= 0.005 + 1e-9, (k, middle[k], hot[k])
+assert hot[0] == 1300 and 350 < hot[-1] < 800, hot[-1]
+P
+}
+if grep -q -- -fsanitize "$IOG_BUILD/flags"; then
+	skip "heat runs" "a program of two MPI ranks is not built with the sanitizer"
+elif STEPS=120 timeout -k 5 120 "$examples/heat/run.sh" >heat.log 2>&1 && grep -q '^heat: skipped' heat.log; then
+	skip "heat runs" "$(sed -n 's/^heat: skipped, //p' heat.log)"
+else
+	point "heat runs" heat
+	point "heat is conserved, in a row for each step" conserved
+fi
+
 # ---- the tutorial ----
 
 # A block that starts with ```lua NAME is the file NAME; lines of ```sh blocks are commands, run in order. mistakes.lua must be refused.

@@ -49,7 +49,7 @@ enum {
 /* ---- attaching ---- */
 
 /*
- * Attaches to an agent. `where`: the path of its socket; NULL: $IOG_SOCKET, else the usual place (iog-agent(1)). Waits two seconds at most. Never
+ * Attaches to an agent. `where`: the path of its socket; NULL: $IOG_SOCKET, else the usual place (iog(1)). Waits two seconds at most. Never
  * NULL: what went wrong is in iog_error, and the handle is inert. iog_detach frees it.
  */
 iog *iog_attach(const char *where);

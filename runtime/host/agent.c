@@ -710,6 +710,22 @@ static void run_free(struct run *r)
 	r->e = NULL, r->g = NULL;
 }
 
+/* False: a stream it takes is known only from the graph's own `schema`. */
+static bool streams_there(const struct iog_graph *g)
+{
+	struct iog_gnode *n;
+	struct iog_schema schema;
+	bool all = true;
+	for (uint32_t k = iog_graph_nodes(g, &n); k-- > 0;) {
+		if (n[k].kind != IOG_G_SOURCE || strcmp(n[k].end.name, "stream"))
+			continue;
+		struct iog_feed *f = iog_feed_get(n[k].conf); /* its first parameter */
+		all &= f && iog_feed_schema(f, &schema);
+		iog_feed_put(f);
+	}
+	return all;
+}
+
 /* Loads and checks; 0: it can start, -EAGAIN: it waits for a stream, else what is wrong with it. */
 static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, const struct iog_graph *), struct iog_err *err)
 {
@@ -720,9 +736,9 @@ static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, c
 	int rc = iog_graph_check(r->g);
 	if (!rc)
 		rc = iog_graph_cut(r->g, true, (enum iog_target)a->o.engine.target, &r->cut);
-	if (!rc)
+	if (!rc && streams_there(r->g))
 		return 0;
-	uint32_t n = iog_graph_diags(r->g, &d), later = 0, wrong = 0;
+	uint32_t n = iog_graph_diags(r->g, &d), later = !rc, wrong = 0;
 	for (uint32_t i = 0; i < n; i++) {
 		later += d[i].later;
 		if (!d[i].later && !d[i].warning && !wrong++)

@@ -118,7 +118,7 @@ int iog_feed_open(struct iog_feed *f, struct iog_err *err)
 	int rc = 0;
 	pthread_mutex_lock(&f->lock);
 	if (!f->known)
-		rc = iog_fail(err, -ENOENT, "nobody has opened stream \"%s\" yet", f->name);
+		rc = iog_fail(err, -ENOENT, "nobody has opened stream \"%s\" yet: run this graph in an agent", f->name);
 	else if (f->collect)
 		rc = iog_fail(err, -EBUSY, "another source takes stream \"%s\"; let both branches start from one", f->name);
 	else if (!(f->collect = iog_collect_new(&f->schema, f->n_writers, f->blocks, false)))
