@@ -311,9 +311,11 @@ format:
 ## install uninstall: under DESTDIR and PREFIX (/usr/local)
 .PHONY: install uninstall
 D := $(DESTDIR)$(PREFIX)
-PUBLIC_HEADERS := $(filter-out %-private.h %-internal.h %-parts.h,$(wildcard core/*.h placement/*.h runtime/host/*.h bindings/lua/*.h))
+PUBLIC_HEADERS := $(filter-out %-private.h %-internal.h %-parts.h %/lua-value.h,$(wildcard core/*.h placement/*.h runtime/host/*.h bindings/lua/*.h))
 MAN      := $(wildcard docs/man/*.[15])
 EXAMPLES := $(shell git ls-files examples 2>/dev/null || find examples -type f -not -path '*/out/*' 2>/dev/null)
+# The tree's shape is kept, so that pages find each other.
+DOCS     := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md docs/images/* operators/*/*.md)
 install: all
 	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/share/iographs
 	$(if $(IOG),install -m 755 $(BUILD)/iog $(D)/bin/iog)
@@ -326,10 +328,12 @@ install: all
 	install -m 644 bindings/c/iograph.h $(D)/include/iograph/iograph.h
 	$(foreach m,$(MAN),install -D -m 644 $m $(D)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m) && ):
 	$(foreach e,$(EXAMPLES),install -D -m $(if $(filter %.sh,$e),755,644) $e $(D)/share/iographs/$e && ):
+	$(foreach d,$(DOCS),install -D -m 644 $d $(D)/share/doc/iographs/$d && ):
+	ln -sfn ../../iographs/examples $(D)/share/doc/iographs/examples
 uninstall:
 	rm -f $(D)/bin/iog $(D)/lib/libiograph.a $(D)/lib/libiograph.so* $(D)/lib/pkgconfig/iograph.pc
 	rm -f $(foreach m,$(MAN),$(D)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m))
-	rm -rf $(D)/include/iograph $(D)/share/iographs
+	rm -rf $(D)/include/iograph $(D)/share/iographs $(D)/share/doc/iographs
 
 ## clean: remove the build directory
 clean:

@@ -12,6 +12,22 @@
 #include <stdint.h>
 #include <string.h>
 
+/* For C++ only: linkage, and the words of C17 that g++ does not have. Members that are atomic are not for programs in C++; their layout is. */
+#ifdef __cplusplus
+#define IOG_C_BEGIN extern "C" {
+#define IOG_C_END   }
+#ifndef __clang__
+#define _Static_assert static_assert
+#define _Alignas       alignas
+#define _Atomic
+#endif
+#else
+#define IOG_C_BEGIN
+#define IOG_C_END
+#endif
+
+IOG_C_BEGIN
+
 enum {
 	IOG_RANK = 8,    /* dimensions of a variable, at most */
 	IOG_NAME = 32,   /* bytes of a name with its NUL */
@@ -96,5 +112,7 @@ bool iog_name_valid(const char *name, bool dots);
 
 /* The candidate nearest to name by edit distance (transpositions count one), or NULL when none is near enough to suggest. */
 const char *iog_nearest(const char *name, const char *const *candidates, size_t n);
+
+IOG_C_END
 
 #endif

@@ -18,10 +18,14 @@
 #ifndef IOG_CORE_EDGE_H
 #define IOG_CORE_EDGE_H
 
+#ifndef __cplusplus
 #include <stdatomic.h>
+#endif
 
 #include "record.h"
 #include "wire.h"
+
+IOG_C_BEGIN
 
 enum { IOG_FANOUT = 16, IOG_BURST = 32, IOG_CREDIT_MAX = 4096, IOG_LINE = 128, IOG_NO_SLOT = 0xffffffffu };
 
@@ -234,5 +238,7 @@ static inline void iog_inlet_release(struct iog_inlet *in, uint32_t slot, uint32
 }
 /* Makes releases visible; true when the producer sleeps: the caller wakes &e.up->head. */
 bool iog_inlet_publish(struct iog_inlet *in);
+
+IOG_C_END
 
 #endif

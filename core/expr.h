@@ -25,6 +25,8 @@
 
 #include "iog_op.h"
 
+IOG_C_BEGIN
+
 enum {
 	IOG_EXPR_OPS = 128, IOG_EXPR_INPUTS = 16, IOG_EXPR_BLOCK = 256, IOG_EXPR_REGS = 12, IOG_EXPR_SLOTS = 48, IOG_EXPR_RANGES = 24
 };
@@ -173,5 +175,7 @@ void iog_fold_range(const struct iog_fold *f, double *min, double *max);
  */
 uint64_t iog_compact(uint8_t *dst, uint64_t room, const uint8_t *src, int64_t stride, uint64_t row, const uint64_t *bits, uint64_t at, uint64_t n,
 		     uint32_t isa);
+
+IOG_C_END
 
 #endif

@@ -10,11 +10,6 @@
 
 #define ERROR_AT(g, n, ...) do { (n)->bad = true; iog_graph_diag(g, (n)->file, (n)->line, false, __VA_ARGS__); } while (0)
 
-static const struct iog_param *params_of(const struct iog_gnode *n)
-{
-	return n->kind == IOG_G_OP ? n->op->params : n->end.params;
-}
-
 /* Kahn's algorithm; what is left over lies on or behind a cycle. */
 static bool sort(struct iog_graph *g)
 {
@@ -74,15 +69,15 @@ static bool sort(struct iog_graph *g)
 static int conf_make(struct iog_graph *g, struct iog_gnode *n, struct iog_err *err)
 {
 	memset(n->conf, 0, n->conf_size);
-	if (!params_of(n))
+	if (!iog_gnode_params(n))
 		return 0;
-	int rc = iog_param_defaults(params_of(n), n->conf, err);
+	int rc = iog_param_defaults(iog_gnode_params(n), n->conf, err);
 	for (uint32_t b = 0; !rc && b < n->n_bind; b++) {
 		struct iog_gbind *x = &n->bind[b];
 		for (uint32_t l = 0; x->live[0] && x->value->kind == IOG_V_NUMBER && l < g->n_lives; l++)
 			if (iog_streq(g->live[l].live.name, x->live))
 				x->value->n = g->live[l].live.value;
-		rc = iog_param_set(params_of(n), n->conf, x->name, x->value, err);
+		rc = iog_param_set(iog_gnode_params(n), n->conf, x->name, x->value, err);
 	}
 	return rc;
 }
@@ -131,7 +126,7 @@ static void bound(struct iog_graph *g, struct iog_gnode *n, uint32_t o)
 
 static void check_required(struct iog_graph *g, struct iog_gnode *n)
 {
-	for (const struct iog_param *p = params_of(n); p && p->name; p++) {
+	for (const struct iog_param *p = iog_gnode_params(n); p && p->name; p++) {
 		if (!(p->flags & IOG_PF_REQUIRED))
 			continue;
 		bool given = false;
@@ -312,6 +307,7 @@ int iog_graph_check(struct iog_graph *g)
 		for (uint32_t i = 0; i < g->n_nodes; i++)
 			check_node(g, &g->node[g->order[i]]);
 		check_safe(g);
+		iog_graph_check_files(g);
 	}
 	if (!g->n_errors) /* else what takes it may be what is wrong */
 		check_lives(g);

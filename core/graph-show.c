@@ -85,7 +85,7 @@ const char *iog_show_what(const struct iog_gnode *n) { return n->kind == IOG_G_O
 
 void iog_show_main_param(char *dst, size_t size, const struct iog_gnode *n)
 {
-	const struct iog_param *table = n->kind == IOG_G_OP ? n->op->params : n->end.params, *p = table ? iog_param_first(table) : NULL;
+	const struct iog_param *table = iog_gnode_params(n), *p = table ? iog_param_first(table) : NULL;
 	dst[0] = 0;
 	for (uint32_t i = 0; p && i < n->n_bind; i++) {
 		if (iog_streq(n->bind[i].name, p->name)) {

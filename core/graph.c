@@ -197,16 +197,11 @@ int iog_graph_end(struct iog_graph *g, enum iog_gkind kind, const struct iog_gno
 	return id;
 }
 
-static const struct iog_param *params_of(const struct iog_gnode *n)
-{
-	return n->kind == IOG_G_OP ? n->op->params : n->end.params;
-}
-
 static const char *nearest_param(const struct iog_gnode *n, const char *name)
 {
 	const char *names[64];
 	size_t count = 0;
-	for (const struct iog_param *p = params_of(n); p && p->name && count < IOG_COUNT(names); p++)
+	for (const struct iog_param *p = iog_gnode_params(n); p && p->name && count < IOG_COUNT(names); p++)
 		names[count++] = p->name;
 	return iog_nearest(name, names, count);
 }
@@ -248,7 +243,7 @@ void iog_graph_set(struct iog_graph *g, int node, const char *name, const struct
 		return;
 	struct iog_gnode *n = &g->node[node];
 	struct iog_err err = { "" };
-	const struct iog_param *p = params_of(n) ? iog_param_find(params_of(n), name) : NULL;
+	const struct iog_param *p = iog_gnode_params(n) ? iog_param_find(iog_gnode_params(n), name) : NULL;
 	if (p && live && !(p->flags & IOG_PF_LIVE)) {
 		n->bad = true;
 		iog_graph_error(g, "%s: \"%s\" cannot change while records flow; give a constant instead of the live parameter \"%s\"", n->name, name, live);
@@ -268,10 +263,10 @@ void iog_graph_set(struct iog_graph *g, int node, const char *name, const struct
 	}
 	static const struct iog_param none[1];
 	/* crop { x = 10 }: intervals may be given by the name of their dimension, so that is what a name nobody knows stands for. */
-	const struct iog_param *first = p ? NULL : iog_param_first(params_of(n));
+	const struct iog_param *first = p ? NULL : iog_param_first(iog_gnode_params(n));
 	const bool dimension = first && first->type == IOG_P_INTERVALS && v->kind != IOG_V_LIST && !nearest_param(n, name);
 	const struct iog_value box = { .kind = IOG_V_LIST, .item = v, .key = &name, .n_items = 1 };
-	if (iog_param_set(params_of(n) ? params_of(n) : none, n->conf, dimension ? first->name : name, dimension ? &box : v, &err)) {
+	if (iog_param_set(iog_gnode_params(n) ? iog_gnode_params(n) : none, n->conf, dimension ? first->name : name, dimension ? &box : v, &err)) {
 		n->bad = true;
 		iog_graph_error(g, "%s: %s", n->name, err.text);
 		return;

@@ -14,6 +14,8 @@
 #include "iog_op.h"
 #include "worker.h"
 
+IOG_C_BEGIN
+
 enum iog_gkind { IOG_G_SOURCE, IOG_G_OP, IOG_G_SINK };
 enum iog_target { IOG_T_ANY, IOG_T_HOST, IOG_T_SIDECORE, IOG_T_VM, IOG_TARGETS };
 enum { IOG_NO_NODE = -1 };
@@ -167,5 +169,7 @@ char *iog_graph_svg(const struct iog_graph *g, const struct iog_cut *cut);
 
 const char *iog_target_name(unsigned target);
 const char *iog_policy_name(unsigned policy);
+
+IOG_C_END
 
 #endif

@@ -12,6 +12,8 @@
 #include "param.h"
 #include "record.h"
 
+IOG_C_BEGIN
+
 enum {
 	IOG_STATELESS = 1,     /* needs no state between records; any record may be processed alone */
 	IOG_FREESTANDING = 2,  /* no undefined symbol but mem* and core's: runs in a VM and per packet */
@@ -138,7 +140,7 @@ static inline struct iog_block *iog_out_blocks(struct iog_out *o, unsigned v, ui
 		return NULL;
 	struct iog_block *b = o->block + o->n_blocks;
 	o->n_blocks += n;
-	o->rec.var[v] = (struct iog_var) { .block = b, .n_blocks = n };
+	o->rec.var[v] = (struct iog_var) { b, n, 0 };
 	return b;
 }
 
@@ -169,8 +171,10 @@ static inline void *iog_out_dense(struct iog_out *o, unsigned v, unsigned rank, 
 	}
 	b->bytes = 0;
 	void *p = iog_out_alloc(o, (uint64_t)s);
-	b->data = p;
+	b->data = (const uint8_t *)p;
 	return p;
 }
+
+IOG_C_END
 
 #endif

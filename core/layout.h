@@ -8,6 +8,8 @@
 
 #include "base.h"
 
+IOG_C_BEGIN
+
 struct iog_net_item {
 	double w, h; /* given; a waypoint of a long edge has width 0 */
 	double x, y; /* left edge, centre */
@@ -41,5 +43,7 @@ void iog_net_edge(struct iog_net *n, uint32_t a, uint32_t b, double da, double d
 /* Places everything; space: least distance between boxes of a layer; label[l]: room that edges into layer l want before it, NULL: none. */
 void iog_net_place(struct iog_net *n, double space, const double *label, double least_curve, double most_curve);
 void iog_net_free(struct iog_net *n);
+
+IOG_C_END
 
 #endif

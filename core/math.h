@@ -7,6 +7,10 @@
 #ifndef IOG_CORE_MATH_H
 #define IOG_CORE_MATH_H
 
+#include "base.h"
+
+IOG_C_BEGIN
+
 double iog_sqrt(double x);
 double iog_cbrt(double x);
 double iog_exp(double x);
@@ -31,5 +35,7 @@ double iog_trunc(double x);
 double iog_round(double x); /* half away from zero */
 /* Lua's a % b: the remainder with the sign of b, exact before that. */
 double iog_mod(double a, double b);
+
+IOG_C_END
 
 #endif

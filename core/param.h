@@ -8,6 +8,8 @@
 
 #include "base.h"
 
+IOG_C_BEGIN
+
 /* Field types in the configuration struct stand in brackets. */
 enum iog_ptype {
 	IOG_P_BOOL,      /* [uint32_t] */
@@ -33,6 +35,10 @@ enum {
 	IOG_PF_REQUIRED = 1,
 	IOG_PF_LIVE = 2,  /* may be bound to a live parameter and changed while records flow */
 	IOG_PF_FIRST = 4, /* may be given by position: filter "x > 1", crop { roi } */
+	/* Of a string in an endpoint's table that names a file; `check` sees to it that a file that is written is nobody else's. */
+	IOG_PF_READS = 8,
+	IOG_PF_WRITES = 16,
+	IOG_PF_NUMBERED = 32, /* the name of many, with a %d in it */
 };
 
 struct iog_param {
@@ -78,5 +84,7 @@ bool iog_parse_seconds(const char *s, double *seconds);
 /* Shorthand for tables: IOG_PARAM(struct conf, field, IOG_P_NUMBER, .def = "1", .doc = "..."). */
 #define IOG_PARAM(conf_t, field, ptype, ...) \
 	{ .name = #field, .type = (ptype), .size = (uint16_t)sizeof(((conf_t *)0)->field), .offset = (uint32_t)offsetof(conf_t, field), __VA_ARGS__ }
+
+IOG_C_END
 
 #endif

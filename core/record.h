@@ -11,6 +11,8 @@
 
 #include "schema.h"
 
+IOG_C_BEGIN
+
 /* One piece of a variable, placed at start in its global shape. Rank and dimensions are the variable's. */
 struct iog_block {
 	const uint8_t *data; /* element [start]; may be unaligned and strides may be negative: load elements by memcpy */
@@ -129,5 +131,7 @@ struct iog_box {
 };
 /* False when the record has no box or it is singular. */
 bool iog_record_box(const struct iog_record *r, struct iog_box *box);
+
+IOG_C_END
 
 #endif

@@ -9,6 +9,8 @@
 
 #include "base.h"
 
+IOG_C_BEGIN
+
 struct iog_dim {
 	char name[IOG_NAME];
 	char labels[IOG_NAME]; /* names of its indices, "x,y,z"; "" when they have none */
@@ -89,5 +91,7 @@ static inline bool iog_var_is_rgb(const struct iog_schema *s, unsigned i)
 	return v->dtype == IOG_U8 && v->rank == 3 && s->dim[v->dim[2]].fixed && s->dim[v->dim[2]].max == 3;
 }
 static inline bool iog_var_opaque(const struct iog_vardef *v) { return v->n_codecs && iog_codec_opaque(v->codec[v->n_codecs - 1]); }
+
+IOG_C_END
 
 #endif

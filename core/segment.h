@@ -9,6 +9,8 @@
 
 #include "iog_op.h"
 
+IOG_C_BEGIN
+
 /*
  * How many elements of dimension dim go into a piece of at most `bytes` payload bytes (at least 1), counting the non-static variables
  * that have the dimension; variables without it travel with the first piece.
@@ -42,5 +44,7 @@ const struct iog_record *iog_join_finish(struct iog_join *j);
 
 /* Calls op on a whole record whichever of run and segment it has. */
 enum iog_step iog_op_run(const struct iog_op *op, const struct iog_call *c);
+
+IOG_C_END
 
 #endif

@@ -5,6 +5,8 @@
 
 #include "graph.h"
 
+IOG_C_BEGIN
+
 enum { IOG_SHORT = 96 };
 
 /* Text that grows; `failed` once memory ran out. The caller frees s. */
@@ -23,5 +25,7 @@ char *iog_show_shape(char *dst, const struct iog_schema *s);
 void iog_show_main_param(char *dst, size_t size, const struct iog_gnode *n);
 /* The operator's or endpoint's own name. */
 const char *iog_show_what(const struct iog_gnode *n);
+
+IOG_C_END
 
 #endif

@@ -1,11 +1,13 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Graphs: what is refused and how it is said, fusion, policies that move up, capacities, live parameters, size. */
+/* Graphs: what is refused and how it is said, fusion, policies that move up, capacities, files two nodes would share, live parameters, size. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 /* last: it wants the ones above */
 #include <cmocka.h>
 
@@ -36,6 +38,24 @@ static int accept_never(const void *conf, struct iog_err *err)
 static const struct iog_gnode_end SOURCE = { .name = "md", .describe = describe }, OPEN = { .name = "md", .describe = describe_open },
 				  SINK = { .name = "file", .safe = true }, PICTURE = { .name = "picture", .accept = accept_image },
 				  ANEW = { .name = "anew", .safe = true, .accept_safe = accept_never };
+
+struct files_conf {
+	char path[IOG_TEXT], second[IOG_TEXT];
+};
+static const struct iog_param read_params[] = {
+	IOG_PARAM(struct files_conf, path, IOG_P_STRING, .flags = IOG_PF_READS, .doc = "The file."),
+	{ .name = NULL },
+}, write_params[] = {
+	IOG_PARAM(struct files_conf, path, IOG_P_STRING, .flags = IOG_PF_WRITES, .doc = "The file."),
+	IOG_PARAM(struct files_conf, second, IOG_P_STRING, .flags = IOG_PF_WRITES, .doc = "Another one."),
+	{ .name = NULL },
+}, number_params[] = {
+	IOG_PARAM(struct files_conf, path, IOG_P_STRING, .flags = IOG_PF_WRITES | IOG_PF_NUMBERED, .doc = "The files."),
+	{ .name = NULL },
+};
+static const struct iog_gnode_end READER = { .name = "reader", .params = read_params, .conf_size = sizeof(struct files_conf), .describe = describe },
+				  WRITER = { .name = "writer", .params = write_params, .conf_size = sizeof(struct files_conf) },
+				  PICTURES = { .name = "pictures", .params = number_params, .conf_size = sizeof(struct files_conf) };
 
 struct conf {
 	double factor;
@@ -465,9 +485,97 @@ static void live_values_change_or_nothing_does(void **state)
 	iog_graph_free(g);
 }
 
+/* ---- files ---- */
+
+/* A graph in which `kind` a has one path, on line 1, and b another, on line 2; both are fed by (or, for READER, are) a source of line 3. */
+static struct iog_graph *two_files(const struct iog_gnode_end *a, const char *path_a, const struct iog_gnode_end *b, const char *path_b)
+{
+	struct iog_graph *g = iog_graph_new();
+	const struct iog_gnode_end *end[2] = { a, b };
+	const char *path[2] = { path_a, path_b };
+	iog_graph_at(g, "two.lua", 3);
+	int md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	sink(g, md, &SINK, NULL, NULL);
+	for (int i = 0; i < 2; i++) {
+		bool reads = end[i] == &READER;
+		iog_graph_at(g, "two.lua", 1 + i);
+		int n = iog_graph_end(g, reads ? IOG_G_SOURCE : IOG_G_SINK, end[i]);
+		struct iog_value v = str(path[i]);
+		iog_graph_set(g, n, "path", &v, NULL);
+		if (reads)
+			sink(g, n, &SINK, NULL, NULL);
+		else
+			iog_graph_link(g, md, 0, n);
+	}
+	iog_graph_check(g);
+	return g;
+}
+
+static void a_file_that_is_written_is_nobody_elses(void **state)
+{
+	(void)state;
+	static const char *const same[][2] = { { "a.csv", "a.csv" }, { "a.csv", "./a.csv" }, { "out//a.csv", "out/./a.csv" }, { "out/../a.csv", "a.csv" },
+		{ "/tmp/../tmp/a", "/tmp/a" }, { "/../a", "/a" }, { "a%d", "a%d" } };
+	for (unsigned i = 0; i < IOG_COUNT(same); i++) {
+		struct iog_graph *g = two_files(&WRITER, same[i][0], &WRITER, same[i][1]);
+		const struct iog_diag *d;
+		assert_int_equal(iog_graph_diags(g, &d), 1);
+		assert_int_equal(d->line, 2);
+		EXPECT(g, "\" is already written by writer of line 1; give each a file of its own");
+	}
+	static const char *const other[][2] = { { "a.csv", "b.csv" }, { "a.csv", "out/a.csv" }, { "../a.csv", "a.csv" }, { "a.csv", "/a.csv" },
+		{ "a%d", "a%06d" }, { "", "" } };
+	for (unsigned i = 0; i < IOG_COUNT(other); i++)
+		expect(two_files(&WRITER, other[i][0], &WRITER, other[i][1]), NULL, 0);
+
+	/* Relative and absolute. */
+	char here[2048], path[IOG_TEXT];
+	assert_non_null(getcwd(here, sizeof here));
+	if (strlen(here) < 200) {
+		iog_format(path, sizeof path, "%s/out/a.csv", here);
+		EXPECT(two_files(&WRITER, "out/a.csv", &WRITER, path), "is already written by writer of line 1");
+	}
+	/* Numbered ones meet whatever their width. */
+	EXPECT(two_files(&PICTURES, "a-%06d.png", &PICTURES, "a-%d.png"), "pictures.2: \"a-%d.png\" is already written by pictures of line 1");
+	expect(two_files(&PICTURES, "a-%06d.png", &PICTURES, "b-%06d.png"), NULL, 0);
+	/* What is read is not written, wherever it stands; and may be read twice. */
+	EXPECT(two_files(&READER, "a", &WRITER, "a"), "writer: \"a\" is what reader of line 1 reads; write another file");
+	EXPECT(two_files(&WRITER, "a", &READER, "a"), "writer: \"a\" is what reader of line 2 reads; write another file");
+	expect(two_files(&READER, "a", &READER, "a"), NULL, 0);
+
+	/* A link is the file it points to. */
+	char dir[] = "/tmp/iog-graph-XXXXXX", link[64];
+	assert_non_null(mkdtemp(dir));
+	iog_format(path, sizeof path, "%s/a", dir);
+	iog_format(link, sizeof link, "%s/b", dir);
+	FILE *f = fopen(path, "w");
+	assert_non_null(f);
+	fclose(f);
+	assert_int_equal(symlink("a", link), 0);
+	EXPECT(two_files(&WRITER, path, &WRITER, link), "is already written by writer of line 1");
+	unlink(link);
+	unlink(path);
+	rmdir(dir);
+
+	/* One node may have several, and every one is compared. */
+	struct iog_graph *g = iog_graph_new();
+	int md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);
+	struct iog_value a = str("a"), b = str("b");
+	for (int i = 0; i < 3; i++) {
+		int n = iog_graph_end(g, IOG_G_SINK, &WRITER);
+		iog_graph_set(g, n, i ? "path" : "second", &a, NULL);
+		if (i < 2)
+			iog_graph_set(g, n, i ? "second" : "path", &b, NULL);
+		iog_graph_link(g, md, 0, n);
+	}
+	iog_graph_check(g);
+	EXPECT(g, "writer.2: \"a\"", "writer.2: \"b\"", "writer.3: \"a\"");
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(a_file_that_is_written_is_nobody_elses),
 		cmocka_unit_test(mistakes_are_named),
 		cmocka_unit_test(circles_and_wrong_ends),
 		cmocka_unit_test(a_refused_input_is_one_mistake),

@@ -14,6 +14,8 @@
 
 #include "record.h"
 
+IOG_C_BEGIN
+
 #define IOG_WIRE_MAGIC 0x52474f49u /* "IOGR" */
 #define IOG_SELF 0xffffffffu
 enum { IOG_WIRE_VERSION = 1, IOG_SEGMENTS_MAX = 64, IOG_BLOCKS_MAX = 4096, IOG_HEAD_MAX = 1 << 20 };
@@ -74,5 +76,7 @@ enum { IOG_OPEN_SUM = 1 /* verify the payload checksum when there is one */ };
  */
 int iog_wire_open(struct iog_record *r, const uint8_t *at, uint64_t len, const struct iog_schema *schema, const struct iog_region *region,
 		  uint32_t n_regions, struct iog_block *block, uint32_t max_blocks, uint8_t *head, uint64_t head_size, unsigned flags, struct iog_err *err);
+
+IOG_C_END
 
 #endif

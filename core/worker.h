@@ -21,6 +21,8 @@
 #include "edge.h"
 #include "iog_op.h"
 
+IOG_C_BEGIN
+
 enum {
 	IOG_STAGE_NODES = 24,
 	IOG_CONF_VERSIONS = 8, /* of live parameters, in force at once */
@@ -99,6 +101,7 @@ struct iog_status {
 	struct iog_node_count node[IOG_STAGE_NODES];
 };
 
+#ifndef __cplusplus
 static inline void iog_count(_Atomic uint64_t *counter, uint64_t n)
 {
 	atomic_store_explicit(counter, atomic_load_explicit(counter, memory_order_relaxed) + n, memory_order_relaxed);
@@ -120,6 +123,7 @@ static inline void iog_status_add(struct iog_status *to, const struct iog_status
 	for (unsigned j = 0; j < IOG_STAGE_NODES; j++)
 		iog_node_count_add(&to->node[j], &from->node[j]);
 }
+#endif
 
 /* Two buffers of state behind this header, each IOG_ALIGN-aligned. Written by the worker only. */
 struct iog_snapshots {
@@ -222,5 +226,7 @@ void iog_worker_replace_in(struct iog_worker *w, uint32_t port, const struct iog
 void iog_worker_replace_out(struct iog_worker *w, uint32_t port, uint32_t edge, const struct iog_edge *e);
 /* An output edge has no consumer any more: what it holds counts as released. */
 void iog_worker_cut_out(struct iog_worker *w, uint32_t port, uint32_t edge);
+
+IOG_C_END
 
 #endif

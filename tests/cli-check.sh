@@ -43,6 +43,23 @@ unused() {
 	printf 'local iog = require "iog"\niog.source.synthetic {}:to(iog.sink.null {})\nlocal limit = iog.param.number { "limit", 1 }\n' >"$TMPDIR/unused.lua"
 	"$IOG" check "$TMPDIR/unused.lua" --set limit=2 2>"$TMPDIR/err" | says '^total memory' && says ':3: warning: parameter "limit" is not used' <"$TMPDIR/err"
 }
+json() { # code, python condition on j, then arguments of iog check
+	local want=$1 check=$2
+	shift 2
+	code "$want" "$IOG" check --json "$@" >"$TMPDIR/json" 2>"$TMPDIR/err" || return 1
+	[ ! -s "$TMPDIR/err" ] && "$PYTHON" - "$check" "$TMPDIR/json" <<-'END'
+		import json, sys
+		j = json.load(open(sys.argv[2]))
+		m = j["mistakes"]
+		if not eval(sys.argv[1]):
+		    sys.exit("not true: %s\n%s" % (sys.argv[1], json.dumps(j, indent=1)))
+	END
+}
+as_text() { # what --json says is what is printed
+	"$IOG" check $g/wrong.lua 2>"$TMPDIR/text"
+	{ "$IOG" check $g/wrong.lua --json || true; } | "$PYTHON" -c 'import json, sys
+for m in json.load(sys.stdin)["mistakes"]: print("%s:%d: %s%s" % (m["file"], m["line"], "warning: " if m["warning"] else "", m["text"]))' | cmp - "$TMPDIR/text"
+}
 not_there() { code 1 "$IOG" check "$TMPDIR/none.lua" 2>&1 | says 'none.lua: .*No such file'; }
 setting() {
 	"$IOG" check $g/slab.lua --set cutoff=0.3 >/dev/null &&
@@ -74,12 +91,33 @@ for how in truncate new; do
 		":3: h5md: release = \"safe\" goes on after the last record of a.h5md, on_restart = \"$how\" does not; use \"append\""
 done
 point "pictures of what are no particles" one_mistake 'md:stats {}:render {}:to(iog.sink.null {})' \
-	':3: (render: )+position names "position".*draws particles, and the stream has position_x_count'
+	':3: render: position names "position".*draws particles, and the stream has position_x_count'
 point "a simulation whose atoms nobody counted" one_mistake 'md:to(iog.sink.null {}) iog.source.imd {}:to(iog.sink.null {})' \
-	':3: (imd: )+how many atoms are there.*topology = "melt.data".*atoms = N'
+	':3: imd: how many atoms are there.*topology = "melt.data".*atoms = N'
 point "a misspelt variable is one mistake" one_mistake 'local slab = md:filter "x > 1" slap:to(iog.sink.null {})' ':3: no variable "slap"; did you mean "slab"'
 point "a circle" one_mistake 'local a = md:merge(b, { along = "atom" }) a:to(iog.sink.null {}) local b' ':3: no variable "b"'
 point "a parameter nobody uses is a warning" unused
+two() { # from sink sink message
+	one_mistake "local s = $1 s:to($2)
+s:to($3)" "$4"
+}
+printf 'local iog = require "iog"\niog.source.synthetic { steps = 5 }:to(iog.sink.record { "%s" })\n' "$TMPDIR/r.iogr" >"$TMPDIR/r.lua"
+"$IOG" run "$TMPDIR/r.lua" >/dev/null 2>&1
+for s in table record h5md; do
+	[ $s = table ] && small=":stats { 'x' }" || small=
+	point "two sinks on one file: $s" two "md$small" "iog.sink.$s { 'same' }" "iog.sink.$s { './same', on_restart = 'truncate' }" \
+		":4: $s.2: \"./same\" is already written by $s of line 3; give each a file of its own"
+done
+point "two kinds of sinks on one file" two md "iog.sink.record { 'a' }" "iog.sink.h5md { 'a' }" ':4: h5md: "a" is already written by record of line 3'
+point "two sinks on the same numbers" one_mistake "local p = md:render {}:png {}
+p:to(iog.sink.image { 'f-%06d.png' })
+p:to(iog.sink.image { 'f-%d.png' })" ':5: image.2: "f-%d.png" is already written by image of line 4'
+point "a record file that is played is not written" one_mistake "md:to(iog.sink.null {})
+iog.source.record { '$TMPDIR/r.iogr' }:to(iog.sink.record { '$TMPDIR/r.iogr' })" ':4: record.2: ".*" is what record of line 4 reads; write another file'
+point "--json of a right graph" json 0 'j["right"] and m == [] and j["memory_bytes"] > 1e5 and j["graph"].endswith("slab.lua")' $g/slab.lua
+point "--json of a wrong graph" json 1 'not j["right"] and j["memory_bytes"] is None and m[0]["line"] == '"$(grep -n stesp $g/wrong.lua | cut -d : -f 1)"' and "stesp" in m[0]["text"] and not m[0]["warning"]' $g/wrong.lua
+point "--json says what is printed" as_text
+point "--json of a file that is not there" json 1 'len(m) == 1 and m[0]["line"] is None and "No such file" in m[0]["text"]' "$TMPDIR/none.lua"
 point "a file that is not there" not_there
 point "--set" setting
 point "1,000 nodes" thousand

@@ -37,6 +37,22 @@ cpu_time() { # target: what the stage used is shown, in both forms, and the time
 	json "u['filter']['cpu_seconds'] > 0 and u['filter']['cpu_seconds'] < j['elapsed_seconds'] + 1 and o['filter']['seconds'] > 0" $g/slab.lua --on "$1" &&
 		"$IOG" run $g/slab.lua --on "$1" | says '^stage +filter .*[0-9] (ns|us|ms|s)$' '^filter +100 .*[0-9] (ns|us|ms|s) .*%$'
 }
+named() { # target: the thread or process of a stage carries its name, 15 characters of it
+	echo 'iog.source.synthetic {}:filter { "x > 1", name = "warm_ones" }:stats {}:to(iog.sink.null {})' >"$TMPDIR/named.lua"
+	"$IOG" run "$TMPDIR/named.lua" --time 20s --on "$1" >"$TMPDIR/named" 2>&1 &
+	local pid=$! found=1
+	for _ in $(seq 100); do
+		{
+			cat /proc/$pid/task/*/comm
+			cat /proc/$pid/task/*/children | tr ' ' '\n' | while read -r i; do cat "/proc/$i/comm"; done
+		} >"$TMPDIR/comm" 2>/dev/null
+		grep -qx warm_ones+stats "$TMPDIR/comm" && grep -qx synthetic "$TMPDIR/comm" && grep -qx null "$TMPDIR/comm" && found=0 && break
+		sleep 0.1
+	done
+	kill -TERM $pid
+	wait $pid
+	[ $found = 0 ] || { cat "$TMPDIR/comm" "$TMPDIR/named"; return 1; }
+}
 same_everywhere() {
 	for t in host sidecore vm; do
 		"$IOG" run $g/fork-join.lua --on $t --set out="$TMPDIR/$t.iogr" >/dev/null || return 1
@@ -68,6 +84,17 @@ dump_other() {
 		code 1 "$IOG" dump "$TMPDIR" 2>&1 | says 'not a file'
 }
 thousand() { json 'j["result"] == "done" and len(j["operators"]) > 600 and u["last"]["records_in"] == 20 and u["row"]["records_in"] == 20' $g/thousand.lua; }
+two_programs() { # one file: the second one is refused, the first one's records are all there
+	local pid i
+	"$IOG" run $g/endless.lua --time 20s --set out="$TMPDIR/two.iogr" >"$TMPDIR/first" 2>&1 &
+	pid=$!
+	for i in $(seq 100); do [ "$(stat -c %s "$TMPDIR/two.iogr" 2>/dev/null || echo 0)" -gt 20000 ] && break; sleep 0.1; done
+	code 1 "$IOG" run $g/endless.lua --steps 3 --set out="$TMPDIR/two.iogr" 2>&1 | says 'record: another sink or program is writing .*two.iogr; give each its own file'
+	i=$?
+	kill -TERM $pid
+	wait $pid
+	[ $i = 0 ] && "$IOG" dump "$TMPDIR/two.iogr" --values 0 >"$TMPDIR/two" && ! grep -q 'not a whole' "$TMPDIR/two"
+}
 cannot_open() {
 	printf 'local iog = require "iog"\niog.source.synthetic { steps = 5 }:to(iog.sink.record "/proc/none/x.iogr")\n' >"$TMPDIR/n.lua"
 	code 1 "$IOG" run "$TMPDIR/n.lua" 2>&1 | says '/proc/none/x.iogr' && ! "$IOG" run "$TMPDIR/n.lua" --json 2>/dev/null | grep -q '"result": "done"'
@@ -114,6 +141,8 @@ point "--time" time_limit
 point "--set" set_values
 for t in host sidecore vm; do point "--on $t" target $t; done
 for t in host sidecore vm; do point "CPU time and time of operators on $t" cpu_time $t; done
+for t in host sidecore; do point "threads and processes are named by what they run: $t" named $t; done
+if [ -w /dev/kvm ]; then point "threads are named by what they run: vm" named vm; else skip "threads are named by what they run: vm" "needs /dev/kvm"; fi
 point "the same records from host, sidecore and vm" same_everywhere
 point "fork and join with a filter on one branch" fork_join
 point "a slow sink with policy latest does not hold up the other" two_speeds
@@ -122,6 +151,7 @@ point "dump of a file that was cut off" dump_cut
 point "dump of a damaged file" dump_damaged
 point "dump of something else" dump_other
 point "1,000 nodes run" thousand
+point "two programs and one file" two_programs
 point "a sink that cannot open" cannot_open
 point "more memory than there is" too_large
 point "nothing delivered" empty

@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# Data at the edges of what can be: NaN, no particle, one particle, changing numbers of them, crops that are empty, a source that starts again,
+# Data at the edges of what can be: NaN, infinities, no particle, one particle, changing numbers of them, crops that are empty, a source that starts again,
 # through filter, stats, render, jpeg and h5md; and a record that is larger than its edge.
 # timeout: 60
 . tests/helpers/tap.sh
@@ -12,6 +12,7 @@ graph() { # source options
 		some:stats():to(iog.sink.table { d .. "t.csv", on_restart = "truncate" })
 		some:render { "type", width = 96, height = 64 }:jpeg():to(iog.sink.null { name = "pictures" })
 		md:crop { atom = { 1000000, 2000000 } }:to(iog.sink.record { d .. "outside.iogr", on_restart = "truncate" })
+		md:crop { atom = { 7, 7 } }:filter "x > 0":delta { quantum = 0.01 }:undelta():to(iog.sink.record { d .. "empty.iogr", on_restart = "truncate" })
 		md:to(iog.sink.h5md { d .. "t.h5", on_restart = "truncate" })
 		md:delta { quantum = 0.01 }:undelta():to(iog.sink.record { d .. "t.iogr", on_restart = "truncate" })
 	END
@@ -21,7 +22,11 @@ through() { # source options, python condition on h (group of the H5MD file), u 
 	local check=$2
 	shift 2
 	"$IOG" run "$TMPDIR/g.lua" --json "$@" >"$TMPDIR/json" || return 1
-	"$IOG" dump "$TMPDIR/outside.iogr" | says '^12 records' 'position\[0,3\]' || return 1
+	local f
+	for f in outside empty; do
+		"$IOG" dump "$TMPDIR/$f.iogr" >"$TMPDIR/dump" && says '^12 records' 'position\[0,3\]' <"$TMPDIR/dump" &&
+			[ "$(grep -c 'position\[0,3\]' "$TMPDIR/dump")" = 12 ] || return 1
+	done
 	"$PYTHON" - "$TMPDIR" "$check" <<-'END'
 		import csv, h5py, json, numpy, sys
 		d = sys.argv[1]
@@ -46,6 +51,10 @@ too_large() {
 }
 point "NaN among the positions" through 'atoms = 400, nan = 0.3' 'numpy.isnan(x).any() and numpy.isfinite(x).any() and 0 < float(rows[3]["position_x_count"]) < 400'
 point "only NaN" through 'atoms = 64, nan = 1' 'numpy.isnan(x).any(axis=2).all() and all(float(r["position_x_count"]) == 0 for r in rows)'
+inf='all(r["position_x_max"] == r["position_x_mean"] == "inf" and float(r["position_x_min"]) > 0 and numpy.isfinite(float(r["position_y_mean"])) for r in rows)'
+point "infinities among the positions" through 'atoms = 400, inf = 0.3' "(x == numpy.inf).any() and (x == -numpy.inf).any() and not numpy.isnan(x).any() and $inf"
+point "infinities and NaN, in processes" through 'atoms = 400, inf = 0.3, nan = 0.3' "(x == numpy.inf).any() and numpy.isnan(x).any() and $inf" --on sidecore
+point "only infinities" through 'atoms = 64, inf = 1' "numpy.isinf(x).any(axis=2).all() and $inf"
 point "no particle" through 'atoms = 0' 'numpy.isnan(x).all() and all(float(r["position_x_count"]) == 0 for r in rows)'
 point "one particle" through 'atoms = 1' 'x.shape[1] == 1 and numpy.isfinite(x).all()'
 point "changing numbers of particles" through 'atoms = 400, varying = true' 'len(set(numpy.isfinite(x[:, :, 0]).sum(axis=1))) > 3'

@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# make install: what is installed works after it was moved elsewhere, by pkg-config, shared and static, and exports nothing but iog_*;
+# make install: what is installed works after it was moved elsewhere, by pkg-config, shared and static, in C and C++, exports nothing but iog_*,
+# and has its documentation;
 # make uninstall leaves no file.
 # slow: what is installed does not depend on a sanitizer
 dest=$TMPDIR/dest
@@ -65,6 +66,39 @@ static() {
 	# shellcheck disable=SC2046
 	"$cc" -o "$TMPDIR/static" "$TMPDIR/program.c" $(pc --static --cflags --libs) && "$TMPDIR/static" | cmp - "$TMPDIR/ops"
 }
+# Every installed header by itself, and a program that links; g++ is there where gcc builds, mostly.
+cxx=$(command -v g++ || command -v clang++)
+in_cxx() {
+	local h
+	for h in $(cd "$TMPDIR/moved/include/iograph" && find . -name '*.h'); do
+		echo "#include <${h#./}>" >"$TMPDIR/one.cc"
+		# shellcheck disable=SC2046
+		"$cxx" -std=c++17 -Wall -Wextra -Werror -fsyntax-only $(pc --cflags) "$TMPDIR/one.cc" || return 1
+	done
+	# shellcheck disable=SC2046
+	"$cxx" -std=c++17 -x c++ -o "$TMPDIR/cxx" "$TMPDIR/program.c" $(pc --cflags --libs) && LD_LIBRARY_PATH=$TMPDIR/moved/lib "$TMPDIR/cxx" | cmp - "$TMPDIR/ops"
+}
+documents() {
+	local d=$TMPDIR/moved/share/doc/iographs f
+	for f in docs/*.md docs/images/* operators/*/*.md README.md CHANGELOG.md LICENSE; do cmp "$f" "$d/$f" || return 1; done
+	# What one page says about another is there too.
+	"$PYTHON" - "$d" <<-'END'
+		import os, re, sys
+		bad = 0
+		for at, _, files in os.walk(sys.argv[1]):
+		    for f in files:
+		        if not f.endswith(".md"):
+		            continue
+		        # Pages about the source name files of it that are not installed.
+		        for link in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", open(os.path.join(at, f)).read()):
+		            if re.match(r"(\.\./)*(tests|build-aux|bench|core|man)/", link):
+		                continue
+		            if not os.path.exists(os.path.join(at, link)):
+		                print(os.path.join(at, f), "points to", link)
+		                bad = 1
+		sys.exit(bad)
+	END
+}
 exports() {
 	local others
 	others=$(nm -D --defined-only "$TMPDIR/moved/lib/libiograph.so" | awk '$3 !~ /^(iog_|luaopen_iog)/ { print $3 }')
@@ -80,13 +114,14 @@ point "nothing names where it was built or installed" elsewhere
 point "exports iog_* only" exports
 point "a program finds the shared library by pkg-config" shared
 point "an application in C finds iograph.h" app "$cc" "$TMPDIR/app-c.c"
-if command -v g++ >/dev/null; then
-	point "an application in C++ does" app g++ "$TMPDIR/app.cc"
-elif command -v clang++ >/dev/null; then
-	point "an application in C++ does" app clang++ "$TMPDIR/app.cc"
+if [ "$cxx" ]; then
+	point "an application in C++ does" app "$cxx" "$TMPDIR/app.cc"
+	point "every header and a program are C++ as well" in_cxx
 else
-	n=$((n + 1)) && echo "ok $n - an application in C++ does # SKIP no C++ compiler"
+	n=$((n + 1))
+	echo "ok $n - applications, every header and a program are C++ as well # SKIP no g++"
 fi
+point "documentation" documents
 point "a program links the static library" static
 if [ -x "$IOG" ]; then point "iog and pkg-config agree about the version" version; fi
 point "uninstall leaves nothing" nothing_left

@@ -27,10 +27,14 @@ enum { ROUNDS = 12 }; /* a case's records are sent so often, with rising steps: 
 struct arrived { int64_t step; uint64_t digest; };
 static struct { struct arrived *a; size_t n, cap; } got;
 
-/* Of everything a record says but its identity: axes, and every variable's elements in the order of its global shape. */
+/* Of everything a record says: identity, time, axes, and every variable's elements in the order of its global shape. */
 static uint64_t digest(const struct iog_record *r)
 {
 	uint64_t h = iog_hash(&r->time, sizeof r->time, 1);
+	h = iog_hash(&r->step, sizeof r->step, h);
+	h = iog_hash(&r->id.seq, sizeof r->id.seq, h);
+	h = iog_hash(&r->id.epoch, sizeof r->id.epoch, h);
+	h = iog_hash(&r->id.writer, sizeof r->id.writer, h);
 	h = iog_hash(r->axis, r->schema->n_dims * sizeof r->axis[0], h);
 	for (uint32_t v = 0; v < r->schema->n_vars; v++) {
 		h = iog_hash(&r->var[v].n_blocks, 4, h);

@@ -34,7 +34,7 @@ struct client {
 struct rank {
 	struct client *who; /* NULL: not there */
 	uint32_t id;
-	bool arena_known;
+	bool arena_known, ready;
 	int arena_fd;
 	struct iog_msg arena;
 };
@@ -48,7 +48,7 @@ struct sub {
 struct agent {
 	char dir[64], path[128];
 	int listener, quit[2];
-	uint32_t epoch, credit, expected, ranks;
+	uint32_t epoch, credit, expected, ranks; /* expected: edges of a writer, before it may begin */
 	struct client client[CLIENTS];
 	struct rank rank[RANKS];
 	struct sub sub[SUBS];
@@ -68,6 +68,15 @@ static void say(struct client *c, struct iog_msg *m, const int *fds, uint32_t n)
 		atomic_fetch_add(&page->bell, 1);
 		iog_wake_word(&page->bell);
 	}
+}
+
+/* A writer has been asked for the edges of those who wait. */
+static void may_begin(struct rank *w)
+{
+	struct iog_msg m = { .kind = IOG_MSG_READY, .id = w->id };
+	if (!w->ready)
+		say(w->who, &m, NULL, 0);
+	w->ready = true;
 }
 
 /* Brings writers and readers together as far as they have come. */
@@ -154,7 +163,7 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 		} else {
 			a->ranks = m->b;
 			a->rank[r] = (struct rank){ .who = c, .id = m->id };
-			out.kind = IOG_MSG_OPENED, out.epoch = a->epoch, out.a = a->credit, out.b = a->expected;
+			out.kind = IOG_MSG_OPENED, out.epoch = a->epoch, out.a = a->credit;
 		}
 		say(c, &out, NULL, 0);
 		break;
@@ -163,6 +172,8 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 			break;
 		a->rank[r].arena_known = true, a->rank[r].arena = *m, a->rank[r].arena_fd = fds[0];
 		fds[0] = -1;
+		if (!a->expected)
+			may_begin(&a->rank[r]);
 		break;
 	case IOG_MSG_EDGE: /* of a reader: on to the writer */
 		r = (m->edge - 100) % RANKS;
@@ -170,6 +181,7 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 			break;
 		out = (struct iog_msg){ .kind = IOG_MSG_EDGE, .id = a->rank[r].id, .edge = m->edge, .capacity = m->capacity, .policy = m->policy };
 		say(a->rank[r].who, &out, fds, 1);
+		may_begin(&a->rank[r]); /* one is expected at most */
 		break;
 	case IOG_MSG_EDGE_MADE:
 		if (r == RANKS || m->edge < 100 || n > 2)
@@ -626,7 +638,7 @@ static void ranks_are_put_together(void **state)
 	iog_view v;
 	agent_start(&a);
 	a.ranks = N;
-	a.expected = 1; /* the first step waits for the reader */
+	a.expected = 1;
 	iog *io = iog_attach(a.path);
 	for (int i = 0; i < N; i++) {
 		x[i] = (struct part){ &a, i, N, STEPS, 0 };

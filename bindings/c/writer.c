@@ -63,8 +63,7 @@ struct iog_stream {
 	int64_t step;
 	char name[IOG_STREAM_NAME];
 	uint32_t credit_max; /* the agent's wish */
-	uint32_t expected;   /* edges the agent asks for as soon as the arena is there */
-	uint32_t asked;      /* edges it has asked for */
+	bool ready;          /* the agent has asked for the edges of those who wait */
 	uint32_t lossy;      /* slots promised to lossy edges */
 	uint32_t wide;       /* blocking edges, by bit, that could hold more than credit allows */
 	uint32_t credit, slot;
@@ -206,7 +205,6 @@ static struct edge *edge_find(struct iog_stream *s, uint32_t number)
 static void edge_asked(struct iog_stream *s, const struct iog_msg *m, int *fds, uint32_t n)
 {
 	struct edge *e = NULL;
-	s->asked++;
 	for (unsigned i = 0; i < IOG_FANOUT && !e; i++)
 		if (s->edge[i].state == EDGE_FREE)
 			e = &s->edge[i];
@@ -234,8 +232,8 @@ void iog_stream_hear(struct iog_stream *s, const struct iog_msg *m, int *fds, ui
 		s->opened = true;
 		s->epoch = m->epoch;
 		s->credit_max = m->a;
-		s->expected = m->b;
 		return;
+	case IOG_MSG_READY: s->ready = true; return;
 	case IOG_MSG_EDGE: edge_asked(s, m, fds, n); return;
 	case IOG_MSG_CUT:
 		e = edge_find(s, m->edge);
@@ -507,7 +505,7 @@ static int make(struct iog_stream *s)
 			edge_try(s, &s->edge[i]);
 	/* Who waits for this stream already shall have its first step. */
 	const uint64_t until = iog_now_ns() + IOG_MIN(IOG_MAX(s->timeout_ns, SLEEP_NS), OPEN_NS);
-	for (uint64_t now; s->asked < s->expected && s->io->sock >= 0 && (now = iog_now_ns()) < until;)
+	for (uint64_t now; !s->ready && s->io->sock >= 0 && (now = iog_now_ns()) < until;)
 		iog_client_hear(s->io, until - now);
 	return 0;
 }

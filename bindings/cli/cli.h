@@ -84,9 +84,13 @@ struct iog_cli_graph {
 struct iog_lua_set;
 /* Loads, checks and cuts; prints every mistake as file:line: text, sorted. IOG_EXIT_OK or IOG_EXIT_FAILED (nothing to free then). */
 int iog_cli_load(struct iog_cli_graph *cg, const char *path, struct iog_lua_set *set, uint32_t n_set, enum iog_target target);
+/* The same, and prints nothing: 0 or -errno. Unload it in either case; g is NULL when memory is out. */
+int iog_cli_open(struct iog_cli_graph *cg, const char *path, struct iog_lua_set *set, uint32_t n_set, enum iog_target target);
+/* Mistakes and warnings, sorted by file and line, each once; free() the list. NULL: out of memory. */
+const struct iog_diag **iog_cli_diags(const struct iog_graph *g, uint32_t *n);
 void iog_cli_unload(struct iog_cli_graph *cg);
 /* Prints what is wrong with a graph, sorted by place. */
-void iog_cli_diags(const struct iog_graph *g);
+void iog_cli_show_diags(const struct iog_graph *g);
 /* Splits name=value (in place) onto the list; false after reporting. */
 enum { IOG_CLI_SETS = 256 };
 bool iog_cli_set(struct iog_cli_args *a, struct iog_lua_set *set, uint32_t *n);

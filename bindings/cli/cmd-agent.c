@@ -50,7 +50,7 @@ static void log_line(void *ctx, const char *line)
 static void show_diags(void *ctx, const struct iog_graph *g)
 {
 	(void)ctx;
-	iog_cli_diags(g);
+	iog_cli_show_diags(g);
 }
 
 /* "dir/heat.lua" is the graph heat. */

@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `iog check`: what every node gives, where it will run, and the memory the graph declares. One thread. */
+#include <jansson.h>
+#include <stdlib.h>
+
 #include "bindings/lua/lua-graph.h"
 #include "cli.h"
 
@@ -8,9 +11,10 @@ extern const struct iog_cli_cmd iog_cmd_check;
 static const struct iog_cli_opt options[] = {
 	{ "set", 0, "NAME=VALUE", "value of a parameter the graph declares (repeatable)" },
 	{ "on", 0, "TARGET", "where stages without a wish of their own run: host, sidecore, vm (default host)" },
+	{ "json", 0, NULL, "the mistakes and the memory as JSON" },
 	{ .name = NULL },
 };
-enum { SET, ON };
+enum { SET, ON, JSON };
 
 static void node_text(const struct iog_graph *g, const struct iog_cut *cut, int id)
 {
@@ -89,6 +93,26 @@ static void memory(const struct iog_cut *cut)
 	printf("\ntotal memory %s\n", iog_show_bytes(f, (double)iog_cut_bytes(cut)));
 }
 
+/* What is wrong, for other programs: the exit code is the same, and nothing is said elsewhere. */
+static int check_json(const char *file, struct iog_lua_set *set, uint32_t n_set, enum iog_target target)
+{
+	struct iog_cli_graph cg;
+	int rc = iog_cli_open(&cg, file, set, n_set, target);
+	uint32_t n = 0;
+	const struct iog_diag **d = cg.g ? iog_cli_diags(cg.g, &n) : NULL;
+	json_t *list = json_array();
+	for (uint32_t i = 0; i < n; i++)
+		json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:b}", "file", iog_cli_text(d[i]->file), "line",
+			d[i]->line ? json_integer(d[i]->line) : json_null(), "text", iog_cli_text(d[i]->text), "warning", d[i]->warning));
+	if (rc && !n)
+		json_array_append_new(list, json_pack("{s:o, s:n, s:s, s:b}", "file", iog_cli_text(file), "line", "text", strerror(-rc), "warning", 0));
+	free(d);
+	int code = iog_cli_json(json_pack("{s:o, s:b, s:o, s:o}", "graph", iog_cli_text(file), "right", !rc, "mistakes", list, "memory_bytes",
+		rc ? json_null() : json_integer((json_int_t)iog_cut_bytes(&cg.cut))));
+	iog_cli_unload(&cg);
+	return rc ? IOG_EXIT_FAILED : code;
+}
+
 static int check_run(int argc, char **argv)
 {
 	struct iog_cli_args a = { .cmd = &iog_cmd_check, .argc = argc, .argv = argv };
@@ -96,11 +120,14 @@ static int check_run(int argc, char **argv)
 	const char *file = NULL;
 	uint32_t n_set = 0;
 	enum iog_target target = IOG_T_ANY;
+	bool json = false;
 	for (int o; (o = iog_cli_next(&a)) != IOG_ARG_END;) {
 		if (o == SET)
 			iog_cli_set(&a, set, &n_set);
 		else if (o == ON)
 			iog_cli_target(&a, &target);
+		else if (o == JSON)
+			json = true;
 		else if (file)
 			return iog_cli_usage(a.cmd, "wants one graph, got \"%s\" too", a.value);
 		else
@@ -110,6 +137,8 @@ static int check_run(int argc, char **argv)
 		return a.code;
 	if (!file)
 		return iog_cli_usage(a.cmd, "wants a graph file");
+	if (json)
+		return check_json(file, set, n_set, target);
 	struct iog_cli_graph cg;
 	if (iog_cli_load(&cg, file, set, n_set, target))
 		return IOG_EXIT_FAILED;
@@ -129,7 +158,7 @@ const struct iog_cli_cmd iog_cmd_check = {
 		 "its records with "
 		 "their types, dimensions and largest extents, then how many records each edge holds and the memory the graph reserves.\n\n"
 		 "Mistakes are printed as file:line: text, all of them, and the exit code is 1.",
-	.examples = "iog check melt.lua\niog check melt.lua --set cutoff=0.3 --on sidecore\n",
+	.examples = "iog check melt.lua\niog check melt.lua --set cutoff=0.3 --on sidecore\niog check melt.lua --json\n",
 	.opt = options,
 	.run = check_run,
 };

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* A graph file as the commands want it: loaded, checked, cut; every mistake printed with its place. One thread. */
+#include <errno.h>
 #include <stdlib.h>
 
 #include "bindings/lua/lua-graph.h"
@@ -16,44 +17,57 @@ static int by_line(const void *a, const void *b)
 	return *x < *y ? -1 : *x > *y;
 }
 
-void iog_cli_diags(const struct iog_graph *g)
+const struct iog_diag **iog_cli_diags(const struct iog_graph *g, uint32_t *n)
 {
 	const struct iog_diag *d;
-	uint32_t n = iog_graph_diags(g, &d);
-	const struct iog_diag **order = calloc(n + 1, sizeof *order);
-	bool colour = iog_cli_colour(stderr);
+	uint32_t all = iog_graph_diags(g, &d), kept = 0;
+	const struct iog_diag **order = calloc(all + 1, sizeof *order);
+	*n = 0;
 	if (!order)
-		return;
-	for (uint32_t i = 0; i < n; i++)
+		return NULL;
+	for (uint32_t i = 0; i < all; i++)
 		order[i] = &d[i];
-	qsort(order, n, sizeof *order, by_line);
+	qsort(order, all, sizeof *order, by_line);
+	for (uint32_t i = 0; i < all; i++)
+		if (!kept || order[i]->line != order[kept - 1]->line || strcmp(order[i]->text, order[kept - 1]->text))
+			order[kept++] = order[i];
+	*n = kept;
+	return order;
+}
+
+void iog_cli_show_diags(const struct iog_graph *g)
+{
+	uint32_t n;
+	const struct iog_diag **d = iog_cli_diags(g, &n);
+	bool colour = iog_cli_colour(stderr);
 	for (uint32_t i = 0; i < n; i++) {
-		if (i && order[i]->line == order[i - 1]->line && !strcmp(order[i]->text, order[i - 1]->text))
-			continue;
-		fprintf(stderr, "%s%s:", colour ? "\033[1m" : "", order[i]->file);
-		if (order[i]->line)
-			fprintf(stderr, "%d:", order[i]->line);
-		fprintf(stderr, "%s %s%s\n", colour ? "\033[0m" : "", order[i]->warning ? "warning: " : "", order[i]->text);
+		fprintf(stderr, "%s%s:", colour ? "\033[1m" : "", d[i]->file);
+		if (d[i]->line)
+			fprintf(stderr, "%d:", d[i]->line);
+		fprintf(stderr, "%s %s%s\n", colour ? "\033[0m" : "", d[i]->warning ? "warning: " : "", d[i]->text);
 	}
-	free(order);
+	free(d);
+}
+
+int iog_cli_open(struct iog_cli_graph *cg, const char *path, struct iog_lua_set *set, uint32_t n_set, enum iog_target target)
+{
+	memset(cg, 0, sizeof *cg);
+	cg->g = iog_lua_load(path, set, n_set);
+	if (!cg->g)
+		return -ENOMEM;
+	int rc = iog_graph_check(cg->g);
+	return rc ? rc : iog_graph_cut(cg->g, true, target, &cg->cut);
 }
 
 int iog_cli_load(struct iog_cli_graph *cg, const char *path, struct iog_lua_set *set, uint32_t n_set, enum iog_target target)
 {
-	memset(cg, 0, sizeof *cg);
-	cg->g = iog_lua_load(path, set, n_set);
-	if (!cg->g) {
-		fprintf(stderr, "%s: out of memory\n", path);
-		return IOG_EXIT_FAILED;
-	}
-	int rc = iog_graph_check(cg->g);
-	if (!rc)
-		rc = iog_graph_cut(cg->g, true, target, &cg->cut);
-	iog_cli_diags(cg->g);
+	const struct iog_diag *d;
+	int rc = iog_cli_open(cg, path, set, n_set, target);
+	if (cg->g)
+		iog_cli_show_diags(cg->g);
 	if (!rc)
 		return IOG_EXIT_OK;
-	const struct iog_diag *d;
-	if (!iog_graph_diags(cg->g, &d))
+	if (!cg->g || !iog_graph_diags(cg->g, &d))
 		fprintf(stderr, "%s: %s\n", path, strerror(-rc));
 	iog_cli_unload(cg);
 	return IOG_EXIT_FAILED;

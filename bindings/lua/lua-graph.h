@@ -11,6 +11,8 @@
 
 #include "core/graph.h"
 
+IOG_C_BEGIN
+
 /* A parameter given from outside: --set name=value. */
 struct iog_lua_set {
 	const char *name, *value;
@@ -24,5 +26,7 @@ struct iog_lua_set {
 struct iog_graph *iog_lua_load(const char *path, struct iog_lua_set *set, uint32_t n_set);
 /* The same for a text; `name` stands for the file in messages. */
 struct iog_graph *iog_lua_load_text(const char *name, const char *text, size_t len, struct iog_lua_set *set, uint32_t n_set);
+
+IOG_C_END
 
 #endif

@@ -146,6 +146,20 @@ static int crop_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	return 0;
 }
 
+/* A block without elements: as large as the box where that has none, else (the input has a gap there) with a count of 0. */
+static void set_empty(struct iog_block *b, const struct iog_vardef *def, const struct iog_axis *axis)
+{
+	bool gap = true;
+	for (unsigned d = 0; d < def->rank; d++) {
+		b->start[d] = 0;
+		b->count[d] = axis[def->dim[d]].extent;
+		gap &= b->count[d] != 0;
+	}
+	if (gap)
+		b->count[0] = 0;
+	iog_block_set_dense(b, def->rank, iog_dtype_size(def->dtype));
+}
+
 /* Crops the blocks of variable i; blocks that become empty are left out unless none would remain. */
 static bool crop_var(struct iog_out *o, const struct iog_record *r, unsigned i, uint32_t cropped, const int64_t *lo, const int64_t *hi)
 {
@@ -164,9 +178,9 @@ static bool crop_var(struct iog_out *o, const struct iog_record *r, unsigned i, 
 				any &= iog_block_crop(b, b, def->rank, d, lo[def->dim[d]], hi[def->dim[d]]);
 		if (!any && (kept || k + 1 < in->n_blocks))
 			continue;
-		/* Nothing lies in an empty block: it looks the same however the input lay. */
+		/* Nothing lies in an empty block: it looks the same however the input lay, and was cut into blocks. */
 		if (!any)
-			iog_block_set_dense(b, def->rank, iog_dtype_size(def->dtype));
+			set_empty(b, def, o->rec.axis);
 		kept++;
 	}
 	o->rec.var[i].n_blocks = kept;

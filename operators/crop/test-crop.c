@@ -3,6 +3,7 @@
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdlib.h>
+#include <sys/mman.h>
 
 #include <cmocka.h>
 
@@ -229,6 +230,48 @@ static void encoded_variables_are_refused(void **state)
 	assert_non_null(strstr(err.text, "jpeg"));
 }
 
+/* Rows lie gigabytes apart, forwards and backwards: a view of them is made of 64-bit offsets, and is read and packed where they are. */
+static void strides_beyond_4_GiB(void **state)
+{
+	(void)state;
+	enum { ROWS = 4, COLUMNS = 6 };
+	const int64_t far = (1ll << 32) + 4096;
+	const uint64_t size = (uint64_t)far * ROWS;
+	uint8_t *p = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+	if (p == MAP_FAILED) {
+		print_message("# needs %llu GiB of address space\n", (unsigned long long)(size >> 30));
+		skip();
+	}
+	for (int64_t y = 0; y < ROWS; y++)
+		for (int64_t x = 0; x < COLUMNS; x++)
+			p[y * far + x] = (uint8_t)(16 * y + x);
+	for (int backwards = 0; backwards < 2; backwards++) {
+		struct rig r;
+		struct iog_err err = { 0 };
+		const struct op_case c = { .op = "crop", .schema = "v: u8[y=4,x=6]", .conf = { BOX(PAIR(2, 5), PAIR(1, 3)) } };
+		if (op_setup_init(&r.s, &c, &err) || op_instance_init(&r.x, &r.s, IOG_ISA_BASE, 0, &err))
+			fail_msg("%s", err.text);
+		op_record_make(&r.in, &r.s.in[0], 0, 0);
+		struct iog_block *b = r.in.block;
+		b->stride[0] = backwards ? -far : far;
+		b->data = backwards ? p + (ROWS - 1) * far : p;
+		const struct iog_record *in = &r.in.rec;
+		assert_int_equal(op_instance_call(&r.x, &in, NULL), IOG_OK);
+		const struct iog_block *out = r.x.out[0].rec.var[0].block;
+		assert_ptr_equal(out->data, backwards ? p + 2 * far + 2 : p + far + 2);
+		assert_int_equal(out->stride[0], b->stride[0]);
+		uint8_t dense[6], packed[1024];
+		const uint8_t forth[6] = { 18, 19, 20, 34, 35, 36 }, back[6] = { 34, 35, 36, 18, 19, 20 };
+		iog_block_gather(dense, out, 2, 1);
+		assert_memory_equal(dense, backwards ? back : forth, sizeof dense);
+		int64_t n = iog_wire_pack(packed, sizeof packed, &r.x.out[0].rec);
+		assert_true(n > 64);
+		assert_memory_equal(packed + n - 64, dense, sizeof dense);
+		rig_finish(&r);
+	}
+	munmap(p, size);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -241,6 +284,7 @@ int main(void)
 		cmocka_unit_test(a_live_box_keeps_the_maximum),
 		cmocka_unit_test(mistakes_are_named),
 		cmocka_unit_test(encoded_variables_are_refused),
+		cmocka_unit_test(strides_beyond_4_GiB),
 	};
 	return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -46,7 +46,7 @@ struct writer {
 	uint32_t id, rank, blocks;
 	struct iog_region_map map;
 	struct iog_arena arena;
-	bool closed;
+	bool closed, ready;              /* ready: it was told that it may begin */
 };
 struct reader {
 	struct client *client;
@@ -650,7 +650,7 @@ static void client_read(struct iog_agent *a, struct client *c)
 			return;
 		if (rc <= 0) {
 			c->dead = true;
-			if (rc < 0)
+			if (rc < 0 && rc != -ECONNRESET) /* it closed without reading our last words: as good as closing */
 				say(a, "client %s (process %d) is let go: %s", c->name[0] ? c->name : "?", c->pid, err.text);
 			return;
 		}
@@ -727,7 +727,7 @@ static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, c
 			iog_fail(err, rc, "%s:%d: %s", d[i].file, d[i].line, d[i].text);
 	}
 	if (later && !wrong) {
-		iog_strset(r->text, sizeof r->text, d[0].text);
+		iog_strset(r->text, sizeof r->text, "waits for a stream that no program has opened");
 		rc = -EAGAIN;
 	} else if (diags) {
 		diags(a->o.ctx, r->g);
@@ -797,7 +797,7 @@ int iog_agent_load(struct iog_agent *a, const char *name, const char *path, void
 	}
 	a->run[a->n_runs++] = r;
 	if (rc)
-		say(a, "graph %s waits: %s", name, r->text);
+		say(a, "graph %s %s", name, r->text);
 	else
 		run_start(a, r);
 	return 0;
@@ -828,6 +828,30 @@ void iog_agent_end(struct iog_agent *a, bool at_once)
 	}
 }
 
+/* A graph has started that takes the stream, and its source is not open yet. */
+static bool source_opens(const struct iog_agent *a, const struct stream *s)
+{
+	for (uint32_t i = 0; i < a->n_runs && !iog_feed_life(s->feed); i++) {
+		struct iog_gnode *n;
+		for (uint32_t k = a->run[i]->state == RUNS ? iog_graph_nodes(a->run[i]->g, &n) : 0; k-- > 0;)
+			if (n[k].kind == IOG_G_SOURCE && !strcmp(n[k].end.name, "stream") && !strcmp(n[k].conf, s->name)) /* its first parameter */
+				return true;
+	}
+	return false;
+}
+
+/* Writers whose consumers have been seen to. */
+static void tell_writers(struct iog_agent *a)
+{
+	for (uint32_t i = 0; i < a->n_writers; i++) {
+		struct writer *w = a->writer[i];
+		if (w->ready || !w->stream->known || w->map.fd < 0 || source_opens(a, w->stream))
+			continue;
+		w->ready = true;
+		send_to(a, w->client, fresh(a, IOG_MSG_READY, w->id), NULL, 0);
+	}
+}
+
 /* ---- the agent ---- */
 
 uint32_t iog_agent_poll(struct iog_agent *a, double timeout_s)
@@ -840,7 +864,10 @@ uint32_t iog_agent_poll(struct iog_agent *a, double timeout_s)
 	bool runs = false;
 	for (uint32_t i = 0; i < a->n_runs; i++)
 		runs |= a->run[i]->state == RUNS;
-	const double most = runs ? 0.01 : 0.1;
+	bool opens = false;
+	for (uint32_t i = 0; i < a->n_writers; i++)
+		opens |= !a->writer[i]->ready && a->writer[i]->stream->known;
+	const double most = opens ? 0.001 : runs ? 0.01 : 0.1;
 	if (poll(p, 1 + n, (int)(1000 * IOG_MIN(timeout_s, most) + 0.5)) > 0) {
 		for (uint32_t i = 0; i < n; i++)
 			if (p[1 + i].revents)
@@ -861,6 +888,7 @@ uint32_t iog_agent_poll(struct iog_agent *a, double timeout_s)
 	}
 	cut_feeds(a);
 	connect_all(a);
+	tell_writers(a);
 	for (uint32_t i = a->n_clients; i-- > 0;)
 		if (a->client[i]->dead)
 			client_free(a, i);

@@ -12,6 +12,7 @@
  *                                  SUBSCRIBED schema, writers    ->
  *                                  for each writer, EDGE_WANTED  ->
  *                              <-  EDGE       up            <-        EDGE       up (fd)
+ *                              <-  READY  (the first step may begin)
  *   EDGE_MADE down, box (fds)  ->             + arena       ->   EDGE_MADE
  *                              <-  CUT  (the reader is gone)
  *   gone                           WRITER_GONE                   ->
@@ -45,6 +46,7 @@ enum iog_msg_kind {
 	                        soon as there is an ARENA, so that the first step waits for them */
 	IOG_MSG_ARENA,       /* id; arena; schema with maxima; blocks: blocks per record at most; capacity: what blocking edges may have; fd: arena.
 	                        Again for a new shape: a new epoch */
+	IOG_MSG_READY,       /* id: the graphs that wait for the stream have been given edges; answers ARENA, once all ranks are there */
 	IOG_MSG_EDGE,        /* id, edge; capacity, policy, safe; fd: up. Agent to writer; reader to agent */
 	IOG_MSG_EDGE_MADE,   /* id, edge; capacity, policy; fds: down, and box when policy is latest. Agent to reader: also arena, fds: arena, down, box */
 	IOG_MSG_CUT,         /* id, edge: its consumer is gone */

@@ -5,9 +5,13 @@
 
 #include "core/base.h"
 
+IOG_C_BEGIN
+
 /* CPU numbers for n workers. Returns n, or 0 when there are fewer CPUs than workers: then the scheduler knows better than we do. */
 uint32_t iog_cores_pick(int *cpu, uint32_t n);
 /* Binds the calling thread; 0 or -errno. */
 int iog_cores_bind(int cpu);
+
+IOG_C_END
 
 #endif

@@ -13,6 +13,8 @@
 
 #include "core/iog_op.h"
 
+IOG_C_BEGIN
+
 struct iog_source {
 	const char *name, *summary;
 	const struct iog_param *params;
@@ -63,5 +65,7 @@ struct iog_sink {
 /* NULL-terminated, in endpoints/all.c. */
 extern const struct iog_source *const iog_sources[];
 extern const struct iog_sink *const iog_sinks[];
+
+IOG_C_END
 
 #endif

@@ -133,6 +133,13 @@ void *iog_sink_thread(void *rt);
 void iog_engine_input(struct iog_engine *e, uint32_t edge, struct iog_worker_in *in);
 /* Puts changed configurations into the stages when no record in flight needs the place they take. */
 void iog_engine_params(struct iog_engine *e);
+/* Names a thread by its unit, as far as 15 characters go: what top and debuggers show. */
+static inline void iog_thread_name(pthread_t thread, const struct iog_unit *u)
+{
+	char name[16];
+	iog_format(name, sizeof name, "%.15s", u->name);
+	pthread_setname_np(thread, name);
+}
 /* CPU time of the calling thread. */
 uint64_t iog_cpu_ns(void);
 /* Widest vector level of this CPU. */

@@ -267,9 +267,7 @@ static int thread_start(struct iog_rt *rt, void *(*body)(void *), struct iog_err
 	if (rc)
 		return iog_fail(err, -rc, "%s: no thread: %s", rt->u->name, strerror(rc));
 	rt->threaded = true;
-	char name[16];
-	snprintf(name, sizeof name, "%.15s", rt->u->name);
-	pthread_setname_np(rt->thread, name);
+	iog_thread_name(rt->thread, rt->u);
 	return 0;
 }
 

@@ -9,6 +9,8 @@
 
 #include "core/graph.h"
 
+IOG_C_BEGIN
+
 struct iog_engine;
 
 struct iog_engine_opts {
@@ -63,5 +65,7 @@ int iog_engine_free(struct iog_engine *e);
 const char *iog_target_reason(enum iog_target t);
 /* Entry of the re-executed worker process: `iog --worker FD`. Does not return before the worker ended. */
 int iog_worker_main(int fd);
+
+IOG_C_END
 
 #endif

@@ -16,6 +16,8 @@
 
 #include "core/base.h"
 
+IOG_C_BEGIN
+
 /* A region as this process holds it. */
 struct iog_region_map {
 	int fd;         /* -1: none */
@@ -74,5 +76,7 @@ int iog_fd_send(int sock, const void *data, size_t bytes, const int *fds, uint32
  * when the message is larger than `size` or carries more than *n descriptors (none is kept), or another -errno; all but -EAGAIN set err.
  */
 int iog_fd_recv(int sock, void *data, size_t size, int *fds, uint32_t *n, uint64_t limit_ns, struct iog_err *err);
+
+IOG_C_END
 
 #endif

@@ -10,6 +10,8 @@
 
 #include "core/base.h"
 
+IOG_C_BEGIN
+
 enum { IOG_SANDBOX_FDS = 64 };
 
 /* 1 when built with SANITIZE=..., whose run-time part makes calls and maps memory of its own. Such a process ends with SYS_exit_group
@@ -53,5 +55,7 @@ int iog_sandbox_enter(const struct iog_sandbox_opts *opts, struct iog_sandbox_re
 
 /* The list, for people: line i as "name: reason", NULL after the last. `text` has room for 128 bytes. */
 const char *iog_sandbox_calls(uint32_t i, char text[128]);
+
+IOG_C_END
 
 #endif

@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -497,6 +498,9 @@ static struct iog_worker *prepare(int sock, struct iog_err *err)
 		return NULL;
 	}
 	memset(memory, 0, bytes);
+	char name[16];
+	iog_format(name, sizeof name, "%.15s", a->stage->name);
+	prctl(PR_SET_NAME, name, 0, 0, 0);
 	if (child.go.core >= 0)
 		iog_cores_bind(child.go.core);
 	if (iog_libs_open(a->stage, a->lib, err))

@@ -94,6 +94,7 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 		return err->text[0] ? -rc : iog_fail(err, -rc, "no thread: %s", strerror(rc));
 	}
 	rt->threaded = true;
+	iog_thread_name(rt->thread, rt->u);
 	return 0;
 }
 

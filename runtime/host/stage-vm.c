@@ -209,7 +209,7 @@ static int start(struct iog_rt *rt, struct iog_err *err)
 	g->memory_bytes = IOG_ROUND_UP(need, 4096);
 	g->arg = pages(g->arg_bytes);
 	g->memory = pages(g->memory_bytes);
-	struct iog_vm_opts o = { .ctx = g, .park = park, .wake = wake };
+	struct iog_vm_opts o = { .ctx = g, .park = park, .wake = wake, .name = rt->u->name };
 	int rc = g->arg && g->memory ? 0 : iog_fail(err, -ENOMEM, "out of memory");
 	if (!rc)
 		rc = iog_vm_create(&g->vm, &o, err);

@@ -758,7 +758,10 @@ int iog_vm_start(struct iog_vm *vm, int core, uint64_t arg_gpa, struct iog_err *
 		vm->status.state = IOG_VM_IDLE;
 		rc = iog_fail(err, -rc, "starting a thread on core %d: %s", core, strerror(rc));
 	} else {
-		pthread_setname_np(vm->thread, "iog-vm");
+		char name[16];
+
+		iog_format(name, sizeof(name), "%.15s", vm->opts.name ? vm->opts.name : "iog-vm");
+		pthread_setname_np(vm->thread, name);
 	}
 	pthread_mutex_unlock(&vm->lock);
 	return rc;

@@ -14,6 +14,8 @@
 
 #include "core/base.h"
 
+IOG_C_BEGIN
+
 struct iog_vm;
 
 struct iog_vm_opts {
@@ -26,6 +28,8 @@ struct iog_vm_opts {
 	 * own: the guest only rings a bell, which the kernel answers without leaving it for long (~5 us, a tenth of an exit to here).
 	 * NULL: ignored. */
 	void (*wake)(void *ctx);
+	/* Of the thread a run has, as far as 15 characters go; kept. NULL: "iog-vm". */
+	const char *name;
 };
 
 enum iog_vm_state {
@@ -85,5 +89,7 @@ static inline uint64_t iog_vm_image_bytes(void) { return (uint64_t)(uintptr_t)io
  * expects that nobody else waits for all children.
  */
 int iog_vm_probe(char *reason, size_t size);
+
+IOG_C_END
 
 #endif

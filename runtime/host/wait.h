@@ -11,6 +11,8 @@
 
 #include "core/worker.h"
 
+IOG_C_BEGIN
+
 /* Sleeps until one of the words differs from what was seen, somebody wakes, or limit_ns passed. n 0 just sleeps. */
 void iog_wait_words(const struct iog_waitword *w, uint32_t n, uint64_t limit_ns);
 /* Wakes all who sleep on the word. About 10 us when somebody does, 0.3 us otherwise. */
@@ -28,5 +30,7 @@ uint64_t iog_env_now(void *ctx);
 void iog_child_end(pid_t pid, int *status, uint64_t *cpu_ns);
 /* The same without killing and waiting: 0 alive, 1 stopped (once), 2 ended. */
 int iog_child_look(pid_t pid, int *status, uint64_t *cpu_ns);
+
+IOG_C_END
 
 #endif

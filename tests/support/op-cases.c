@@ -60,6 +60,7 @@ enum { RECORDS = 8, BLOCKS = 512 };
 	"static mass: f32[kind=3] amu; id: i64[atom<=300]; type: i32[atom]; position: f32[atom,xyz] Angstrom; velocity: f64[atom,xyz];"    \
 	"box: f64[cell] Angstrom; temperature: f64 K"
 #define IMAGE "image: u8[y=48,x=64,rgb]; exposure: f32 s"
+#define RANK8 "v: f32[a=2,b=3,c=2,d<=3,e=6,f=1,g=3,h=4] K; n: i16[h,g,f,e,d,c,b,a]; total: f64"
 #define FIELD "T: f64[z=12,y=5,x=4] K; p: f32[z,y,x] bar; level: i16[z]; total: f64 J"
 
 /* ---- what the generator cannot know ---- */
@@ -73,6 +74,20 @@ static bool third(struct op_record *r, unsigned port, unsigned i)
 		b->start[0] = 4 * (int64_t)port;
 		b->count[0] = 4;
 		b->data += b->start[0] * b->stride[0];
+	}
+	return true;
+}
+
+/* Port k of three holds a third along a dimension in the middle of eight. */
+static bool third_of_e(struct op_record *r, unsigned port, unsigned i)
+{
+	(void)i;
+	for (unsigned v = 0; v < 2; v++) {
+		struct iog_block *b = &r->block[v];
+		unsigned at = v ? 3 : 4; /* of e in v and in n */
+		b->start[at] = 2 * (int64_t)port;
+		b->count[at] = 2;
+		b->data += b->start[at] * b->stride[at];
 	}
 	return true;
 }
@@ -111,6 +126,14 @@ const struct op_case op_cases[] = {
 		.schema = FIELD,
 		.conf = { { "box", KEYED(KEYS("x", "z"), LIST(NUM(0.5), INT(3)), LIST(INT(-5), INT(7))) } } },
 	{ .name = "crop-outside", .op = "crop", .schema = FIELD, .conf = { { "box", KEYED(KEYS("z"), LIST(INT(100), INT(200))) } } },
+	{ .name = "crop-rank8",
+		.op = "crop",
+		.schema = RANK8,
+		.conf = { { "box", KEYED(KEYS("a", "b", "c", "d", "e", "f", "g", "h"), LIST(INT(1), INT(2)), LIST(INT(0), INT(2)),
+					   LIST(INT(0), INT(2)), LIST(INT(1), INT(3)), LIST(INT(2), INT(5)), LIST(INT(0), INT(1)),
+					   LIST(INT(1), INT(3)), LIST(INT(1), INT(4))) } } },
+	{ .name = "crop-empty", .op = "crop", .schema = FIELD, .conf = { { "box", KEYED(KEYS("z", "x"), LIST(INT(3), INT(3)), LIST(INT(1), INT(3))) } } },
+	{ .name = "merge-rank8", .op = "merge", .schema = RANK8, .n_in = 3, .edit = third_of_e },
 	{ .name = "merge-blocks", .op = "merge", .schema = FIELD, .n_in = 3, .edit = third },
 	{ .name = "merge-along", .op = "merge", .schema = PARTICLES, .n_in = 2, .edit = gaps, .conf = { { "along", STR("atom") } } },
 	{ .name = "merge-all",
@@ -128,6 +151,8 @@ const struct op_case op_cases[] = {
 		.flags = OP_GAPS,
 		.edit = third,
 		.conf = { { "variable", STR("T") }, { "quantum", NUM(0.25) } } },
+	{ .name = "delta-rank8", .op = "delta", .schema = RANK8, .conf = { { "variable", STR("v") }, { "quantum", NUM(0.25) }, { "key_every", INT(3) } } },
+	{ .name = "undelta-rank8", .op = "undelta", .after = "delta-rank8", .conf = { { "variable", STR("v") } } },
 	{ .name = "undelta-f32", .op = "undelta", .after = "delta-f32" },
 	{ .name = "undelta-f64", .op = "undelta", .after = "delta-f64", .conf = { { "variable", STR("T") } } },
 	{ .name = "undelta-i16", .op = "undelta", .after = "delta-i16", .conf = { { "variable", STR("level") } } },
@@ -145,6 +170,8 @@ const struct op_case op_cases[] = {
 		.after = "delta-f32",
 		.library = zstd_version,
 		.conf = { { "variables", LIST(STR("position")) } } },
+	{ .name = "compress-rank8", .op = "compress", .schema = RANK8, .library = zstd_version },
+	{ .name = "decompress-rank8", .op = "decompress", .after = "compress-rank8" },
 	{ .name = "decompress-atoms", .op = "decompress", .after = "compress-atoms" },
 	{ .name = "decompress-field", .op = "decompress", .after = "compress-field" },
 	{ .name = "decompress-plain", .op = "decompress", .after = "compress-plain" },
@@ -152,9 +179,11 @@ const struct op_case op_cases[] = {
 	{ .name = "filter-atoms", .op = "filter", .schema = PARTICLES, .conf = { { "where", STR("type == 2 and x > 4 or vz < -0.5") } } },
 	{ .name = "filter-scaled", .op = "filter", .schema = PARTICLES, .conf = { { "where", STR("zs > 0.4 and zs < 0.6") } } },
 	{ .name = "filter-record", .op = "filter", .schema = FIELD, .conf = { { "where", STR("max(T) > 170 and step >= 0") } } },
+	{ .name = "filter-rank8", .op = "filter", .schema = RANK8, .conf = { { "where", STR("max(v) > 170 and sum(n) > 0") } } },
 	{ .name = "filter-then-delta", .op = "delta", .after = "filter-atoms", .conf = { { "quantum", NUM(0.001) } } },
 	{ .name = "stats-atoms", .op = "stats", .schema = PARTICLES },
 	{ .name = "stats-field", .op = "stats", .schema = FIELD, .conf = { { "variables", LIST(STR("T"), STR("level")) } } },
+	{ .name = "stats-rank8", .op = "stats", .schema = RANK8, .conf = { { "variables", LIST(STR("v"), STR("n")) } } },
 	{ .name = "render-type", .op = "render", .schema = PARTICLES, .conf = { { "width", INT(160) }, { "height", INT(120) } } },
 	{ .name = "render-field",
 		.op = "render",

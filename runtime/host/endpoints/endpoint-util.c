@@ -6,6 +6,7 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <sys/eventfd.h>
+#include <sys/file.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -138,13 +139,41 @@ void iog_sync_parent(const char *path)
 
 int iog_fail_open(struct iog_err *err, int code, const char *path)
 {
-	const char *advice = code == -EACCES || code == -EPERM ? "; let this user write it and its folder, or use another path" :
-		code == -EROFS ? "; use a path on another file system" :
-		code == -EISDIR ? "; name a file in that folder" :
-		code == -ENOTDIR ? "; a part of the path is a file, not a folder: use another path" :
-		code == -ENOSPC || code == -EDQUOT ? "; free some space and run again" :
-		code == -EEXIST ? "; on_restart = \"new\" writes no file that is there: use another path or on_restart" : "";
+	if (code == -EBUSY)
+		return iog_fail(err, code, "another sink or program is writing %s; give each its own file", path);
+	const char *advice = code == -EACCES || code == -EPERM    ? "; let this user write it and its folder, or use another path"
+			     : code == -EROFS                     ? "; use a path on another file system"
+			     : code == -EISDIR                    ? "; name a file in that folder"
+			     : code == -ENOTDIR                   ? "; a part of the path is a file, not a folder: use another path"
+			     : code == -ENOSPC || code == -EDQUOT ? "; free some space and run again"
+			     : code == -EEXIST ? "; on_restart = \"new\" writes no file that is there: use another path or on_restart"
+					       : "";
 	return iog_fail(err, code, "cannot open %s: %s%s", path, iog_errno_text(-code), advice);
+}
+
+int iog_open_alone(const char *path, bool fresh, bool only_new, int *fd, uint64_t *size, struct iog_err *err)
+{
+	struct stat st;
+	int r = 0;
+	*fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | (only_new ? O_EXCL : 0), 0666);
+	if (*fd < 0)
+		return iog_fail_open(err, -errno, path);
+	if (fstat(*fd, &st) == 0 && !S_ISREG(st.st_mode))
+		r = iog_fail(err, -EINVAL, "%s is not a regular file", path);
+	/* A file system without locks is no reason to fail. */
+	else if (flock(*fd, LOCK_EX | LOCK_NB) < 0 && errno == EWOULDBLOCK)
+		r = iog_fail_open(err, -EBUSY, path);
+	else if (fresh && ftruncate(*fd, 0) < 0)
+		r = iog_fail_write(err, -errno, path);
+	else if (fstat(*fd, &st) < 0) /* locked: it does not grow any more */
+		r = iog_fail_open(err, -errno, path);
+	if (r < 0) {
+		close(*fd);
+		*fd = -1;
+		return r;
+	}
+	*size = (uint64_t)st.st_size;
+	return 0;
 }
 
 int iog_fail_write(struct iog_err *err, int code, const char *path)

@@ -38,6 +38,12 @@ int iog_make_folders(const char *path, struct iog_err *err);
 void iog_sync_parent(const char *path);
 /* Fails with a message for a file that cannot be opened for writing, with advice where the cause suggests one. Returns code. */
 int iog_fail_open(struct iog_err *err, int code, const char *path);
+/*
+ * Opens the file of a sink for reading and writing, made if it is not there, and locks it against other sinks, in this program or another;
+ * readers are not kept out. `fresh`: its contents are dropped, once it is ours; `only_new`: one that exists is refused. *size: of what is
+ * there. 0 or -errno with a message (*fd is -1 then); -EBUSY: another sink has it.
+ */
+int iog_open_alone(const char *path, bool fresh, bool only_new, int *fd, uint64_t *size, struct iog_err *err);
 /* Fails with a message for a write error: a full disk gets advice. Returns code. */
 int iog_fail_write(struct iog_err *err, int code, const char *path);
 

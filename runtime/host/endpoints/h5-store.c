@@ -372,7 +372,7 @@ int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t
 	int r = s->fd < 0 || fstat(s->fd, &st) < 0 ? iog_fail_open(err, -errno, path) : 0;
 	/* Not the kind of lock the HDF5 library takes: readers may come while we write, a second writer may not. */
 	if (!r && fcntl(s->fd, F_OFD_SETLK, &lock) < 0 && (errno == EAGAIN || errno == EACCES))
-		r = iog_fail(err, -EBUSY, "another program is writing %s; wait until it ends, or use another path", path);
+		r = iog_fail_open(err, -EBUSY, path);
 	if (!r && fresh && ftruncate(s->fd, 0) < 0)
 		r = iog_fail_write(err, -errno, path);
 	static const uint8_t signature[9] = { 0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n', 3 };

@@ -29,7 +29,7 @@ struct conf {
 };
 
 static const struct iog_param params[] = {
-	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED,
+	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED | IOG_PF_WRITES,
 		.doc = "The file; folders are made. Called NAME.h5md, MDAnalysis opens it without options; as NAME.h5 it wants format=\"H5MD\"."),
 	IOG_PARAM(struct conf, flush, IOG_P_INT, .def = "10", .min = 1, .max = 1e6, .unit = "records",
 		.doc = "Who opens the file sees new records, and a crash loses none before them, at least this often. Beside a running writer opening "
@@ -201,6 +201,8 @@ static uint64_t chunk_rows(const struct dset *d, bool varies, bool gzip)
 	}
 	return IOG_MAX(IOG_MIN(rows, CHUNK_MAX / row), 1u);
 }
+
+enum { STEP, TIME, EPOCH }; /* the first datasets, in this order */
 
 /* Every dataset of a schema, position last. 0 or -EINVAL. */
 static int layout(const struct conf *c, const struct iog_schema *s, struct dset *set, uint32_t *n, struct iog_err *err)
@@ -507,11 +509,10 @@ static bool find_chunks(struct dset *d)
 	return same;
 }
 
-/* Opens the datasets of an existing file and goes back to the records that position has. */
+/* Opens the datasets of an existing file and goes back to the records that its steps name. */
 static int find_file(struct h5md *h, struct iog_err *err)
 {
-	const struct dset *position = &h->set[h->n_sets - 1];
-	for (uint32_t k = h->n_sets; k-- > 0;) {
+	for (uint32_t k = 0; k < h->n_sets; k++) {
 		struct dset *d = &h->set[k];
 		hsize_t dim[IOG_RANK + 2] = { 0 };
 		unsigned lead = d->is_static ? 0 : 1;
@@ -530,13 +531,13 @@ static int find_file(struct h5md *h, struct iog_err *err)
 		if (!same)
 			return iog_fail(err, -EEXIST, "%s exists and does not hold this stream (%s is missing or of another type or shape); use another "
 				"path, or on_restart = \"truncate\" to replace it", h->conf.path, d->path);
-		if (d == position)
+		if (k == STEP)
 			h->n = dim[0];
 		d->written = d->is_static;
 		if (d->is_static)
 			continue;
 		if (dim[0] < h->n)
-			return iog_fail(err, -EBADMSG, "%s is damaged: %s has %llu records, position has %llu", h->conf.path, d->path,
+			return iog_fail(err, -EBADMSG, "%s is damaged: %s has %llu records, and there are %llu steps", h->conf.path, d->path,
 				(unsigned long long)dim[0], (unsigned long long)h->n);
 		dim[0] = h->n;
 		if (H5Dset_extent(d->id, dim) < 0)
@@ -551,10 +552,10 @@ static int find_file(struct h5md *h, struct iog_err *err)
 	uint32_t epoch = 0;
 	int64_t step = 0;
 	bool ok = true;
-	for (uint32_t k = 0; k < 3; k += 2) {
+	for (uint32_t k = STEP; k <= EPOCH; k += EPOCH - STEP) {
 		hid_t fs = H5Dget_space(h->set[k].id), ms = H5Screate_simple(1, &one, NULL);
 		H5Sselect_hyperslab(fs, H5S_SELECT_SET, &from, NULL, &one, NULL);
-		void *to = k ? (void *)&epoch : (void *)&step;
+		void *to = k == EPOCH ? (void *)&epoch : (void *)&step;
 		ok = ok && H5Dread(h->set[k].id, h->set[k].type, ms, fs, H5P_DEFAULT, to) >= 0;
 		H5Sclose(fs);
 		H5Sclose(ms);
@@ -648,7 +649,8 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 		r = fresh ? make_file(h, err) : find_file(h, err);
 	if (r == 0) {
 		H5O_info_t info;
-		if (H5Oget_info2(h->set[h->n_sets - 1].id, &info, H5O_INFO_BASIC) >= 0)
+		/* Readers count records by the steps, or stop where those end (MDAnalysis): a step is there when all else of its record is. */
+		if (H5Oget_info2(h->set[STEP].id, &info, H5O_INFO_BASIC) >= 0)
 			iog_h5_last(h->store, info.addr);
 		int e = iog_h5_commit(h->store, h->file, false);
 		if (e < 0)

@@ -20,11 +20,12 @@ struct conf {
 };
 
 static const struct iog_param params[] = {
-	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED,
+	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED | IOG_PF_WRITES | IOG_PF_NUMBERED,
 		.doc = "Name of the files with one %d for the number, as in \"out/frame-%06d.jpg\"; folders are made."),
 	IOG_PARAM(struct conf, variable, IOG_P_STRING, .doc = "The image; none: the only one in the stream."),
 	IOG_PARAM(struct conf, number, IOG_P_CHOICE, .def = "count", .choices = "count|step", .doc = "What the number counts: files from 0, or steps."),
-	IOG_PARAM(struct conf, latest, IOG_P_STRING, .doc = "A symbolic link kept on the newest file, as in \"out/latest.jpg\"."),
+	IOG_PARAM(struct conf, latest, IOG_P_STRING, .flags = IOG_PF_WRITES,
+		.doc = "A symbolic link kept on the newest file, as in \"out/latest.jpg\"."),
 	{ .name = NULL },
 };
 

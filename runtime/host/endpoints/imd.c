@@ -28,7 +28,7 @@ struct conf {
 
 static const struct iog_param params[] = {
 	IOG_PARAM(struct conf, address, IOG_P_STRING, .flags = IOG_PF_FIRST, .def = "127.0.0.1:8888", .doc = "Host and port the simulation listens on."),
-	IOG_PARAM(struct conf, topology, IOG_P_STRING,
+	IOG_PARAM(struct conf, topology, IOG_P_STRING, .flags = IOG_PF_READS,
 		.doc = "LAMMPS data, .gro or .pdb file of the same system: gives the number of atoms, types, masses, bonds and the box."),
 	IOG_PARAM(struct conf, every, IOG_P_INT, .def = "1", .min = 1, .max = 1e9,
 		.doc = "Steps between frames, as the simulation was told; steps are counted with it where they are not sent."),

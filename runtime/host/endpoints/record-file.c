@@ -89,7 +89,8 @@ struct sink_conf {
 };
 
 static const struct iog_param sink_params[] = {
-	IOG_PARAM(struct sink_conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED, .doc = "The file, by custom NAME.iogr; folders are made."),
+	IOG_PARAM(struct sink_conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED | IOG_PF_WRITES,
+		.doc = "The file, by convention NAME.iogr; folders are made."),
 	IOG_PARAM(struct sink_conf, on_restart, IOG_P_CHOICE, .def = "append", .choices = "append|truncate|new",
 		.doc = "When the file exists: go on after its last whole record, start it anew, or refuse."),
 	IOG_PARAM(struct sink_conf, flush, IOG_P_INT, .def = "10", .min = 1, .max = 1e9, .unit = "records",
@@ -236,20 +237,17 @@ static int sink_close(void *self, struct iog_err *err)
 static int sink_open(const void *conf, const struct iog_schema *in, void **self, struct iog_err *err)
 {
 	struct sink *s = calloc(1, sizeof *s);
-	struct stat st;
+	uint64_t size = 0;
 	if (!s)
 		return iog_fail(err, -ENOMEM, "no memory");
 	s->conf = *(const struct sink_conf *)conf;
 	s->schema = *in;
-	int how = s->conf.on_restart == TRUNCATE ? O_TRUNC : s->conf.on_restart == NEW ? O_EXCL : 0;
+	s->fd = -1;
 	int r = iog_make_folders(s->conf.path, err);
-	s->fd = r ? -1 : open(s->conf.path, O_RDWR | O_CREAT | O_CLOEXEC | how, 0666);
-	if (!r && (s->fd < 0 || fstat(s->fd, &st) < 0))
-		r = iog_fail_open(err, -errno, s->conf.path);
-	if (!r && !S_ISREG(st.st_mode))
-		r = iog_fail(err, -EINVAL, "%s is not a regular file", s->conf.path);
 	if (!r)
-		r = st.st_size < (off_t)sizeof(struct iog_rf_head) ? begin_file(s, (uint64_t)st.st_size, err) : find_end(s, (uint64_t)st.st_size, err);
+		r = iog_open_alone(s->conf.path, s->conf.on_restart == TRUNCATE, s->conf.on_restart == NEW, &s->fd, &size, err);
+	if (!r)
+		r = size < sizeof(struct iog_rf_head) ? begin_file(s, size, err) : find_end(s, size, err);
 	if (r < 0) {
 		sink_close(s, NULL);
 		return r;
@@ -356,7 +354,8 @@ struct source_conf {
 };
 
 static const struct iog_param source_params[] = {
-	IOG_PARAM(struct source_conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED, .doc = "The record file to read."),
+	IOG_PARAM(struct source_conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED | IOG_PF_READS,
+		.doc = "The record file to read."),
 	IOG_PARAM(struct source_conf, rate, IOG_P_NUMBER, .def = "0", .min = 0, .max = 1e9, .unit = "1/s",
 		.doc = "Records a second, at most; 0: as fast as they are taken."),
 	{ .name = NULL },

@@ -15,7 +15,7 @@ enum { PARTICLES, FIELD, IMAGE };
 struct conf {
 	uint32_t mode, varying;
 	int64_t atoms, steps, every, types, seed, restart;
-	double rate, dt, motion, nan;
+	double rate, dt, motion, nan, inf;
 	struct iog_numbers box, shape;
 };
 
@@ -37,6 +37,8 @@ static const struct iog_param params[] = {
 	IOG_PARAM(struct conf, varying, IOG_P_BOOL, .def = "false",
 		.doc = "Every record leaves out other particles, up to a quarter of them; `id` then says which are there."),
 	IOG_PARAM(struct conf, nan, IOG_P_NUMBER, .def = "0", .min = 0, .max = 1, .doc = "Fraction of positions or field values that are NaN."),
+	IOG_PARAM(struct conf, inf, IOG_P_NUMBER, .def = "0", .min = 0, .max = 1,
+		.doc = "Fraction that is infinite, half of them negative; nan comes first."),
 	IOG_PARAM(struct conf, shape, IOG_P_NUMBERS,
 		.doc = "Extents of a field (z, y, x or y, x) or an image (y, x), slowest first; none: 32 cubed, or 480 by 640."),
 	IOG_PARAM(struct conf, restart, IOG_P_INT, .def = "0", .min = 0, .max = 1e15,
@@ -230,6 +232,19 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 	return 0;
 }
 
+/* Replaces some values by what is none, by the lower half of hash h; thresholds are fractions of 2^32. */
+struct odd { uint64_t nan, inf; };
+static struct odd odd_make(const struct conf *c)
+{
+	uint64_t nan = (uint64_t)(c->nan * 0x1p32);
+	return (struct odd){ nan, nan + (uint64_t)(c->inf * 0x1p32) };
+}
+static inline double odd_value(struct odd o, uint64_t h, double v)
+{
+	uint64_t k = h & 0xffffffff;
+	return k < o.nan ? (double)NAN : k >= o.inf ? v : k & 1 ? -(double)INFINITY : (double)INFINITY;
+}
+
 /* Where a coordinate is after `moved` box lengths: 0 <= result < edge, also after rounding to float. */
 static inline float wrap(double frac, double moved, double edge)
 {
@@ -254,7 +269,8 @@ static enum iog_step particles(struct synthetic *s, struct iog_out *o, int64_t k
 	int64_t n = c->atoms, kept = 0;
 	const int64_t nx[2] = { n, 3 }, cx[2] = { 3, 3 };
 	uint64_t record = mix((uint64_t)c->seed ^ 0x5bd1e995, (uint64_t)k);
-	uint64_t left_out = c->varying ? (uint64_t)(unit(record) * 0x1p30) : 0, not_a_number = (uint64_t)(c->nan * 0x1p32);
+	uint64_t left_out = c->varying ? (uint64_t)(unit(record) * 0x1p30) : 0;
+	struct odd odd = odd_make(c);
 	float *x = NULL, *v = NULL;
 	int64_t *id = NULL;
 	int32_t *type = NULL;
@@ -273,14 +289,14 @@ static enum iog_step particles(struct synthetic *s, struct iog_out *o, int64_t k
 	for (unsigned d = 0; d < 3; d++)
 		by[d] = c->motion * (double)k / s->edge[d];
 	for (int64_t i = 0; i < n; i++) {
-		uint64_t h = left_out || not_a_number ? mix(record, (uint64_t)i) : 0;
+		uint64_t h = left_out || odd.inf ? mix(record, (uint64_t)i) : 0;
 		if (left_out && (h >> 32) < left_out)
 			continue;
 		const float *f = s->start + 3 * i, *w = s->velocity + 3 * i;
 		for (unsigned d = 0; x && d < 3; d++)
 			x[3 * kept + d] = wrap((double)f[d], (double)w[d] * by[d], s->edge[d]);
-		if (x && not_a_number && (h & 0xffffffff) < not_a_number)
-			x[3 * kept] = NAN;
+		if (x && odd.inf)
+			x[3 * kept] = (float)odd_value(odd, h, (double)x[3 * kept]);
 		if (v)
 			memcpy(v + 3 * kept, w, 3 * sizeof *w);
 		sum += (double)(w[0] * w[0]) + (double)(w[1] * w[1]) + (double)(w[2] * w[2]);
@@ -313,7 +329,8 @@ static enum iog_step field(struct synthetic *s, struct iog_out *o, int64_t k)
 		return IOG_OK;
 	if (!room(o, s->v_field, s->rank, 8, s->shape, &p))
 		return IOG_NO_SPACE;
-	uint64_t seed = mix((uint64_t)s->conf.seed, 0x66696c64), nan = (uint64_t)(s->conf.nan * 0x1p32);
+	uint64_t seed = mix((uint64_t)s->conf.seed, 0x66696c64);
+	struct odd odd = odd_make(&s->conf);
 	int64_t nx = s->shape[s->rank - 1], ny = s->shape[s->rank - 2], nz = s->rank == 3 ? s->shape[0] : 1;
 	/* A smooth hill that wanders along x, and noise of a tenth of its height. */
 	double centre = fmod((double)k * (1 + fabs(s->conf.motion)), (double)nx);
@@ -323,7 +340,7 @@ static enum iog_step field(struct synthetic *s, struct iog_out *o, int64_t k)
 				double dx = ((double)x - centre) / (double)nx, dy = ((double)y + 0.5) / (double)ny - 0.5;
 				double dz = ((double)z + 0.5) / (double)nz - 0.5;
 				uint64_t h = mix(seed + (uint64_t)k, (uint64_t)((z * ny + y) * nx + x));
-				*p = nan && (h & 0xffffffff) < nan ? (double)NAN : 100 / (1 + 16 * (dx * dx + dy * dy + dz * dz)) + 10 * unit(h);
+				*p = odd_value(odd, h, 100 / (1 + 16 * (dx * dx + dy * dy + dz * dz)) + 10 * unit(h));
 			}
 	return IOG_OK;
 }

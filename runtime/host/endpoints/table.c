@@ -8,11 +8,9 @@
 #include "runtime/host/endpoints/endpoint-util.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <math.h>
 #include <stdlib.h>
 #include <stdio.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 enum { AUTO, CSV, JSONL };
@@ -27,7 +25,7 @@ struct conf {
 };
 
 static const struct iog_param params[] = {
-	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED, .doc = "The file; folders are made."),
+	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED | IOG_PF_WRITES, .doc = "The file; folders are made."),
 	IOG_PARAM(struct conf, format, IOG_P_CHOICE, .def = "auto", .choices = "auto|csv|jsonl",
 		.doc = "auto: JSON lines for .json, .jsonl and .ndjson, else CSV."),
 	IOG_PARAM(struct conf, variables, IOG_P_NAMES, .doc = "The variables to write; none: all."),
@@ -465,7 +463,7 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 {
 	struct table *t = calloc(1, sizeof *t);
 	size_t header = 0;
-	struct stat st;
+	uint64_t size = 0;
 	if (!t)
 		return iog_fail(err, -ENOMEM, "no memory");
 	t->fd = -1;
@@ -475,22 +473,13 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 	int r = choose(&t->conf, in, t->var, t->cells, &t->n_vars, err);
 	if (r < 0 || (r = titles(t, &header, err)) < 0 || (r = iog_make_folders(t->conf.path, err)) < 0)
 		goto fail;
-	int flags = O_RDWR | O_CREAT | O_CLOEXEC;
-	t->fd = open(t->conf.path, flags | (t->conf.on_restart == TRUNCATE ? O_TRUNC : t->conf.on_restart == NEW ? O_EXCL : 0), 0666);
-	if (t->fd < 0 || fstat(t->fd, &st) < 0) {
-		r = iog_fail_open(err, -errno, t->conf.path);
+	if ((r = iog_open_alone(t->conf.path, t->conf.on_restart == TRUNCATE, t->conf.on_restart == NEW, &t->fd, &size, err)) < 0)
 		goto fail;
-	}
 	if (t->json) /* instead of a header row: how every row begins */
 		header = 0;
-	/* What cannot be written at a position (a pipe, a terminal) has no past either. */
-	if (S_ISREG(st.st_mode) && st.st_size > 0 && (r = find_end(t, (uint64_t)st.st_size, header, err)) < 0)
+	if (size > 0 && (r = find_end(t, size, header, err)) < 0)
 		goto fail;
-	if (!S_ISREG(st.st_mode)) {
-		r = iog_fail(err, -EINVAL, "%s is not a regular file", t->conf.path);
-		goto fail;
-	}
-	if (t->end < (uint64_t)st.st_size && ftruncate(t->fd, (off_t)t->end) < 0) {
+	if (t->end < size && ftruncate(t->fd, (off_t)t->end) < 0) {
 		r = iog_fail_write(err, -errno, t->conf.path);
 		goto fail;
 	}

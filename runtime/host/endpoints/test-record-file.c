@@ -8,7 +8,9 @@
 #include <setjmp.h>
 #include <signal.h>
 #include <stdarg.h>
+#include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 #include <cmocka.h>
 
@@ -335,10 +337,122 @@ static void killed(void **state)
 	}
 }
 
+/* Two sinks on one file: the second is refused before it touches anything. A source may read what is being written. */
+static void one_sink_for_a_file(void **state)
+{
+	(void)state;
+	struct written w;
+	struct test_feed f;
+	struct iog_err err = { "" };
+	const char *p = test_path("alone.iogr");
+	store(p, 0, 5, "true", 0, &w);
+	assert_int_equal(test_feed_open(&f, source, TEST_SOURCE_CONF(source, "path", p)), 0);
+	void *conf = TEST_SINK_CONF(sink, "path", p), *anew = TEST_SINK_CONF(sink, "path", p, "on_restart", "truncate"), *self, *self2;
+	assert_int_equal(sink->open(conf, &f.schema, &self, &err), 0);
+	assert_int_equal(sink->open(conf, &f.schema, &self2, &err), -EBUSY);
+	assert_int_equal(sink->open(anew, &f.schema, &self2, &err), -EBUSY);
+	assert_non_null(strstr(err.text, "another sink or program is writing "));
+	assert_non_null(strstr(err.text, "alone.iogr; give each its own"));
+	assert_int_equal(compare(p, &w), 5);
+	assert_int_equal(sink->close(self, &err), 0);
+	assert_int_equal(sink->open(anew, &f.schema, &self, &err), 0);
+	assert_int_equal(compare(p, &w), 0);
+	assert_int_equal(sink->close(self, &err), 0);
+	free(conf);
+	free(anew);
+	test_feed_close(&f);
+}
+
+/*
+ * Offsets beyond 4 GiB: frames of 64 MiB zeros, of which only the heads take space, and behind them a sink goes on, is opened again, and a source
+ * reads all of it. The file is in memory, where reading what is not there costs least.
+ */
+static void beyond_4_GiB(void **state)
+{
+	(void)state;
+	enum { BIG = 64 << 20, SMALL = 10, HEAD = 4096 };
+	struct iog_err err = { "" };
+	struct iog_schema schema;
+	struct stat st;
+	struct iog_id last;
+	bool any;
+	void *self;
+	assert_int_equal(iog_schema_parse(&schema, "v: u8[n<=67108864]; k: i64", &err), 0);
+	char p[64];
+	int fd = memfd_create("large.iogr", MFD_CLOEXEC);
+	assert_true(fd >= 0);
+	snprintf(p, sizeof p, "/proc/self/fd/%d", fd);
+	void *conf = TEST_SINK_CONF(sink, "path", p);
+	assert_int_equal(sink->open(conf, &schema, &self, &err), 0);
+	assert_int_equal(sink->close(self, &err), 0);
+	assert_int_equal(stat(p, &st), 0);
+
+	int64_t k = -7;
+	uint8_t *zeros = calloc(1, BIG), *packed = aligned_alloc(IOG_ALIGN, BIG + HEAD);
+	assert_true(zeros && packed);
+	struct iog_block b[2] = { { .data = zeros, .count = { BIG }, .stride = { 1 } }, { .data = (uint8_t *)&k } };
+	struct iog_record r = { .schema = &schema, .id = { .epoch = 1, .seq = iog_seq_of_step(7) }, .step = 7, .writers = 1, .axis = { { BIG, 0, 1 } },
+		.var = { { &b[0], 1, 0 }, { &b[1], 1, 0 } } };
+	int64_t n = iog_wire_pack(packed, BIG + HEAD, &r);
+	assert_true(n > BIG);
+	struct iog_rf_frame f = { .magic = "RECD", .epoch = 1, .length = (uint64_t)n, .seq = r.id.seq, .flags = 1 };
+	f.data_sum = iog_hash(packed, f.length, 0);
+	off_t at = st.st_size;
+	unsigned frames = 0;
+	for (; at <= 1ll << 32; at += (off_t)sizeof f + n, frames++) {
+		f.durable = (uint64_t)at;
+		f.sum = 0;
+		f.sum = iog_hash(&f, sizeof f, 0);
+		/* The end of the record holds k. */
+		assert_int_equal(pwrite(fd, &f, sizeof f, at), sizeof f);
+		assert_int_equal(pwrite(fd, packed, HEAD, at + (off_t)sizeof f), HEAD);
+		assert_int_equal(pwrite(fd, packed + n - 64, 64, at + (off_t)sizeof f + n - 64), 64);
+	}
+	free(packed);
+
+	/* Twice a sink finds the end and goes on. */
+	r.axis[0].extent = b[0].count[0] = SMALL;
+	for (unsigned part = 0; part < 2; part++) {
+		if (sink->open(conf, &schema, &self, &err) < 0)
+			fail_msg("%s", err.text);
+		assert_int_equal(sink->recover(self, &last, &any, &err), 0);
+		assert_true(any && last.seq == iog_seq_of_step(part ? 11 : 7));
+		for (unsigned i = 0; i < 2; i++) {
+			r.step = 10 + 2 * part + i;
+			r.id.seq = iog_seq_of_step(r.step);
+			k = 100 * r.step;
+			assert_int_equal(sink->write(self, &r, &err), IOG_OK);
+		}
+		assert_int_equal(sink->flush(self, &err), IOG_OK);
+		assert_int_equal(sink->close(self, &err), 0);
+	}
+	assert_int_equal(stat(p, &st), 0);
+	assert_true(st.st_size > at && st.st_size < at + 4096 && at > 1ll << 32);
+
+	struct test_feed feed;
+	assert_int_equal(test_feed_open(&feed, source, TEST_SOURCE_CONF(source, "path", p)), 0);
+	for (unsigned i = 0; i < frames + 4; i++) {
+		if (test_feed_next(&feed, 0) != IOG_OK)
+			fail_msg("record %u: %s", i, feed.err.text);
+		const struct iog_record *got = &feed.out.rec;
+		int64_t value;
+		memcpy(&value, got->var[1].block->data, sizeof value);
+		assert_int_equal(got->step, i < frames ? 7 : 10 + i - frames);
+		assert_int_equal(got->axis[0].extent, i < frames ? BIG : SMALL);
+		assert_int_equal(value, i < frames ? -7 : 100 * got->step);
+	}
+	assert_int_equal(test_feed_next(&feed, 0), IOG_FATAL);
+	test_feed_close(&feed);
+	close(fd);
+	free(zeros);
+	free(conf);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(round_trip), cmocka_unit_test(statics_once), cmocka_unit_test(torn_anywhere),
 		cmocka_unit_test(damage), cmocka_unit_test(epochs_rise), cmocka_unit_test(foreign_and_other), cmocka_unit_test(full_disk),
-		cmocka_unit_test(killed) };
+		cmocka_unit_test(killed), cmocka_unit_test(one_sink_for_a_file),
+		cmocka_unit_test(beyond_4_GiB) };
 	return cmocka_run_group_tests_name("record file", tests, setup, NULL);
 }

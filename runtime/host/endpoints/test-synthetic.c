@@ -117,6 +117,29 @@ static void none_and_one(void **state)
 	}
 }
 
+/* Fractions of what is no number, in both modes; NaN and infinities do not share values. */
+static void not_numbers(void **state)
+{
+	(void)state;
+	const struct iog_source *s = test_source("synthetic");
+	for (unsigned mode = 0; mode < 2; mode++) {
+		struct test_feed f;
+		assert_int_equal(test_feed_open(&f, s, mode ? TEST_SOURCE_CONF(s, "mode", "field", "nan", "0.25", "inf", "0.5")
+							     : TEST_SOURCE_CONF(s, "atoms", "20000", "nan", "0.25", "inf", "0.5")), 0);
+		assert_int_equal(test_feed_next(&f, 0), IOG_OK);
+		int v = iog_schema_var(&f.schema, mode ? "field" : "position");
+		const struct iog_block *b = f.out.rec.var[v].block;
+		unsigned n[4] = { 0 }, all = 0;
+		for (int64_t i = 0; i < b->count[0] * (mode ? b->count[1] * b->count[2] : 1); i++, all++) {
+			double x = iog_load(b->data + i * (mode ? 8 : b->stride[0]), f.schema.var[v].dtype);
+			n[isnan(x) ? 0 : isinf(x) ? x > 0 ? 1 : 2 : 3]++;
+		}
+		for (unsigned k = 0; k < 4; k++)
+			assert_true(n[k] > all / 5 && n[k] < all / 3);
+		test_feed_close(&f);
+	}
+}
+
 static void restarts(void **state)
 {
 	(void)state;
@@ -206,7 +229,8 @@ static void null_reads_everything(void **state)
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(same_again), cmocka_unit_test(particles_in_the_box), cmocka_unit_test(varying_counts),
-		cmocka_unit_test(none_and_one), cmocka_unit_test(restarts), cmocka_unit_test(bad_parameters), cmocka_unit_test(pace_and_wake),
+		cmocka_unit_test(none_and_one), cmocka_unit_test(not_numbers),
+		cmocka_unit_test(restarts), cmocka_unit_test(bad_parameters), cmocka_unit_test(pace_and_wake),
 		cmocka_unit_test(null_reads_everything) };
 	return cmocka_run_group_tests_name("synthetic", tests, NULL, NULL);
 }

@@ -252,10 +252,39 @@ static void folders_are_made(void **state)
 	free(conf);
 }
 
+/* Two sinks on one file: the second is refused before it touches anything, and gets the file when the first is done. */
+static void one_sink_for_a_file(void **state)
+{
+	(void)state;
+	const char *p = test_path("alone.csv");
+	run(p, 0, 3);
+	size_t n, m;
+	char *before = test_read(p, &n);
+	static const char *const how[] = { "append", "truncate" };
+	void *conf = TEST_SINK_CONF(sink, "path", p), *self, *self2;
+	struct iog_err err = { "" };
+	assert_int_equal(sink->open(conf, &schema, &self, &err), 0);
+	for (unsigned i = 0; i < 2; i++) {
+		void *second = TEST_SINK_CONF(sink, "path", p, "on_restart", how[i]);
+		assert_int_equal(sink->open(second, &schema, &self2, &err), -EBUSY);
+		assert_non_null(strstr(err.text, "another sink or program is writing "));
+		assert_non_null(strstr(err.text, "alone.csv; give each its own"));
+		free(second);
+	}
+	char *after = test_read(p, &m);
+	assert_int_equal(n, m);
+	assert_memory_equal(before, after, n);
+	assert_int_equal(sink->close(self, &err), 0);
+	assert_int_equal(run(p, 3, 4), 2);
+	free(before);
+	free(after);
+	free(conf);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(csv_text), cmocka_unit_test(json_text), cmocka_unit_test(torn_anywhere),
 		cmocka_unit_test(zeros_behind), cmocka_unit_test(foreign_files), cmocka_unit_test(refusals), cmocka_unit_test(full_disk),
-		cmocka_unit_test(folders_are_made) };
+		cmocka_unit_test(folders_are_made), cmocka_unit_test(one_sink_for_a_file) };
 	return cmocka_run_group_tests_name("table", tests, setup, NULL);
 }
