@@ -14,7 +14,7 @@ END
 agent() { # arguments: starts one, waits until it listens
 	"$iog" agent --socket "$S" "$@" >"$TMPDIR/agent.log" 2>&1 &
 	agent=$!
-	for _ in $(seq 100); do [ -S "$S" ] && return 0; sleep 0.05; done
+	for _ in $(seq 100); do "$iog" ps --socket "$S" >/dev/null 2>&1 && return 0; sleep 0.05; done
 	return 1
 }
 ended() { # the agent ended by itself, with this code
