@@ -35,7 +35,6 @@ struct rank {
 	struct client *who; /* NULL: not there */
 	uint32_t id;
 	bool arena_known, ready;
-	uint32_t given; /* edges it was asked for */
 	int arena_fd;
 	struct iog_msg arena;
 };
@@ -49,7 +48,7 @@ struct sub {
 struct agent {
 	char dir[64], path[128];
 	int listener, quit[2];
-	uint32_t epoch, credit, expected, ranks;
+	uint32_t epoch, credit, expected, ranks; /* expected: edges of a writer, before it may begin */
 	struct client client[CLIENTS];
 	struct rank rank[RANKS];
 	struct sub sub[SUBS];
@@ -69,6 +68,15 @@ static void say(struct client *c, struct iog_msg *m, const int *fds, uint32_t n)
 		atomic_fetch_add(&page->bell, 1);
 		iog_wake_word(&page->bell);
 	}
+}
+
+/* A writer has been asked for the edges of those who wait. */
+static void may_begin(struct rank *w)
+{
+	struct iog_msg m = { .kind = IOG_MSG_READY, .id = w->id };
+	if (!w->ready)
+		say(w->who, &m, NULL, 0);
+	w->ready = true;
 }
 
 /* Brings writers and readers together as far as they have come. */
@@ -164,6 +172,8 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 			break;
 		a->rank[r].arena_known = true, a->rank[r].arena = *m, a->rank[r].arena_fd = fds[0];
 		fds[0] = -1;
+		if (!a->expected)
+			may_begin(&a->rank[r]);
 		break;
 	case IOG_MSG_EDGE: /* of a reader: on to the writer */
 		r = (m->edge - 100) % RANKS;
@@ -171,7 +181,7 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 			break;
 		out = (struct iog_msg){ .kind = IOG_MSG_EDGE, .id = a->rank[r].id, .edge = m->edge, .capacity = m->capacity, .policy = m->policy };
 		say(a->rank[r].who, &out, fds, 1);
-		a->rank[r].given++;
+		may_begin(&a->rank[r]); /* one is expected at most */
 		break;
 	case IOG_MSG_EDGE_MADE:
 		if (r == RANKS || m->edge < 100 || n > 2)
@@ -209,15 +219,6 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 		say(c, &out, NULL, 0);
 		break;
 	default: break;
-	}
-	/* Before any edge, where the writer shall not wait for one. */
-	for (r = 0; r < RANKS; r++) {
-		struct rank *w = &a->rank[r];
-		if (!w->who || !w->arena_known || w->ready || w->given < a->expected)
-			continue;
-		w->ready = true;
-		out = (struct iog_msg){ .kind = IOG_MSG_READY, .id = w->id };
-		say(w->who, &out, NULL, 0);
 	}
 	match(a);
 }
@@ -365,7 +366,7 @@ static void pair_start(struct pair *p, const char *writer, const char *select, c
 	pthread_t t;
 	assert_int_equal(pthread_create(&t, NULL, subscribe_thread, &x), 0);
 	int64_t step = -1000000;
-	int rc = iog_begin(p->s, step, 0);
+	int rc = iog_begin(p->s, step, 0); /* OK when the reader was quick */
 	pthread_join(t, NULL);
 	p->reader = x.got;
 	assert_string_equal(iog_error(p->r), "");
@@ -637,7 +638,7 @@ static void ranks_are_put_together(void **state)
 	iog_view v;
 	agent_start(&a);
 	a.ranks = N;
-	a.expected = 1; /* the first step waits for the reader */
+	a.expected = 1;
 	iog *io = iog_attach(a.path);
 	for (int i = 0; i < N; i++) {
 		x[i] = (struct part){ &a, i, N, STEPS, 0 };

@@ -42,8 +42,7 @@ enum iog_msg_kind {
 	IOG_MSG_ERROR,       /* text; id: of what it is about. What was asked for is not done */
 	/* writers */
 	IOG_MSG_OPEN,        /* id: the client's number of the stream; name, a: rank, b: nranks, policy; schema (sealed) */
-	IOG_MSG_OPENED,      /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice); b: edges that will be asked for as
-	                        soon as there is an ARENA, so that the first step waits for them */
+	IOG_MSG_OPENED,      /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice) */
 	IOG_MSG_ARENA,       /* id; arena; schema with maxima; blocks: blocks per record at most; capacity: what blocking edges may have; fd: arena.
 	                        Again for a new shape: a new epoch */
 	IOG_MSG_READY,       /* id: the graphs that wait for the stream have been given edges; answers ARENA, once all ranks are there */
