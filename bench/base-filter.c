@@ -7,8 +7,8 @@
 
 #include <string.h>
 
-size_t base_filter(float *restrict kept_x, int32_t *restrict kept_type, const float *restrict x, const int32_t *restrict type, size_t n, float a, float b,
-	int32_t t)
+size_t base_filter(float *restrict kept_x, int32_t *restrict kept_type, const float *restrict x, const int32_t *restrict type, size_t n,
+	float a, float b, int32_t t)
 {
 	size_t k = 0;
 	for (size_t i = 0; i < n; i++) {
@@ -19,8 +19,8 @@ size_t base_filter(float *restrict kept_x, int32_t *restrict kept_type, const fl
 	return k;
 }
 
-size_t base_filter_rows(float *restrict kept, int32_t *restrict kept_type, const float *restrict position, const int32_t *restrict type, size_t n, float a,
-	float b, int32_t t)
+size_t base_filter_rows(float *restrict kept, int32_t *restrict kept_type, const float *restrict position, const int32_t *restrict type,
+	size_t n, float a, float b, int32_t t)
 {
 	size_t k = 0;
 	for (size_t i = 0; i < n; i++) {

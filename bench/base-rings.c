@@ -10,7 +10,9 @@
 
 #include "bench/base.h"
 
-struct message { uint64_t number, rest[7]; };
+struct message {
+	uint64_t number, rest[7];
+};
 struct base_rings {
 	_Alignas(128) _Atomic uint32_t down_head;
 	_Alignas(128) struct message down[BASE_RING];

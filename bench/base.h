@@ -11,14 +11,14 @@
 
 /* op.render: particles to a picture, naive-splat.c. position[n][3], value[n], rgb[height][width][3]. */
 size_t base_render_work(int width, int height, int smooth);
-void base_render(uint8_t *rgb, int width, int height, int smooth, const float *position, const float *value, int64_t n, const double edge[3][3],
-	const double origin[3], void *work);
+void base_render(uint8_t *rgb, int width, int height, int smooth, const float *position, const float *value, int64_t n,
+	const double edge[3][3], const double origin[3], void *work);
 
 /* op.filter: `x > a and x < b and type == t`; x and type apart, or x the first of three columns. Room for n elements. Returns how many were kept. */
-size_t base_filter(float *restrict kept_x, int32_t *restrict kept_type, const float *restrict x, const int32_t *restrict type, size_t n, float a, float b,
-	int32_t t);
-size_t base_filter_rows(float *restrict kept, int32_t *restrict kept_type, const float *restrict position, const int32_t *restrict type, size_t n, float a,
-	float b, int32_t t);
+size_t base_filter(float *restrict kept_x, int32_t *restrict kept_type, const float *restrict x, const int32_t *restrict type, size_t n,
+	float a, float b, int32_t t);
+size_t base_filter_rows(float *restrict kept, int32_t *restrict kept_type, const float *restrict position, const int32_t *restrict type,
+	size_t n, float a, float b, int32_t t);
 
 /* op.stats: of n values; NaN is counted and in none of the others. */
 struct base_stats {
@@ -31,7 +31,7 @@ void base_stats(struct base_stats *s, const float *restrict v, size_t n);
 enum { BASE_RING = 64 }; /* messages on their way, at most */
 struct base_rings;
 size_t base_rings_size(void);
-void base_rings_send(struct base_rings *r, uint64_t n, uint32_t batch); /* in one thread; returns when all are back */
+void base_rings_send(struct base_rings *r, uint64_t n, uint32_t batch);    /* in one thread; returns when all are back */
 void base_rings_receive(struct base_rings *r, uint64_t n, uint32_t batch); /* in the other */
 
 #endif

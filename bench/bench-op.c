@@ -15,7 +15,7 @@ const struct iog_op *bench_find_op(const char *name)
 uint32_t bench_isa(void)
 {
 	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-	    __builtin_cpu_supports("avx512vl"))
+		__builtin_cpu_supports("avx512vl"))
 		return IOG_ISA_AVX512;
 	return __builtin_cpu_supports("avx2") ? IOG_ISA_AVX2 : IOG_ISA_BASE;
 }
@@ -63,15 +63,20 @@ bool bench_op_init(struct bench_op *b, struct bench_figure *f, const char *op, c
 	b->o.space = bench_alloc(b->o.size + 64);
 	b->o.max_blocks = b->plan.need.out_blocks + IOG_VARS;
 	b->o.block = bench_alloc(b->o.max_blocks * sizeof *b->o.block);
-	b->call = (struct iog_call){ .conf = b->conf, .state = bench_alloc(b->plan.need.state + 64), .scratch = bench_alloc(b->plan.need.scratch + 64),
-				     .lib = b->lib, .in = { &b->rec }, .n_in = 1, .n_out = 1, .isa = bench_isa(), .out = &b->o, .split = b->plan.split[0] };
+	b->call = (struct iog_call){ .conf = b->conf,
+		.state = bench_alloc(b->plan.need.state + 64),
+		.scratch = bench_alloc(b->plan.need.scratch + 64),
+		.lib = b->lib,
+		.in = { &b->rec },
+		.n_in = 1,
+		.n_out = 1,
+		.isa = bench_isa(),
+		.out = &b->o,
+		.split = b->plan.split[0] };
 	return true;
 }
 
-void *bench_op_data(struct bench_op *b, const char *var)
-{
-	return (void *)(uintptr_t)b->block[iog_schema_var(&b->in, var)].data;
-}
+void *bench_op_data(struct bench_op *b, const char *var) { return (void *)(uintptr_t)b->block[iog_schema_var(&b->in, var)].data; }
 
 enum iog_step bench_op_run(struct bench_op *b)
 {

@@ -32,7 +32,13 @@ enum iog_step bench_op_run(struct bench_op *b);
 /* The output's variable, of the last call. */
 const struct iog_block *bench_op_result(const struct bench_op *b, const char *var);
 
-#define BENCH_STRING(text) { .kind = IOG_V_STRING, .s = (text) }
-#define BENCH_NUMBER(number) { .kind = IOG_V_NUMBER, .n = (double)(number), .integer = true }
+#define BENCH_STRING(text)                                                                                                                 \
+	{                                                                                                                                  \
+		.kind = IOG_V_STRING, .s = (text)                                                                                          \
+	}
+#define BENCH_NUMBER(number)                                                                                                               \
+	{                                                                                                                                  \
+		.kind = IOG_V_NUMBER, .n = (double)(number), .integer = true                                                               \
+	}
 
 #endif

@@ -40,7 +40,8 @@ static bool declare(struct bench_stage *s, const struct bench_stage_op *op, stru
 		at = next;
 	}
 	iog_graph_link(s->g, at, 0, iog_graph_end(s->g, IOG_G_SINK, &sink));
-	if (!iog_graph_check(s->g) && !iog_graph_cut(s->g, true, IOG_T_HOST, &s->cut) && s->cut.n_units == 3 && s->cut.unit[1].kind == IOG_G_OP)
+	if (!iog_graph_check(s->g) && !iog_graph_cut(s->g, true, IOG_T_HOST, &s->cut) && s->cut.n_units == 3 &&
+		s->cut.unit[1].kind == IOG_G_OP)
 		return true;
 	iog_fail(err, -1, "%s", iog_graph_diags(s->g, &d) ? d->text : "the operators do not fuse into one stage");
 	return false;
@@ -53,14 +54,19 @@ static void ends(struct bench_stage *s)
 	for (uint32_t k = 0; k < 2; k++) {
 		const struct iog_unit *u = &s->cut.unit[k];
 		uint32_t capacity = s->cut.edge[k].capacity;
-		arena[k] = (struct iog_arena){ .static_bytes = u->static_bytes[0], .slot_bytes = u->slot_bytes[0], .n_slots = u->n_slots[0], .id = k + 1 };
+		arena[k] = (struct iog_arena){
+			.static_bytes = u->static_bytes[0], .slot_bytes = u->slot_bytes[0], .n_slots = u->n_slots[0], .id = k + 1
+		};
 		arena[k].base = bench_alloc(iog_arena_bytes(&arena[k]));
-		edge[k] = (struct iog_edge){ .down = bench_alloc(iog_down_bytes(capacity)), .up = bench_alloc(iog_up_bytes(capacity)), .capacity = capacity };
+		edge[k] = (struct iog_edge){
+			.down = bench_alloc(iog_down_bytes(capacity)), .up = bench_alloc(iog_up_bytes(capacity)), .capacity = capacity
+		};
 	}
 	iog_outlet_init(&s->o, &arena[0], bench_alloc(iog_outlet_memory(arena[0].n_slots)));
 	iog_outlet_add(&s->o, &edge[0]);
 	iog_inlet_init(&s->in, &edge[1], arena[1].n_slots, arena[1].slot_bytes);
-	s->args.in[0] = (struct iog_worker_in){ .edge = edge[0], .n_slots = arena[0].n_slots, .slot_bytes = arena[0].slot_bytes, .n_regions = 1 };
+	s->args.in[0] =
+		(struct iog_worker_in){ .edge = edge[0], .n_slots = arena[0].n_slots, .slot_bytes = arena[0].slot_bytes, .n_regions = 1 };
 	s->args.in[0].region[0] = (struct iog_region){ .base = arena[0].base, .size = iog_arena_bytes(&arena[0]), .arena = arena[0].id };
 	s->args.out[0] = (struct iog_worker_out){ .arena = arena[1], .edge = { edge[1] }, .n_edges = 1 };
 }

@@ -29,7 +29,7 @@ struct bench_stage {
 	struct iog_block block[IOG_VARS];
 	uint64_t offset[IOG_VARS], payload, head_max;
 	uint64_t sent, received, bytes;
-	uint32_t last_slot;    /* of the stage's arena: what came out last, until the next call */
+	uint32_t last_slot; /* of the stage's arena: what came out last, until the next call */
 };
 /* False: the note says why. */
 bool bench_stage_init(struct bench_stage *s, struct bench_figure *f, const char *schema, const struct bench_stage_op *op);

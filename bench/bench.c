@@ -143,9 +143,9 @@ static uint32_t order_bound(uint32_t n)
 
 static void judge(struct bench_figure *f)
 {
-	bool ok = f->direction == BENCH_AT_LEAST ? f->low >= f->target :
-		  f->direction == BENCH_AT_MOST	 ? f->high <= f->target :
-						   f->high <= f->target && f->low >= 1 / f->target;
+	bool ok = f->direction == BENCH_AT_LEAST  ? f->low >= f->target
+		  : f->direction == BENCH_AT_MOST ? f->high <= f->target
+						  : f->high <= f->target && f->low >= 1 / f->target;
 	f->ok = ok ? BENCH_OK : BENCH_MISSED;
 }
 
@@ -197,7 +197,9 @@ void bench_single(struct bench_figure *f, double ratio)
 static bool figure_init(struct bench_figure *f, const char *name, uint32_t pairs, double seconds)
 {
 	char direction[8];
-	*f = (struct bench_figure){ .pairs = pairs, .seconds = seconds, .ok = BENCH_NULL, .value = NAN, .ratio = NAN, .low = NAN, .high = NAN, .spread = NAN };
+	*f = (struct bench_figure){
+		.pairs = pairs, .seconds = seconds, .ok = BENCH_NULL, .value = NAN, .ratio = NAN, .low = NAN, .high = NAN, .spread = NAN
+	};
 	snprintf(f->name, sizeof f->name, "%s", name);
 	for (const char *p = bench_targets; *p; p += strcspn(p, "\n"), p += *p == '\n') {
 		size_t n = strcspn(p, "\t\n");
@@ -332,7 +334,10 @@ static double bound(const struct bench_figure *f)
 		return f->high - 1 > 1 - f->low ? f->high : f->low;
 	return f->direction == BENCH_AT_LEAST ? f->low : f->high;
 }
-static const char *ok_text(const struct bench_figure *f) { return f->ok == BENCH_OK ? "ok" : f->ok == BENCH_MISSED ? "MISSED" : "not measured"; }
+static const char *ok_text(const struct bench_figure *f)
+{
+	return f->ok == BENCH_OK ? "ok" : f->ok == BENCH_MISSED ? "MISSED" : "not measured";
+}
 
 static void print_text(FILE *o, const struct bench_figure *f)
 {
@@ -341,8 +346,8 @@ static void print_text(FILE *o, const struct bench_figure *f)
 	if (f->ok == BENCH_NULL)
 		fprintf(o, "%-14s %-12s %s\n", f->name, "not measured", f->note);
 	else
-		fprintf(o, "%-14s %10.4g %-12s ratio %8.3g (95 %% bound %.3g, target %s) %s%s%s\n", f->name, f->value, f->unit, f->ratio, bound(f), target,
-			ok_text(f), f->note[0] ? "; " : "", f->note);
+		fprintf(o, "%-14s %10.4g %-12s ratio %8.3g (95 %% bound %.3g, target %s) %s%s%s\n", f->name, f->value, f->unit, f->ratio,
+			bound(f), target, ok_text(f), f->note[0] ? "; " : "", f->note);
 }
 
 static void machine_text(char *to, size_t size)
@@ -357,10 +362,11 @@ static void machine_text(char *to, size_t size)
 		fclose(in);
 	uname(&u);
 	snprintf(to, size, "%s, %ld cores, %lld GiB, %s %s", cpu, sysconf(_SC_NPROCESSORS_ONLN),
-		 llround((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) * 0x1p-30), u.sysname, u.release);
+		llround((double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE) * 0x1p-30), u.sysname, u.release);
 }
 
-static int write_markdown(const char *path, const struct bench_figure *f, const bool *chosen, uint32_t pairs, const char *command, const double load[2])
+static int write_markdown(
+	const char *path, const struct bench_figure *f, const bool *chosen, uint32_t pairs, const char *command, const double load[2])
 {
 	char date[32], machine[512], target[32];
 	time_t now = time(NULL);
@@ -373,12 +379,17 @@ static int write_markdown(const char *path, const struct bench_figure *f, const 
 	strftime(date, sizeof date, "%Y-%m-%d %H:%M UTC", gmtime_r(&now, &tm));
 	machine_text(machine, sizeof machine);
 	fprintf(o, "<!-- SPDX-License-Identifier: BSD-3-Clause -->\n");
-	fprintf(o, "# Results\n\nWritten by `%s` on %s.\n\n- Machine: %s; load average %.1f at the start, %.1f at the end\n"
-		   "- Compiler: %s; version %s\n- One figure again: `build/iog bench NAME`; as JSON: `build/iog bench NAME --json`\n\n",
+	fprintf(o,
+		"# Results\n\nWritten by `%s` on %s.\n\n- Machine: %s; load average %.1f at the start, %.1f at the end\n"
+		"- Compiler: %s; version %s\n- One figure again: `build/iog bench NAME`; as JSON: `build/iog bench NAME --json`\n\n",
 		command, date, machine, load[0], load[1], __VERSION__, IOG_VERSION);
-	fprintf(o, "Each ratio is the median over %u interleaved pairs in random order within a pair, unless the note says otherwise. The bound is that of\n"
-		   "the median at 95 %% confidence, by order statistics; it decides. The spread is the distance of the quartiles over the median. Absolute\n"
-		   "values depend on the machine and on what else runs there.\n\n", pairs);
+	fprintf(o,
+		"Each ratio is the median over %u interleaved pairs in random order within a pair, unless the note says otherwise. The "
+		"bound is that of\n"
+		"the median at 95 %% confidence, by order statistics; it decides. The spread is the distance of the quartiles over the "
+		"median. Absolute\n"
+		"values depend on the machine and on what else runs there.\n\n",
+		pairs);
 	fprintf(o, "| figure | what | value | against | ratio | bound | target | | spread |\n|---|---|---|---|---|---|---|---|---|\n");
 	for (size_t i = 0; i < IOG_COUNT(figures); i++) {
 		const struct bench_figure *x = &f[i];
@@ -388,8 +399,8 @@ static int write_markdown(const char *path, const struct bench_figure *f, const 
 		if (x->ok == BENCH_NULL)
 			fprintf(o, "| %s | %s | | %s | | | %s | not measured | |\n", x->name, x->what, x->against, target);
 		else
-			fprintf(o, "| %s | %s | %.4g %s | %s | %.3g | %.3g | %s | %s | %.2g |\n", x->name, x->what, x->value, x->unit, x->against, x->ratio,
-				bound(x), target, ok_text(x), isfinite(x->spread) ? x->spread : 0.0);
+			fprintf(o, "| %s | %s | %.4g %s | %s | %.3g | %.3g | %s | %s | %.2g |\n", x->name, x->what, x->value, x->unit,
+				x->against, x->ratio, bound(x), target, ok_text(x), isfinite(x->spread) ? x->spread : 0.0);
 	}
 	fprintf(o, "\n## Notes\n\n");
 	for (size_t i = 0; i < IOG_COUNT(figures); i++)
@@ -400,15 +411,15 @@ static int write_markdown(const char *path, const struct bench_figure *f, const 
 
 /* ---- the command ---- */
 
-static const char usage[] =
-	"usage: iog bench [PATTERN...] [--json] [--markdown FILE] [--pairs N] [--seconds S] [--list]\n"
-	"\n"
-	"Measures figures, each as a ratio against a baseline in the same run. PATTERN is a name, a part of one, or a pattern such as 'op.*'.\n"
-	"  --json           one JSON object a line\n"
-	"  --markdown FILE  also write a table\n"
-	"  --pairs N        pairs to measure (15)\n"
-	"  --seconds S      how long idle.cpu and mem.bound run (10 and 600)\n"
-	"  --list           names, targets, and what they are\n";
+static const char usage[] = "usage: iog bench [PATTERN...] [--json] [--markdown FILE] [--pairs N] [--seconds S] [--list]\n"
+			    "\n"
+			    "Measures figures, each as a ratio against a baseline in the same run. PATTERN is a name, a part of one, or a "
+			    "pattern such as 'op.*'.\n"
+			    "  --json           one JSON object a line\n"
+			    "  --markdown FILE  also write a table\n"
+			    "  --pairs N        pairs to measure (15)\n"
+			    "  --seconds S      how long idle.cpu and mem.bound run (10 and 600)\n"
+			    "  --list           names, targets, and what they are\n";
 
 static bool matches(const char *name, char **pattern, int n)
 {

@@ -23,12 +23,28 @@
 
 enum { FUNCTIONS = 24, LIMIT_S = 20 };
 
-static const struct { const char *name; bool lock; } functions[] = {
-	{ "malloc", false }, { "calloc", false }, { "realloc", false }, { "aligned_alloc", false }, { "posix_memalign", false }, { "memalign", false },
-	{ "valloc", false }, { "reallocarray", false },
-	{ "pthread_mutex_lock", true }, { "pthread_mutex_trylock", true }, { "pthread_mutex_timedlock", true }, { "pthread_rwlock_rdlock", true },
-	{ "pthread_rwlock_wrlock", true }, { "pthread_spin_lock", true }, { "pthread_cond_wait", true }, { "pthread_cond_timedwait", true },
-	{ "sem_wait", true }, { "mtx_lock", true },
+static const struct {
+	const char *name;
+	bool lock;
+} functions[] = {
+	{ "malloc", false },
+	{ "calloc", false },
+	{ "realloc", false },
+	{ "aligned_alloc", false },
+	{ "posix_memalign", false },
+	{ "memalign", false },
+	{ "valloc", false },
+	{ "reallocarray", false },
+	{ "pthread_mutex_lock", true },
+	{ "pthread_mutex_trylock", true },
+	{ "pthread_mutex_timedlock", true },
+	{ "pthread_rwlock_rdlock", true },
+	{ "pthread_rwlock_wrlock", true },
+	{ "pthread_spin_lock", true },
+	{ "pthread_cond_wait", true },
+	{ "pthread_cond_timedwait", true },
+	{ "sem_wait", true },
+	{ "mtx_lock", true },
 };
 
 struct trap {
@@ -107,8 +123,8 @@ static int at_trap(const struct tracer *t, struct bench_counts *c, struct user_r
 			c->allocations++;
 		note(c, functions[p->function].name, -1);
 		regs->rip--;
-		if (ptrace(PTRACE_SETREGS, t->pid, 0, regs) || !plant(t, p, false) || ptrace(PTRACE_SINGLESTEP, t->pid, 0, 0) || !wait_stop(t, &status) ||
-		    !plant(t, p, true))
+		if (ptrace(PTRACE_SETREGS, t->pid, 0, regs) || !plant(t, p, false) || ptrace(PTRACE_SINGLESTEP, t->pid, 0, 0) ||
+			!wait_stop(t, &status) || !plant(t, p, true))
 			return -1;
 		return 1;
 	}
@@ -123,7 +139,8 @@ static bool count(struct tracer *t, struct bench_counts *c)
 	if (!wait_stop(t, &status) || ptrace(PTRACE_SETOPTIONS, t->pid, 0, PTRACE_O_TRACESYSGOOD | PTRACE_O_EXITKILL))
 		return false;
 	for (int signal = 0;;) {
-		if (ptrace(markers ? PTRACE_SYSCALL : PTRACE_CONT, t->pid, 0, signal) || !wait_stop(t, &status) || ptrace(PTRACE_GETREGS, t->pid, 0, &regs))
+		if (ptrace(markers ? PTRACE_SYSCALL : PTRACE_CONT, t->pid, 0, signal) || !wait_stop(t, &status) ||
+			ptrace(PTRACE_GETREGS, t->pid, 0, &regs))
 			return false;
 		signal = 0;
 		if (WSTOPSIG(status) == (SIGTRAP | 0x80)) {
@@ -204,8 +221,9 @@ bool bench_count(struct bench_counts *c, bool (*work)(void *), void *ctx, char *
 	if (!trace(c, known, &m, why, size))
 		return false;
 	if (c->allocations != 3 || c->locks != 2 || c->syscalls != 1) {
-		snprintf(why, size, "counting does not work here: 3 allocations, 2 locks and 1 system call were counted as %llu, %llu and %llu",
-			 (unsigned long long)c->allocations, (unsigned long long)c->locks, (unsigned long long)c->syscalls);
+		snprintf(why, size,
+			"counting does not work here: 3 allocations, 2 locks and 1 system call were counted as %llu, %llu and %llu",
+			(unsigned long long)c->allocations, (unsigned long long)c->locks, (unsigned long long)c->syscalls);
 		return false;
 	}
 	return trace(c, work, ctx, why, size);

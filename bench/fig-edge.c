@@ -179,7 +179,7 @@ static void hop(struct bench_figure *f, uint32_t batch)
 	f->value = f->ours * 1e9;
 	snprintf(f->unit, sizeof f->unit, "ns/record");
 	bench_note(f, "%.1f M records/s, the rings %.1f M; %.0f %% of the rounds were not interrupted", 1e-6 / f->ours, 1e-6 / f->base,
-		   100.0 * (double)h->good / (double)h->rounds);
+		100.0 * (double)h->good / (double)h->rounds);
 }
 
 void bench_edge_hop1(struct bench_figure *f) { hop(f, 1); }

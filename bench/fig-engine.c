@@ -71,8 +71,9 @@ static enum iog_step source_next(void *self, struct iog_out *out, uint64_t limit
 	out->rec.step = from.next++;
 	return IOG_OK;
 }
-static const struct iog_source source = { .name = "memory", .summary = "", .describe = source_describe, .open = source_open, .next = source_next,
-					  .close = source_close };
+static const struct iog_source source = {
+	.name = "memory", .summary = "", .describe = source_describe, .open = source_open, .next = source_next, .close = source_close
+};
 
 /* ---- a sink that looks at the clock ---- */
 
@@ -107,7 +108,9 @@ static int sink_close(void *self, struct iog_err *err)
 	(void)self, (void)err;
 	return 0;
 }
-static const struct iog_sink sink = { .name = "clock", .summary = "", .open = sink_open, .write = sink_write, .flush = sink_flush, .close = sink_close };
+static const struct iog_sink sink = {
+	.name = "clock", .summary = "", .open = sink_open, .write = sink_write, .flush = sink_flush, .close = sink_close
+};
 
 /* ---- a graph and its engine ---- */
 
@@ -119,7 +122,8 @@ struct running {
 
 static bool running_start(struct running *r, enum iog_target target, uint64_t steps, struct iog_err *err)
 {
-	const struct iog_gnode_end in = { .what = &source, .name = "memory", .describe = source_describe }, out = { .what = &sink, .name = "clock" };
+	const struct iog_gnode_end in = { .what = &source, .name = "memory", .describe = source_describe },
+				   out = { .what = &sink, .name = "clock" };
 	const struct iog_value where = BENCH_STRING("x > 0.25 and x < 0.75 and type == 3");
 	const struct iog_engine_opts opts = { .steps = steps };
 	const struct iog_op *filter = bench_find_op("filter");
@@ -213,7 +217,8 @@ static void target_figure(struct bench_figure *f, enum iog_target target)
 		return;
 	f->value = 1 / f->ours;
 	snprintf(f->unit, sizeof f->unit, "records/s");
-	bench_note(f, "1 M particles in a record of 8 MB; a thread: %.0f records/s; %d records after %d, first to last at the sink", 1 / f->base, RECORDS, WARM);
+	bench_note(f, "1 M particles in a record of 8 MB; a thread: %.0f records/s; %d records after %d, first to last at the sink",
+		1 / f->base, RECORDS, WARM);
 }
 void bench_vm_filter(struct bench_figure *f) { target_figure(f, IOG_T_VM); }
 void bench_proc_filter(struct bench_figure *f) { target_figure(f, IOG_T_SIDECORE); }
@@ -248,7 +253,9 @@ void bench_idle_cpu(struct bench_figure *f)
 	f->value = 100 * cpu / t;
 	snprintf(f->unit, sizeof f->unit, "%% of a core");
 	bench_single(f, cpu / t);
-	bench_note(f, "%.1f ms of processor time in %.1f s, one run; source, stage and sink on a thread each, and the thread that watches them", cpu * 1e3, t);
+	bench_note(f,
+		"%.1f ms of processor time in %.1f s, one run; source, stage and sink on a thread each, and the thread that watches them",
+		cpu * 1e3, t);
 }
 
 /* ---- mem.bound ---- */
@@ -297,6 +304,8 @@ void bench_mem_bound(struct bench_figure *f)
 	f->value = peak / 1048576;
 	snprintf(f->unit, sizeof f->unit, "MiB");
 	bench_single(f, peak / declared);
-	bench_note(f, "%.0f s at full rate, one run, %llu records; %.1f MiB after a tenth of it, %.1f MiB at the end; "
-		   "%.1f MiB declared", length, (unsigned long long)n, early / 1048576, now / 1048576, declared / 1048576 - 16);
+	bench_note(f,
+		"%.0f s at full rate, one run, %llu records; %.1f MiB after a tenth of it, %.1f MiB at the end; "
+		"%.1f MiB declared",
+		length, (unsigned long long)n, early / 1048576, now / 1048576, declared / 1048576 - 16);
 }

@@ -44,15 +44,33 @@ enum { PAD_SRC = 1, PAD_SINK = 2, STATE_PLAYING = 4, FORMAT_TIME = 3, READONLY =
 
 static bool gst_load(struct gst *g, char *why, size_t size)
 {
-	const struct { const char *name; void *to; } symbol[] = {
-		{ "gst_init", &g->init }, { "gst_element_factory_make", &g->element_new }, { "g_object_set", &g->set },
-		{ "gst_element_get_static_pad", &g->element_pad }, { "gst_element_link", &g->element_link }, { "gst_element_set_state", &g->element_state },
-		{ "gst_pad_new", &g->pad_new }, { "gst_pad_link", &g->pad_link }, { "gst_pad_set_active", &g->pad_active },
-		{ "gst_pad_set_chain_function_full", &g->pad_chain }, { "gst_pad_push_event", &g->pad_event }, { "gst_pad_push", &g->pad_push },
-		{ "gst_event_new_stream_start", &g->event_stream }, { "gst_event_new_caps", &g->event_caps }, { "gst_event_new_segment", &g->event_segment },
-		{ "gst_caps_from_string", &g->caps_parse }, { "gst_segment_new", &g->segment_new }, { "gst_segment_init", &g->segment_init },
-		{ "gst_buffer_new_wrapped_full", &g->buffer_wrap }, { "gst_buffer_get_size", &g->buffer_size }, { "gst_buffer_extract", &g->buffer_copy },
-		{ "gst_mini_object_unref", &g->unref }, { "gst_version_string", &g->version },
+	const struct {
+		const char *name;
+		void *to;
+	} symbol[] = {
+		{ "gst_init", &g->init },
+		{ "gst_element_factory_make", &g->element_new },
+		{ "g_object_set", &g->set },
+		{ "gst_element_get_static_pad", &g->element_pad },
+		{ "gst_element_link", &g->element_link },
+		{ "gst_element_set_state", &g->element_state },
+		{ "gst_pad_new", &g->pad_new },
+		{ "gst_pad_link", &g->pad_link },
+		{ "gst_pad_set_active", &g->pad_active },
+		{ "gst_pad_set_chain_function_full", &g->pad_chain },
+		{ "gst_pad_push_event", &g->pad_event },
+		{ "gst_pad_push", &g->pad_push },
+		{ "gst_event_new_stream_start", &g->event_stream },
+		{ "gst_event_new_caps", &g->event_caps },
+		{ "gst_event_new_segment", &g->event_segment },
+		{ "gst_caps_from_string", &g->caps_parse },
+		{ "gst_segment_new", &g->segment_new },
+		{ "gst_segment_init", &g->segment_init },
+		{ "gst_buffer_new_wrapped_full", &g->buffer_wrap },
+		{ "gst_buffer_get_size", &g->buffer_size },
+		{ "gst_buffer_extract", &g->buffer_copy },
+		{ "gst_mini_object_unref", &g->unref },
+		{ "gst_version_string", &g->version },
 	};
 	void *lib = dlopen("libgstreamer-1.0.so.0", RTLD_NOW | RTLD_GLOBAL);
 	if (!lib) {
@@ -74,7 +92,7 @@ static bool gst_load(struct gst *g, char *why, size_t size)
 struct pipe {
 	struct gst *g;
 	uint8_t *const *picture;
-	bool convert; /* to 4:2:0 before jpegenc */
+	bool convert;   /* to 4:2:0 before jpegenc */
 	void *out, *in; /* pads at the ends */
 	uint8_t *theirs;
 	size_t bytes, our_bytes; /* of the first frame */
@@ -202,10 +220,13 @@ static void fill(void *data, uint64_t bytes)
 /* Both sides of one comparison, and whether they do the same. */
 static bool prepare(struct pipe *c, struct bench_figure *f, struct gst *g, uint8_t *const *picture, bool convert)
 {
-	static const struct iog_value x[2] = { BENCH_NUMBER(LEFT), BENCH_NUMBER(LEFT + W) }, y[2] = { BENCH_NUMBER(TOP), BENCH_NUMBER(TOP + H) };
-	static const struct iog_value list[2] = { { .kind = IOG_V_LIST, .item = x, .n_items = 2 }, { .kind = IOG_V_LIST, .item = y, .n_items = 2 } };
+	static const struct iog_value x[2] = { BENCH_NUMBER(LEFT), BENCH_NUMBER(LEFT + W) },
+				      y[2] = { BENCH_NUMBER(TOP), BENCH_NUMBER(TOP + H) };
+	static const struct iog_value list[2] = { { .kind = IOG_V_LIST, .item = x, .n_items = 2 },
+		{ .kind = IOG_V_LIST, .item = y, .n_items = 2 } };
 	static const struct bench_param box[] = { { "box", { .kind = IOG_V_LIST, .item = list, .n_items = 2 } }, { 0 } };
-	const struct bench_param jpeg[] = { { "quality", BENCH_NUMBER(QUALITY) }, { "subsampling", { .kind = IOG_V_STRING, .s = convert ? "420" : "444" } }, { 0 } };
+	const struct bench_param jpeg[] = { { "quality", BENCH_NUMBER(QUALITY) },
+		{ "subsampling", { .kind = IOG_V_STRING, .s = convert ? "420" : "444" } }, { 0 } };
 	const struct bench_stage_op op[] = { { bench_find_op("crop"), box }, { bench_find_op("jpeg"), jpeg }, { 0 } };
 	char why[200] = "";
 	uint8_t table[2][512];
@@ -230,7 +251,8 @@ static bool prepare(struct pipe *c, struct bench_figure *f, struct gst *g, uint8
 	const struct iog_arena *a = &c->s.args.out[0].arena;
 	const uint64_t head = c->s.cut.unit[1].head_max[0];
 	const uint8_t *mine = iog_arena_slot(a, c->s.last_slot) + head;
-	size_t n = tables(c->theirs, c->bytes, table[0], sizeof table[0]), m = tables(mine, a->slot_bytes - head, table[1], sizeof table[1]);
+	size_t n = tables(c->theirs, c->bytes, table[0], sizeof table[0]),
+	       m = tables(mine, a->slot_bytes - head, table[1], sizeof table[1]);
 	unsigned hv = sampling(c->theirs, c->bytes);
 	if (!n || m < n || memcmp(table[0], table[1], n) || sampling(mine, a->slot_bytes - head) != hv || hv != (convert ? 0x22 : 0x11)) {
 		bench_skip(f, "not the same quality or subsampling: 0x%02x, %zu bytes of tables theirs, %zu ours", hv, n, m);
@@ -261,13 +283,12 @@ void bench_pipe_cropjpeg(struct bench_figure *f)
 	bench_pairs(f, ours, theirs, rgb);
 	f->value = f->ours * 1e3;
 	snprintf(f->unit, sizeof f->unit, "ms/frame");
-	bench_note(f, "%s; 4:4:4, their components are R, G, B (%zu bytes), ours Y, Cb, Cr (%zu)", g.version(), rgb->bytes,
-		   rgb->our_bytes);
+	bench_note(f, "%s; 4:4:4, their components are R, G, B (%zu bytes), ours Y, Cb, Cr (%zu)", g.version(), rgb->bytes, rgb->our_bytes);
 	if (!prepare(converted, &second, &g, picture, true)) {
 		bench_note(f, "4:2:0 not measured: %s", second.note);
 		return;
 	}
 	bench_pairs(&second, ours, theirs, converted);
-	bench_note(f, "4:2:0 against videocrop ! videoconvert ! jpegenc: ratio %.3g (bound %.3g), %.3g ms/frame, %zu bytes, ours %zu", second.ratio, second.low,
-		   second.ours * 1e3, converted->bytes, converted->our_bytes);
+	bench_note(f, "4:2:0 against videocrop ! videoconvert ! jpegenc: ratio %.3g (bound %.3g), %.3g ms/frame, %zu bytes, ours %zu",
+		second.ratio, second.low, second.ours * 1e3, converted->bytes, converted->our_bytes);
 }

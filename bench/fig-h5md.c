@@ -63,7 +63,8 @@ static bool append(hid_t d, hsize_t i, const float *data)
 	if (H5Dset_extent(d, all) < 0)
 		return false;
 	hid_t file = H5Dget_space(d), memory = H5Screate_simple(3, n, NULL);
-	bool ok = H5Sselect_hyperslab(file, H5S_SELECT_SET, at, NULL, n, NULL) >= 0 && H5Dwrite(d, H5T_NATIVE_FLOAT, memory, file, H5P_DEFAULT, data) >= 0;
+	bool ok = H5Sselect_hyperslab(file, H5S_SELECT_SET, at, NULL, n, NULL) >= 0 &&
+		  H5Dwrite(d, H5T_NATIVE_FLOAT, memory, file, H5P_DEFAULT, data) >= 0;
 	H5Sclose(memory);
 	H5Sclose(file);
 	return ok;
@@ -101,7 +102,8 @@ static double plain(void *ctx)
 static bool look(struct h5 *c)
 {
 	float *got = bench_alloc((uint64_t)RECORDS * ATOMS * 12);
-	hid_t file = H5Fopen(c->path[0], H5F_ACC_RDONLY, H5P_DEFAULT), d = H5Dopen2(file, "/particles/trajectory/position/value", H5P_DEFAULT);
+	hid_t file = H5Fopen(c->path[0], H5F_ACC_RDONLY, H5P_DEFAULT),
+	      d = H5Dopen2(file, "/particles/trajectory/position/value", H5P_DEFAULT);
 	hid_t p = d >= 0 ? H5Dget_create_plist(d) : -1;
 	bool ok = p >= 0 && H5Pget_chunk(p, 3, c->chunk) == 3 && H5Dread(d, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, got) >= 0;
 	for (int i = 0; ok && i < RECORDS; i++)
@@ -126,11 +128,12 @@ static bool prepare(struct h5 *c, struct bench_figure *f)
 		return false;
 	}
 	for (int k = 0; k < 2; k++)
-		snprintf(c->path[k], sizeof c->path[k], "%s/iog-bench-%d-%s.h5", dir && dir[0] ? dir : "/tmp", (int)getpid(), k ? "plain" : "sink");
+		snprintf(c->path[k], sizeof c->path[k], "%s/iog-bench-%d-%s.h5", dir && dir[0] ? dir : "/tmp", (int)getpid(),
+			k ? "plain" : "sink");
 	c->conf = bench_alloc(c->sink->conf_size);
 	const struct iog_value path = { .kind = IOG_V_STRING, .s = c->path[0] }, flush = BENCH_NUMBER(FLUSH);
 	if (iog_param_defaults(c->sink->params, c->conf, &c->err) || iog_param_set(c->sink->params, c->conf, "path", &path, &c->err) ||
-	    iog_param_set(c->sink->params, c->conf, "flush", &flush, &c->err)) {
+		iog_param_set(c->sink->params, c->conf, "flush", &flush, &c->err)) {
 		bench_skip(f, "%s", c->err.text);
 		return false;
 	}
@@ -159,8 +162,10 @@ void bench_sink_h5md(struct bench_figure *f)
 		bench_pairs(f, ours, plain, c);
 		f->value = 2.0 * ATOMS * 12 / f->ours * 1e-6;
 		snprintf(f->unit, sizeof f->unit, "MB/s");
-		bench_note(f, "files of %d records, opening and a durable flush included, so this moves with the disk; chunks of %llu x %llu x %llu", RECORDS,
-			   (unsigned long long)c->chunk[0], (unsigned long long)c->chunk[1], (unsigned long long)c->chunk[2]);
+		bench_note(f,
+			"files of %d records, opening and a durable flush included, so this moves with the disk; chunks of %llu x %llu x "
+			"%llu",
+			RECORDS, (unsigned long long)c->chunk[0], (unsigned long long)c->chunk[1], (unsigned long long)c->chunk[2]);
 	}
 	unlink(c->path[0]);
 	unlink(c->path[1]);

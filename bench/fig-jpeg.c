@@ -31,7 +31,8 @@ static double library(void *ctx)
 	double t = bench_cpu();
 	for (int i = 0; i < 3; i++) {
 		c->bytes = tjBufSize(WIDTH, HEIGHT, TJSAMP_420);
-		if (tjCompress2(c->tj, c->rgb, WIDTH, WIDTH * 3, HEIGHT, TJPF_RGB, &c->to, &c->bytes, TJSAMP_420, QUALITY, TJFLAG_NOREALLOC))
+		if (tjCompress2(
+			    c->tj, c->rgb, WIDTH, WIDTH * 3, HEIGHT, TJPF_RGB, &c->to, &c->bytes, TJSAMP_420, QUALITY, TJFLAG_NOREALLOC))
 			return -1;
 	}
 	return (bench_cpu() - t) / 3;
@@ -49,7 +50,7 @@ void bench_op_jpeg(struct bench_figure *f)
 	c->to = bench_alloc(tjBufSize(WIDTH, HEIGHT, TJSAMP_444));
 	const struct iog_block *image;
 	if (bench_op_run(&c->b) != IOG_OK || library(c) < 0 || !(image = bench_op_result(&c->b, "image")) || image->bytes != c->bytes ||
-	    memcmp(image->data, c->to, c->bytes)) {
+		memcmp(image->data, c->to, c->bytes)) {
 		bench_skip(f, "the operator and the library alone do not write the same bytes");
 		return;
 	}

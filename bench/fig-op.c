@@ -66,7 +66,7 @@ void bench_op_filter(struct bench_figure *f)
 	size_t n = base_filter(c->kept_x, c->kept_type, c->x, c->type, MILLION, 0.25f, 0.75f, 3);
 	const struct iog_block *x, *type;
 	if (bench_op_run(&c->b) != IOG_OK || !(x = bench_op_result(&c->b, "x")) || !(type = bench_op_result(&c->b, "type")) ||
-	    (size_t)x->count[0] != n || memcmp(x->data, c->kept_x, n * 4) || memcmp(type->data, c->kept_type, n * 4)) {
+		(size_t)x->count[0] != n || memcmp(x->data, c->kept_x, n * 4) || memcmp(type->data, c->kept_type, n * 4)) {
 		bench_skip(f, "the operator and the loop do not keep the same particles");
 		return;
 	}
@@ -74,7 +74,7 @@ void bench_op_filter(struct bench_figure *f)
 	f->value = f->ours * 1e9 / MILLION;
 	snprintf(f->unit, sizeof f->unit, "ns/particle");
 	bench_note(f, "%.3g of the particles kept; memcpy of the input takes %.2f of the operator's time", (double)n / MILLION,
-		   c->copied / c->copies / f->ours);
+		c->copied / c->copies / f->ours);
 }
 
 /* ---- op.stats ---- */
@@ -115,11 +115,13 @@ void bench_op_stats(struct bench_figure *f)
 		c->v[i] = bench_unit(i) - 0.25f;
 	base_stats(&c->want, c->v, MILLION);
 	double min = 0, max = 0, mean = 0;
-	int vmin = iog_schema_var(&c->b.out, "v_min"), vmax = iog_schema_var(&c->b.out, "v_max"), vmean = iog_schema_var(&c->b.out, "v_mean");
+	int vmin = iog_schema_var(&c->b.out, "v_min"), vmax = iog_schema_var(&c->b.out, "v_max"),
+	    vmean = iog_schema_var(&c->b.out, "v_mean");
 	if (bench_op_run(&c->b) != IOG_OK || vmin < 0 || vmax < 0 || vmean < 0 || !iog_record_scalar(&c->b.o.rec, (unsigned)vmin, &min) ||
-	    !iog_record_scalar(&c->b.o.rec, (unsigned)vmax, &max) || !iog_record_scalar(&c->b.o.rec, (unsigned)vmean, &mean) || min != c->want.min ||
-	    max != c->want.max || !(fabs(mean - c->want.mean) < 1e-12)) {
-		bench_skip(f, "the operator says %.17g %.17g %.17g, the loop %.17g %.17g %.17g", min, max, mean, c->want.min, c->want.max, c->want.mean);
+		!iog_record_scalar(&c->b.o.rec, (unsigned)vmax, &max) || !iog_record_scalar(&c->b.o.rec, (unsigned)vmean, &mean) ||
+		min != c->want.min || max != c->want.max || !(fabs(mean - c->want.mean) < 1e-12)) {
+		bench_skip(f, "the operator says %.17g %.17g %.17g, the loop %.17g %.17g %.17g", min, max, mean, c->want.min, c->want.max,
+			c->want.mean);
 		return;
 	}
 	bench_pairs(f, stats_ours, stats_base, c);
@@ -223,7 +225,8 @@ static double view_cost(struct bench_op *b)
 		if (bench_op_run(b) != IOG_OK)
 			return -1;
 		const struct iog_block *crop = b->o.rec.var[0].block;
-		if (!iog_block_decimate(&thin, crop, 2, 0, 2) || !iog_block_crop(&slice, crop, 2, 0, crop->count[0] / 2, crop->count[0] / 2 + 1))
+		if (!iog_block_decimate(&thin, crop, 2, 0, 2) ||
+			!iog_block_crop(&slice, crop, 2, 0, crop->count[0] / 2, crop->count[0] / 2 + 1))
 			return -1;
 		__asm__ volatile("" ::"r"(&thin), "r"(&slice) : "memory");
 	}
@@ -234,15 +237,17 @@ static double view_small(void *ctx) { return view_cost(&((struct view *)ctx)->sm
 
 void bench_view_crop(struct bench_figure *f)
 {
-	static const struct iog_value pair_small[2] = { BENCH_NUMBER(2), BENCH_NUMBER(14) }, pair_big[2] = { BENCH_NUMBER(1000), BENCH_NUMBER(4000) };
+	static const struct iog_value pair_small[2] = { BENCH_NUMBER(2), BENCH_NUMBER(14) },
+				      pair_big[2] = { BENCH_NUMBER(1000), BENCH_NUMBER(4000) };
 	static const struct iog_value list_small[2] = { { .kind = IOG_V_LIST, .item = pair_small, .n_items = 2 },
-							{ .kind = IOG_V_LIST, .item = pair_small, .n_items = 2 } };
+		{ .kind = IOG_V_LIST, .item = pair_small, .n_items = 2 } };
 	static const struct iog_value list_big[2] = { { .kind = IOG_V_LIST, .item = pair_big, .n_items = 2 },
-						      { .kind = IOG_V_LIST, .item = pair_big, .n_items = 2 } };
+		{ .kind = IOG_V_LIST, .item = pair_big, .n_items = 2 } };
 	static const struct bench_param small[] = { { "box", { .kind = IOG_V_LIST, .item = list_small, .n_items = 2 } }, { 0 } };
 	static const struct bench_param big[] = { { "box", { .kind = IOG_V_LIST, .item = list_big, .n_items = 2 } }, { 0 } };
 	struct view *c = bench_alloc(sizeof *c);
-	if (!bench_op_init(&c->small, f, "crop", "T: f32[y<=16,x<=16]", small) || !bench_op_init(&c->big, f, "crop", "T: f32[y<=5000,x<=5000]", big))
+	if (!bench_op_init(&c->small, f, "crop", "T: f32[y<=16,x<=16]", small) ||
+		!bench_op_init(&c->big, f, "crop", "T: f32[y<=5000,x<=5000]", big))
 		return;
 	bench_pairs(f, view_big, view_small, c);
 	f->value = f->ours * 1e9;

@@ -43,7 +43,8 @@ static double library(void *ctx)
 		return -1;
 	c->bytes = 0;
 	png_set_write_fn(png, c, append, flush);
-	png_set_IHDR(png, info, WIDTH, HEIGHT, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+	png_set_IHDR(
+		png, info, WIDTH, HEIGHT, 8, PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
 	png_set_compression_level(png, 1);
 	png_set_filter(png, PNG_FILTER_TYPE_BASE, PNG_FILTER_SUB);
 	png_write_info(png, info);
@@ -65,7 +66,7 @@ void bench_op_png(struct bench_figure *f)
 	c->to = bench_alloc(ROOM);
 	const struct iog_block *image;
 	if (bench_op_run(&c->b) != IOG_OK || library(c) < 0 || !(image = bench_op_result(&c->b, "image")) || image->bytes != c->bytes ||
-	    memcmp(image->data, c->to, c->bytes)) {
+		memcmp(image->data, c->to, c->bytes)) {
 		bench_skip(f, "the operator and the library alone do not write the same bytes");
 		return;
 	}

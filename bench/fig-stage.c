@@ -26,8 +26,16 @@ static enum iog_step pass_run(const struct iog_call *c)
 	return IOG_OK;
 }
 static const struct iog_param no_params[] = { { 0 } };
-static const struct iog_op pass = { .name = "pass", .summary = "Passes everything", .params = no_params, .conf_size = 8, .in_min = 1, .in_max = 1, .outs = 1,
-				    .flags = IOG_STATELESS | IOG_FREESTANDING | IOG_DETERMINISTIC, .plan = pass_plan, .run = pass_run };
+static const struct iog_op pass = { .name = "pass",
+	.summary = "Passes everything",
+	.params = no_params,
+	.conf_size = 8,
+	.in_min = 1,
+	.in_max = 1,
+	.outs = 1,
+	.flags = IOG_STATELESS | IOG_FREESTANDING | IOG_DETERMINISTIC,
+	.plan = pass_plan,
+	.run = pass_run };
 
 struct fused {
 	struct bench_stage one, many;
@@ -90,7 +98,8 @@ void bench_call_fused(struct bench_figure *f)
 	double stage = pump_cost(&c->one);
 	f->value = f->ours * 1e9;
 	snprintf(f->unit, sizeof f->unit, "ns/operator");
-	bench_note(f, "%.2f ns for the empty call; a record through a stage of one operator, made, validated and taken included: %.0f ns", f->base * 1e9, stage * 1e9);
+	bench_note(f, "%.2f ns for the empty call; a record through a stage of one operator, made, validated and taken included: %.0f ns",
+		f->base * 1e9, stage * 1e9);
 }
 
 /* ---- path.quiet ---- */
@@ -110,7 +119,8 @@ void bench_path_quiet(struct bench_figure *f)
 	static const struct iog_value list[1] = { { .kind = IOG_V_LIST, .item = pair, .n_items = 2 } };
 	static const struct bench_param where[] = { { "where", BENCH_STRING("x > 0.25 and x < 0.75") }, { 0 } };
 	static const struct bench_param box[] = { { "box", { .kind = IOG_V_LIST, .item = list, .n_items = 1 } }, { 0 } };
-	const struct bench_stage_op op[] = { { bench_find_op("crop"), box }, { bench_find_op("filter"), where }, { bench_find_op("stats"), NULL }, { 0 } };
+	const struct bench_stage_op op[] = { { bench_find_op("crop"), box }, { bench_find_op("filter"), where },
+		{ bench_find_op("stats"), NULL }, { 0 } };
 	struct bench_stage *s = bench_alloc(sizeof *s);
 	struct bench_counts c;
 	char why[200] = "";
@@ -133,7 +143,11 @@ void bench_path_quiet(struct bench_figure *f)
 	f->value = (double)(c.allocations + c.locks + c.syscalls) / 2000;
 	snprintf(f->unit, sizeof f->unit, "per record");
 	bench_single(f, f->value);
-	bench_note(f, "crop, filter and stats fused, 2000 records after as many; allocations %llu, locks %llu, system calls %llu%s%s; system calls are counted by "
-		   "ptrace, the others by breakpoints on the functions of libc; a process that does known numbers of each was counted right before",
-		   (unsigned long long)c.allocations, (unsigned long long)c.locks, (unsigned long long)c.syscalls, c.first[0] ? ", the first " : "", c.first);
+	bench_note(f,
+		"crop, filter and stats fused, 2000 records after as many; allocations %llu, locks %llu, system calls %llu%s%s; system "
+		"calls are counted by "
+		"ptrace, the others by breakpoints on the functions of libc; a process that does known numbers of each was counted right "
+		"before",
+		(unsigned long long)c.allocations, (unsigned long long)c.locks, (unsigned long long)c.syscalls,
+		c.first[0] ? ", the first " : "", c.first);
 }

@@ -11,8 +11,22 @@
 #include "bench/base.h"
 
 static const uint32_t map[16] = {
-	0x440154, 0x481a6c, 0x472f7d, 0x414487, 0x39568c, 0x31688e, 0x2a788e, 0x23888e,
-	0x1f988b, 0x22a884, 0x35b779, 0x54c568, 0x7ad151, 0xa5db36, 0xd2e21b, 0xfde725,
+	0x440154,
+	0x481a6c,
+	0x472f7d,
+	0x414487,
+	0x39568c,
+	0x31688e,
+	0x2a788e,
+	0x23888e,
+	0x1f988b,
+	0x22a884,
+	0x35b779,
+	0x54c568,
+	0x7ad151,
+	0xa5db36,
+	0xd2e21b,
+	0xfde725,
 };
 static const double view[3][3] = {
 	{ 0.86602540378443865, -0.5, 0 },
@@ -71,8 +85,8 @@ static void line(const struct camera *c, uint32_t *key, uint32_t *color, const f
 	}
 }
 
-void base_render(uint8_t *rgb, int width, int height, int smooth, const float *position, const float *value, int64_t n, const double edge[3][3],
-	const double origin[3], void *work)
+void base_render(uint8_t *rgb, int width, int height, int smooth, const float *position, const float *value, int64_t n,
+	const double edge[3][3], const double origin[3], void *work)
 {
 	const int s = smooth ? 2 : 1;
 	struct camera c = { .w = width * s, .h = height * s };
@@ -115,7 +129,8 @@ void base_render(uint8_t *rgb, int width, int height, int smooth, const float *p
 		volume *= size[d] * fmax(steps, 1.0) / 20;
 	}
 	const double det = edge[0][0] * (edge[1][1] * edge[2][2] - edge[1][2] * edge[2][1]) -
-		edge[0][1] * (edge[1][0] * edge[2][2] - edge[1][2] * edge[2][0]) + edge[0][2] * (edge[1][0] * edge[2][1] - edge[1][1] * edge[2][0]);
+			   edge[0][1] * (edge[1][0] * edge[2][2] - edge[1][2] * edge[2][0]) +
+			   edge[0][2] * (edge[1][0] * edge[2][1] - edge[1][1] * edge[2][0]);
 	volume *= fabs(det) / (size[0] * size[1] * size[2]);
 	const double radius = fmin(0.5 * cbrt(volume / (double)n), longest / 8);
 
@@ -155,7 +170,8 @@ void base_render(uint8_t *rgb, int width, int height, int smooth, const float *p
 		const float sx = c.mid[0] + c.m[0][0] * p[0] + c.m[0][1] * p[1] + c.m[0][2] * p[2];
 		const float sy = c.mid[1] + c.m[1][0] * p[0] + c.m[1][1] * p[1] + c.m[1][2] * p[2];
 		const float sz = c.m[2][0] * p[0] + c.m[2][1] * p[1] + c.m[2][2] * p[2];
-		const float cx = (float)floor_of(sx * (float)phases + 0.5f) / (float)phases, cy = (float)floor_of(sy * (float)phases + 0.5f) / (float)phases;
+		const float cx = (float)floor_of(sx * (float)phases + 0.5f) / (float)phases,
+			    cy = (float)floor_of(sy * (float)phases + 0.5f) / (float)phases;
 		const int top = depth_of(&c, sz + r), ix = floor_of(cx), iy = floor_of(cy);
 		const float t = gain > 0 ? (value[i] - vlo) * gain + 0.5f : 126;
 		const uint32_t hue = palette[t > 252 ? 252 : (int)t];
@@ -171,9 +187,11 @@ void base_render(uint8_t *rgb, int width, int height, int smooth, const float *p
 				if (k <= key[at])
 					continue;
 				key[at] = k;
-				const float nz = h * inv_r, slant = dx * inv_r * -0.36f + dy * inv_r * -0.48f + nz * 0.80f, lambert = slant > 0 ? slant : 0;
+				const float nz = h * inv_r, slant = dx * inv_r * -0.36f + dy * inv_r * -0.48f + nz * 0.80f,
+					    lambert = slant > 0 ? slant : 0;
 				const float rim = 0.36f + (1.0f - 0.36f) * (nz * (2.0f - nz));
-				const uint32_t light = (uint32_t)((0.46f + (1.0f - 0.46f) * lambert) * rim * 127.0f + 0.5f), shine = light > 112 ? (light - 112) * 7 : 0;
+				const uint32_t light = (uint32_t)((0.46f + (1.0f - 0.46f) * lambert) * rim * 127.0f + 0.5f),
+					       shine = light > 112 ? (light - 112) * 7 : 0;
 				uint32_t lit = 0;
 				for (int ch = 0; ch < 24; ch += 8) {
 					const uint32_t e = (hue >> ch & 0xff) * light / 127;
@@ -191,7 +209,8 @@ void base_render(uint8_t *rgb, int width, int height, int smooth, const float *p
 			for (int e = 0; e < 2; e++) {
 				const double *p = corner[e ? i | 1 << d : i];
 				for (int k = 0; k < 3; k++)
-					end[e][k] = c.m[k][0] * (float)p[0] + c.m[k][1] * (float)p[1] + c.m[k][2] * (float)p[2] + (k < 2 ? c.mid[k] : 0);
+					end[e][k] = c.m[k][0] * (float)p[0] + c.m[k][1] * (float)p[1] + c.m[k][2] * (float)p[2] +
+						    (k < 2 ? c.mid[k] : 0);
 			}
 			line(&c, key, color, end[0], end[1], (float)s * fmaxf(1.0f, (float)height / 600.0f) / 2);
 		}

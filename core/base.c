@@ -13,21 +13,27 @@ static const struct {
 	char name[8];
 	uint32_t size;
 } dtypes[IOG_DTYPES] = {
-	[IOG_NONE] = { "none", 0 }, [IOG_I8] = { "i8", 1 },     [IOG_I16] = { "i16", 2 },    [IOG_I32] = { "i32", 4 },
-	[IOG_I64] = { "i64", 8 },   [IOG_U8] = { "u8", 1 },     [IOG_U16] = { "u16", 2 },    [IOG_U32] = { "u32", 4 },
-	[IOG_U64] = { "u64", 8 },   [IOG_F16] = { "f16", 2 },   [IOG_F32] = { "f32", 4 },    [IOG_F64] = { "f64", 8 },
-	[IOG_C64] = { "c64", 8 },   [IOG_C128] = { "c128", 16 }, [IOG_BOOL] = { "bool", 1 }, [IOG_BYTE] = { "byte", 1 },
+	[IOG_NONE] = { "none", 0 },
+	[IOG_I8] = { "i8", 1 },
+	[IOG_I16] = { "i16", 2 },
+	[IOG_I32] = { "i32", 4 },
+	[IOG_I64] = { "i64", 8 },
+	[IOG_U8] = { "u8", 1 },
+	[IOG_U16] = { "u16", 2 },
+	[IOG_U32] = { "u32", 4 },
+	[IOG_U64] = { "u64", 8 },
+	[IOG_F16] = { "f16", 2 },
+	[IOG_F32] = { "f32", 4 },
+	[IOG_F64] = { "f64", 8 },
+	[IOG_C64] = { "c64", 8 },
+	[IOG_C128] = { "c128", 16 },
+	[IOG_BOOL] = { "bool", 1 },
+	[IOG_BYTE] = { "byte", 1 },
 };
 
-uint32_t iog_dtype_size(unsigned dtype)
-{
-	return dtype < IOG_DTYPES ? dtypes[dtype].size : 0;
-}
+uint32_t iog_dtype_size(unsigned dtype) { return dtype < IOG_DTYPES ? dtypes[dtype].size : 0; }
 
-const char *iog_dtype_name(unsigned dtype)
-{
-	return dtype && dtype < IOG_DTYPES ? dtypes[dtype].name : "?";
-}
+const char *iog_dtype_name(unsigned dtype) { return dtype && dtype < IOG_DTYPES ? dtypes[dtype].name : "?"; }
 
 enum iog_dtype iog_dtype_find(const char *name, size_t len)
 {
@@ -152,15 +158,9 @@ bool iog_strset(char *dst, size_t size, const char *src)
 	return m == n && size;
 }
 
-static bool is_alpha(char c)
-{
-	return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_';
-}
+static bool is_alpha(char c) { return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || c == '_'; }
 
-static bool is_digit(char c)
-{
-	return c >= '0' && c <= '9';
-}
+static bool is_digit(char c) { return c >= '0' && c <= '9'; }
 
 bool iog_name_valid(const char *name, bool dots)
 {
@@ -177,10 +177,7 @@ bool iog_name_valid(const char *name, bool dots)
 	return name[n - 1] != '.';
 }
 
-static char fold(char c)
-{
-	return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c;
-}
+static char fold(char c) { return c >= 'A' && c <= 'Z' ? (char)(c - 'A' + 'a') : c; }
 
 enum { NEAR_MAX = 64 };
 
@@ -518,9 +515,7 @@ int iog_vformat(char *dst, size_t size, const char *fmt, va_list ap)
 			break;
 		}
 		case 'u':
-		case 'x':
-			add_unsigned(&t, &f, "", longs ? va_arg(ap, uint64_t) : va_arg(ap, unsigned), *fmt == 'u' ? 10 : 16);
-			break;
+		case 'x': add_unsigned(&t, &f, "", longs ? va_arg(ap, uint64_t) : va_arg(ap, unsigned), *fmt == 'u' ? 10 : 16); break;
 		case 'p': add_unsigned(&t, &f, "0x", (uint64_t)(uintptr_t)va_arg(ap, void *), 16); break;
 		case 'g': add_double(&t, &f, va_arg(ap, double), precise ? precision : 9); break;
 		case '%': add(&t, "%", 1); break;
@@ -568,15 +563,15 @@ static const struct {
 	int e;
 } powers[2][9] = {
 	{ { 0xa000000000000000u, -60 }, { 0xc800000000000000u, -57 }, { 0x9c40000000000000u, -50 }, { 0xbebc200000000000u, -37 },
-	  { 0x8e1bc9bf04000000u, -10 }, { 0x9dc5ada82b70b59eu, 43 }, { 0xc2781f49ffcfa6d5u, 149 }, { 0x93ba47c980e98ce0u, 362 },
-	  { 0xaa7eebfb9df9de8eu, 787 } },
+		{ 0x8e1bc9bf04000000u, -10 }, { 0x9dc5ada82b70b59eu, 43 }, { 0xc2781f49ffcfa6d5u, 149 }, { 0x93ba47c980e98ce0u, 362 },
+		{ 0xaa7eebfb9df9de8eu, 787 } },
 	{ { 0xcccccccccccccccdu, -67 }, { 0xa3d70a3d70a3d70au, -70 }, { 0xd1b71758e219652cu, -77 }, { 0xabcc77118461cefdu, -90 },
-	  { 0xe69594bec44de15bu, -117 }, { 0xcfb11ead453994bau, -170 }, { 0xa87fea27a539e9a5u, -276 }, { 0xddd0467c64bce4a1u, -489 },
-	  { 0xc0314325637a193au, -914 } },
+		{ 0xe69594bec44de15bu, -117 }, { 0xcfb11ead453994bau, -170 }, { 0xa87fea27a539e9a5u, -276 }, { 0xddd0467c64bce4a1u, -489 },
+		{ 0xc0314325637a193au, -914 } },
 };
 
-static const double exact_power[] = { 1e0,  1e1,  1e2,  1e3,  1e4,  1e5,  1e6,  1e7,  1e8,  1e9,  1e10, 1e11,
-	1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18, 1e19, 1e20, 1e21, 1e22 };
+static const double exact_power[] = { 1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17,
+	1e18, 1e19, 1e20, 1e21, 1e22 };
 
 /* Whether digits * 10^exp10 lies above (1), on (0) or below (-1) the middle between mant * 2^exp2 and its upper neighbour. */
 static int round_exact(uint64_t digits, int exp10, uint64_t mant, int exp2)
@@ -645,10 +640,7 @@ static double to_double(uint64_t digits, int exp10, bool more)
 	return v;
 }
 
-static int hex_digit(char c)
-{
-	return is_digit(c) ? c - '0' : fold(c) >= 'a' && fold(c) <= 'f' ? fold(c) - 'a' + 10 : -1;
-}
+static int hex_digit(char c) { return is_digit(c) ? c - '0' : fold(c) >= 'a' && fold(c) <= 'f' ? fold(c) - 'a' + 10 : -1; }
 
 size_t iog_parse_number(const char *s, size_t len, double *value)
 {

@@ -18,7 +18,7 @@
 #define IOG_C_END   }
 #ifndef __clang__
 #define _Static_assert static_assert
-#define _Alignas       alignas
+#define _Alignas alignas
 #define _Atomic
 #endif
 #else
@@ -29,30 +29,45 @@
 IOG_C_BEGIN
 
 enum {
-	IOG_RANK = 8,    /* dimensions of a variable, at most */
-	IOG_NAME = 32,   /* bytes of a name with its NUL */
-	IOG_DIMS = 16,   /* dimensions of a schema */
-	IOG_VARS = 64,   /* variables of a schema */
-	IOG_PORTS = 8,   /* inputs or outputs of an operator */
-	IOG_CODECS = 4,  /* encodings stacked on one variable */
-	IOG_ALIGN = 64,  /* bytes: alignment of payload and of shared structures */
-	IOG_TEXT = 256,  /* bytes of a string parameter (an expression, a path) with its NUL */
+	IOG_RANK = 8,   /* dimensions of a variable, at most */
+	IOG_NAME = 32,  /* bytes of a name with its NUL */
+	IOG_DIMS = 16,  /* dimensions of a schema */
+	IOG_VARS = 64,  /* variables of a schema */
+	IOG_PORTS = 8,  /* inputs or outputs of an operator */
+	IOG_CODECS = 4, /* encodings stacked on one variable */
+	IOG_ALIGN = 64, /* bytes: alignment of payload and of shared structures */
+	IOG_TEXT = 256, /* bytes of a string parameter (an expression, a path) with its NUL */
 };
 
 enum iog_dtype {
-	IOG_NONE, IOG_I8, IOG_I16, IOG_I32, IOG_I64, IOG_U8, IOG_U16, IOG_U32, IOG_U64,
-	IOG_F16, IOG_F32, IOG_F64, IOG_C64, IOG_C128, IOG_BOOL, IOG_BYTE, IOG_DTYPES
+	IOG_NONE,
+	IOG_I8,
+	IOG_I16,
+	IOG_I32,
+	IOG_I64,
+	IOG_U8,
+	IOG_U16,
+	IOG_U32,
+	IOG_U64,
+	IOG_F16,
+	IOG_F32,
+	IOG_F64,
+	IOG_C64,
+	IOG_C128,
+	IOG_BOOL,
+	IOG_BYTE,
+	IOG_DTYPES
 };
 
 /* What one call on the data path came to. Anything but IOG_OK is counted where it happens. */
 enum iog_step {
-	IOG_OK,         /* the outputs are filled */
-	IOG_ELIDE,      /* nothing to say for this record: it ends here, and those who wait for it are told */
-	IOG_HOLD,       /* not decided: the input may still be sent while it is in the window (iog_need.window) */
-	IOG_BAD_INPUT,  /* the record breaks a rule of this operator: elided and counted */
-	IOG_NO_SPACE,   /* the output did not fit: a bug if the space was out_max */
-	IOG_FAILED,     /* this record could not be processed: elided and counted */
-	IOG_FATAL,      /* the operator cannot go on: its stage ends */
+	IOG_OK,        /* the outputs are filled */
+	IOG_ELIDE,     /* nothing to say for this record: it ends here, and those who wait for it are told */
+	IOG_HOLD,      /* not decided: the input may still be sent while it is in the window (iog_need.window) */
+	IOG_BAD_INPUT, /* the record breaks a rule of this operator: elided and counted */
+	IOG_NO_SPACE,  /* the output did not fit: a bug if the space was out_max */
+	IOG_FAILED,    /* this record could not be processed: elided and counted */
+	IOG_FATAL,     /* the operator cannot go on: its stage ends */
 	IOG_STEPS
 };
 
@@ -65,12 +80,12 @@ struct iog_err {
 	char text[512];
 };
 
-#define IOG_MIN(a, b) ((a) < (b) ? (a) : (b))
-#define IOG_MAX(a, b) ((a) > (b) ? (a) : (b))
-#define IOG_ROUND_UP(n, a) (((n) + ((a) - 1)) & ~(uint64_t)((a) - 1))
-#define IOG_COUNT(a) (sizeof(a) / sizeof((a)[0]))
-#define iog_likely(x) __builtin_expect(!!(x), 1)
-#define iog_unlikely(x) __builtin_expect(!!(x), 0)
+#define IOG_MIN(a, b)      ((a) < (b) ? (a) : (b))
+#define IOG_MAX(a, b)      ((a) > (b) ? (a) : (b))
+#define IOG_ROUND_UP(n, a) (((n) + ((a)-1)) & ~(uint64_t)((a)-1))
+#define IOG_COUNT(a)       (sizeof(a) / sizeof((a)[0]))
+#define iog_likely(x)      __builtin_expect(!!(x), 1)
+#define iog_unlikely(x)    __builtin_expect(!!(x), 0)
 
 /* Bytes of one element, 0 for IOG_NONE and unknown types. */
 uint32_t iog_dtype_size(unsigned dtype);

@@ -55,7 +55,7 @@ static void edge_attach(struct iog_outlet *o, uint32_t k, const struct iog_edge 
 {
 	struct iog_out_edge *x = &o->edge[k];
 	uint64_t dropped = x->dropped, forged = x->forged;
-	*x = (struct iog_out_edge) { .e = *e, .used = true, .dropped = dropped, .forged = forged };
+	*x = (struct iog_out_edge){ .e = *e, .used = true, .dropped = dropped, .forged = forged };
 	o->room = 0;
 	for (unsigned i = 0; i < IOG_LATEST_ENTRIES; i++)
 		x->entry_slot[i] = IOG_NO_SLOT;
@@ -469,7 +469,7 @@ int iog_outlet_static(struct iog_outlet *o, struct iog_record *r)
 	}
 	for (uint32_t v = 0; v < s->n_vars; v++)
 		if ((s->var[v].flags & IOG_VAR_STATIC) && r->var[v].n_blocks)
-			r->var[v] = (struct iog_var) { .block = &o->static_block[v], .n_blocks = 1 };
+			r->var[v] = (struct iog_var){ .block = &o->static_block[v], .n_blocks = 1 };
 	return 0;
 }
 

@@ -13,7 +13,7 @@
 #pragma GCC target("avx2")
 #endif
 
-#define LANES 4
+#define LANES   4
 #define KERNELS iog_expr_avx2
 #include "expr-kernels.inc"
 

@@ -13,7 +13,7 @@
 #pragma GCC target("avx512f,avx512bw,avx512dq,avx512vl")
 #endif
 
-#define LANES 8
+#define LANES   8
 #define KERNELS iog_expr_avx512
 #include "expr-kernels.inc"
 

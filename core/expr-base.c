@@ -7,7 +7,6 @@
 
 #include <immintrin.h>
 
-#define LANES 2
+#define LANES   2
 #define KERNELS iog_expr_base
 #include "expr-kernels.inc"
-

@@ -17,7 +17,7 @@ struct iog_expr_run {
 	const struct iog_record *r;
 	const struct expr_kernels *kernels;
 	uint32_t isa;
-	int64_t n;                   /* elements of the bound block */
+	int64_t n; /* elements of the bound block */
 	int64_t start[IOG_RANK];
 	struct iog_column col[IOG_EXPR_INPUTS][3];
 	struct iog_box box;
@@ -32,7 +32,7 @@ static unsigned ranks(const struct iog_vardef *v, int component) { return v->ran
 
 /* The elements of b that lie in the box start, count. False when b does not hold them all. */
 static bool column_of(struct iog_column *col, const struct iog_vardef *v, const struct iog_block *b, int component, int64_t extent,
-		      const int64_t *start, const int64_t *count)
+	const int64_t *start, const int64_t *count)
 {
 	const unsigned n = ranks(v, component);
 	col->dtype = v->dtype, col->base = b->data, col->n = 1, col->rank = 0;
@@ -78,10 +78,22 @@ static void copy_run(const struct expr_kernels *kernels, uint8_t *tmp, const uin
 		tmp += done * size, p += done * stride, n -= done;
 	}
 	switch (size) {
-	case 1: for (uint32_t i = 0; i < n; i++, p += stride) tmp[i] = *p; break;
-	case 2: for (uint32_t i = 0; i < n; i++, p += stride) memcpy(tmp + i * 2, p, 2); break;
-	case 4: for (uint32_t i = 0; i < n; i++, p += stride) memcpy(tmp + i * 4, p, 4); break;
-	case 8: for (uint32_t i = 0; i < n; i++, p += stride) memcpy(tmp + i * 8, p, 8); break;
+	case 1:
+		for (uint32_t i = 0; i < n; i++, p += stride)
+			tmp[i] = *p;
+		break;
+	case 2:
+		for (uint32_t i = 0; i < n; i++, p += stride)
+			memcpy(tmp + i * 2, p, 2);
+		break;
+	case 4:
+		for (uint32_t i = 0; i < n; i++, p += stride)
+			memcpy(tmp + i * 4, p, 4);
+		break;
+	case 8:
+		for (uint32_t i = 0; i < n; i++, p += stride)
+			memcpy(tmp + i * 8, p, 8);
+		break;
 	default: break;
 	}
 }
@@ -249,7 +261,8 @@ static void exec_block(struct iog_expr_run *run, unsigned from, unsigned to, int
 			if (run->e->input[c->a].scaled)
 				load_scaled(run, c, first, n, whole);
 			else
-				run->kernels->load(run->reg[c->dst], fetch(run->kernels, &run->col[c->a][0], first, n, tmp), run->col[c->a][0].dtype);
+				run->kernels->load(
+					run->reg[c->dst], fetch(run->kernels, &run->col[c->a][0], first, n, tmp), run->col[c->a][0].dtype);
 		} else {
 			exec_common(run, c, run->reg[c->dst], run->truth[c->dst], whole);
 		}
@@ -297,7 +310,8 @@ static enum iog_step bind_block(struct iog_expr_run *run, unsigned from, unsigne
 		const int64_t extent = in->component >= 0 ? r->axis[v->dim[v->rank - 1]].extent : 0;
 		for (int j = 0; j < (in->scaled ? 3 : 1); j++) {
 			uint32_t b = 0;
-			while (b < var->n_blocks && !column_of(&run->col[i][j], v, &var->block[b], in->scaled ? j : in->component, extent, ref->start, ref->count))
+			while (b < var->n_blocks && !column_of(&run->col[i][j], v, &var->block[b], in->scaled ? j : in->component, extent,
+							    ref->start, ref->count))
 				b++;
 			if (b == var->n_blocks)
 				return IOG_BAD_INPUT;
@@ -361,9 +375,15 @@ static double box_quantity(const struct iog_box *b, unsigned q)
 {
 	const double(*e)[3] = b->edge;
 	switch (q) {
-	case B_LX: case B_LY: case B_LZ: return e[q - B_LX][q - B_LX];
-	case B_XLO: case B_YLO: case B_ZLO: return b->origin[q - B_XLO];
-	case B_XHI: case B_YHI: case B_ZHI: return b->origin[q - B_XHI] + e[q - B_XHI][q - B_XHI];
+	case B_LX:
+	case B_LY:
+	case B_LZ: return e[q - B_LX][q - B_LX];
+	case B_XLO:
+	case B_YLO:
+	case B_ZLO: return b->origin[q - B_XLO];
+	case B_XHI:
+	case B_YHI:
+	case B_ZHI: return b->origin[q - B_XHI] + e[q - B_XHI][q - B_XHI];
 	case B_XY: return e[1][0];
 	case B_XZ: return e[2][0];
 	case B_YZ: return e[2][1];
@@ -459,8 +479,8 @@ void iog_expr_keep(const struct iog_expr_run *run, struct iog_expr_kept *kept)
 	kept->box = run->box;
 }
 
-enum iog_step iog_expr_resume(struct iog_expr_run *run, const struct iog_expr *e, const struct iog_record *r, const struct iog_expr_kept *kept,
-			      uint32_t k, uint32_t isa)
+enum iog_step iog_expr_resume(struct iog_expr_run *run, const struct iog_expr *e, const struct iog_record *r,
+	const struct iog_expr_kept *kept, uint32_t k, uint32_t isa)
 {
 	start_run(run, e, r, isa);
 	run->box = kept->box;
@@ -578,8 +598,8 @@ static uint64_t word_at(const uint64_t *bits, uint64_t at, uint64_t n)
 	return n < 64 ? w & ((1ull << n) - 1) : w;
 }
 
-uint64_t iog_compact(uint8_t *dst, uint64_t room, const uint8_t *src, int64_t stride, uint64_t row, const uint64_t *bits, uint64_t at, uint64_t n,
-		     uint32_t isa)
+uint64_t iog_compact(uint8_t *dst, uint64_t room, const uint8_t *src, int64_t stride, uint64_t row, const uint64_t *bits, uint64_t at,
+	uint64_t n, uint32_t isa)
 {
 	const struct expr_kernels *k = expr_kernels(isa);
 	const bool dense = stride == (int64_t)row, kernel = dense && (row == 1 || row == 2 || row == 4 || row == 8 || row == 12);

@@ -13,20 +13,58 @@ enum expr_op {
 	X_TRUTH,  /* k ~= 0 */
 	X_SCALAR, /* input a */
 	X_BOX,    /* quantity a, enum expr_box */
-	X_STEP, X_TIME,
+	X_STEP,
+	X_TIME,
 	X_REDUCE, /* kind a over operand c of the next b operations */
 	/* per element, into a register */
-	X_LOAD,   /* input a */
-	X_RANGE,  /* input a in range b; c: negated */
+	X_LOAD,  /* input a */
+	X_RANGE, /* input a in range b; c: negated */
 	/* both: number -> number */
-	X_NEG, X_ABS, X_SQRT, X_CBRT, X_EXP, X_LOG, X_LOG2, X_LOG10, X_SIN, X_COS, X_TAN, X_ASIN, X_ACOS, X_ATAN, X_SINH, X_COSH, X_TANH,
-	X_FLOOR, X_CEIL, X_ROUND, X_SIGN,
-	X_ADD, X_SUB, X_MUL, X_DIV, X_IDIV, X_MOD, X_POW, X_ATAN2, X_HYPOT, X_MIN, X_MAX,
+	X_NEG,
+	X_ABS,
+	X_SQRT,
+	X_CBRT,
+	X_EXP,
+	X_LOG,
+	X_LOG2,
+	X_LOG10,
+	X_SIN,
+	X_COS,
+	X_TAN,
+	X_ASIN,
+	X_ACOS,
+	X_ATAN,
+	X_SINH,
+	X_COSH,
+	X_TANH,
+	X_FLOOR,
+	X_CEIL,
+	X_ROUND,
+	X_SIGN,
+	X_ADD,
+	X_SUB,
+	X_MUL,
+	X_DIV,
+	X_IDIV,
+	X_MOD,
+	X_POW,
+	X_ATAN2,
+	X_HYPOT,
+	X_MIN,
+	X_MAX,
 	X_SELECT, /* c ? a : b */
 	/* number -> condition */
-	X_LT, X_LE, X_EQ, X_ISNAN, X_ISFINITE,
+	X_LT,
+	X_LE,
+	X_EQ,
+	X_ISNAN,
+	X_ISFINITE,
 	/* condition -> condition */
-	X_NOT, X_AND, X_OR, X_SAME, X_CHOOSE,
+	X_NOT,
+	X_AND,
+	X_OR,
+	X_SAME,
+	X_CHOOSE,
 	X_OPS
 };
 static inline bool expr_is_unary(unsigned op) { return (op >= X_NEG && op <= X_SIGN) || op == X_ISNAN || op == X_ISFINITE || op == X_NOT; }

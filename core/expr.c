@@ -17,13 +17,13 @@ enum kind { N_NUMBER, N_TRUTH, N_INPUT, N_RANGE, N_RECORD, N_OP, N_REDUCE };
 
 struct node {
 	uint8_t kind, op, is_bool;
-	uint8_t shape;       /* 0: one value per record; else 1 + index of the dimensions it ranges over */
+	uint8_t shape; /* 0: one value per record; else 1 + index of the dimensions it ranges over */
 	uint8_t input, negated, exact, pad;
 	int16_t a, b, c, slot;
-	int32_t column;      /* in the text, from 1 */
-	double k;            /* constants */
-	__int128 whole;      /* of an exact integer constant */
-	uint64_t lo, hi;     /* N_RANGE */
+	int32_t column;  /* in the text, from 1 */
+	double k;        /* constants */
+	__int128 whole;  /* of an exact integer constant */
+	uint64_t lo, hi; /* N_RANGE */
 };
 
 enum token { T_END, T_NUMBER, T_NAME, T_OP };
@@ -43,12 +43,15 @@ struct parser {
 	double number;
 	__int128 whole;
 	int n_nodes, n_shapes;
-	struct { uint8_t n, dim[IOG_RANK]; } shape[SHAPES];
+	struct {
+		uint8_t n, dim[IOG_RANK];
+	} shape[SHAPES];
 	struct node node[NODES];
 	uint32_t number_regs, truth_regs; /* in use */
 };
 
-static const char *const op_text[] = { "or", "and", "<", ">", "<=", ">=", "~=", "==", "+", "-", "*", "/", "//", "%", "^", "not", "(", ")", "," };
+static const char *const op_text[] = { "or", "and", "<", ">", "<=", ">=", "~=", "==", "+", "-", "*", "/", "//", "%", "^", "not", "(", ")",
+	"," };
 
 #define FAIL(p, column, ...) ((p)->failed ? -1 : ((p)->failed = 1, fail_at((p), (int)(column), __VA_ARGS__)))
 __attribute__((format(printf, 3, 4))) static int fail_at(struct parser *p, int column, const char *fmt, ...)
@@ -89,7 +92,9 @@ static void lex_number(struct parser *p)
 	uint64_t v = 0;
 	p->exact = 1;
 	for (i = hex ? 2 : 0; i < n && p->exact; i++) {
-		unsigned d = is_digit(t[i]) ? (unsigned)(t[i] - '0') : hex && is_letter(t[i]) && (t[i] | 32) <= 'f' ? (unsigned)((t[i] | 32) - 'a' + 10) : 99;
+		unsigned d = is_digit(t[i])                                 ? (unsigned)(t[i] - '0')
+			     : hex && is_letter(t[i]) && (t[i] | 32) <= 'f' ? (unsigned)((t[i] | 32) - 'a' + 10)
+									    : 99;
 		if (d == 99 || __builtin_mul_overflow(v, (uint64_t)(hex ? 16 : 10), &v) || __builtin_add_overflow(v, (uint64_t)d, &v))
 			p->exact = 0;
 	}
@@ -99,14 +104,21 @@ static void lex_number(struct parser *p)
 
 static void lex_op(struct parser *p)
 {
-	static const struct { char text[3]; uint8_t op; } ops[] = { { "<=", O_LE }, { ">=", O_GE }, { "~=", O_NE }, { "==", O_EQ }, { "//", O_IDIV },
-		{ "<", O_LT }, { ">", O_GT }, { "+", O_ADD }, { "-", O_SUB }, { "*", O_MUL }, { "/", O_DIV }, { "%", O_MOD }, { "^", O_POW },
-		{ "(", O_OPEN }, { ")", O_CLOSE }, { ",", O_COMMA } };
-	static const struct { char text[3]; const char *say; } wrong[] = { { "!=", "\"not equal\" is written ~=" }, { "&&", "write \"and\"" },
-		{ "||", "write \"or\"" }, { "**", "the power is written ^" }, { "..", "there are no strings here" }, { "<<", "there are no bit operations here" },
-		{ ">>", "there are no bit operations here" }, { "=", "\"equal\" is written ==" }, { "!", "write \"not\"" }, { "~", "\"not equal\" is written ~=" },
-		{ "\"", "there are no strings here, compare numbers" }, { "'", "there are no strings here, compare numbers" },
-		{ "&", "write \"and\"" }, { "|", "write \"or\"" }, { "[", "a component is written position.x" }, { "{", "use parentheses" } };
+	static const struct {
+		char text[3];
+		uint8_t op;
+	} ops[] = { { "<=", O_LE }, { ">=", O_GE }, { "~=", O_NE }, { "==", O_EQ }, { "//", O_IDIV }, { "<", O_LT }, { ">", O_GT },
+		{ "+", O_ADD }, { "-", O_SUB }, { "*", O_MUL }, { "/", O_DIV }, { "%", O_MOD }, { "^", O_POW }, { "(", O_OPEN },
+		{ ")", O_CLOSE }, { ",", O_COMMA } };
+	static const struct {
+		char text[3];
+		const char *say;
+	} wrong[] = { { "!=", "\"not equal\" is written ~=" }, { "&&", "write \"and\"" }, { "||", "write \"or\"" },
+		{ "**", "the power is written ^" }, { "..", "there are no strings here" }, { "<<", "there are no bit operations here" },
+		{ ">>", "there are no bit operations here" }, { "=", "\"equal\" is written ==" }, { "!", "write \"not\"" },
+		{ "~", "\"not equal\" is written ~=" }, { "\"", "there are no strings here, compare numbers" },
+		{ "'", "there are no strings here, compare numbers" }, { "&", "write \"and\"" }, { "|", "write \"or\"" },
+		{ "[", "a component is written position.x" }, { "{", "use parentheses" } };
 	const char *t = p->text + p->at;
 	for (size_t i = 0; i < IOG_COUNT(wrong); i++) {
 		size_t n = wrong[i].text[1] ? 2 : 1;
@@ -463,7 +475,9 @@ static int binary(struct parser *p, uint32_t column, unsigned op, int a, int b)
 		return compare(p, column, op, a, b);
 	if (want(p, a, false, op_text[op]) || want(p, b, false, op_text[op]))
 		return -1;
-	static const uint8_t code[] = { [O_ADD] = X_ADD, [O_SUB] = X_SUB, [O_MUL] = X_MUL, [O_DIV] = X_DIV, [O_IDIV] = X_IDIV, [O_MOD] = X_MOD, [O_POW] = X_POW };
+	static const uint8_t code[] = {
+		[O_ADD] = X_ADD, [O_SUB] = X_SUB, [O_MUL] = X_MUL, [O_DIV] = X_DIV, [O_IDIV] = X_IDIV, [O_MOD] = X_MOD, [O_POW] = X_POW
+	};
 	if (op == O_POW && p->node[b].kind == N_NUMBER && p->node[b].k == 2)
 		return add_op(p, column, X_MUL, a, a, -1);
 	return add_op(p, column, code[op], a, b, -1);
@@ -474,7 +488,9 @@ static int binary(struct parser *p, uint32_t column, unsigned op, int a, int b)
 static int input(struct parser *p, uint32_t column, unsigned var, int component, unsigned scaled, bool element)
 {
 	struct iog_expr *e = p->e;
-	const struct iog_expr_input want_in = { .element = element, .dtype = p->s->var[var].dtype, .var = (uint8_t)var, .scaled = (uint8_t)scaled, .component = component };
+	const struct iog_expr_input want_in = {
+		.element = element, .dtype = p->s->var[var].dtype, .var = (uint8_t)var, .scaled = (uint8_t)scaled, .component = component
+	};
 	for (int i = 0; i < e->n_inputs; i++)
 		if (memcmp(&e->input[i], &want_in, sizeof want_in) == 0)
 			return i;
@@ -533,22 +549,48 @@ static int variable(struct parser *p, uint32_t column, struct iog_component c)
 	return i;
 }
 
-static const char *const box_names[B_COUNT] = { "box.lx", "box.ly", "box.lz", "box.xlo", "box.ylo", "box.zlo", "box.xhi", "box.yhi", "box.zhi",
-	"box.xy", "box.xz", "box.yz", "box.volume" };
+static const char *const box_names[B_COUNT] = { "box.lx", "box.ly", "box.lz", "box.xlo", "box.ylo", "box.zlo", "box.xhi", "box.yhi",
+	"box.zhi", "box.xy", "box.xz", "box.yz", "box.volume" };
 
 static const struct function {
 	char name[10];
 	uint8_t op, min, max;
 	int8_t reduce;
 } functions[] = {
-	{ "sqrt", X_SQRT, 1, 1, -1 }, { "cbrt", X_CBRT, 1, 1, -1 }, { "exp", X_EXP, 1, 1, -1 }, { "log", X_LOG, 1, 1, -1 }, { "log2", X_LOG2, 1, 1, -1 },
-	{ "log10", X_LOG10, 1, 1, -1 }, { "sin", X_SIN, 1, 1, -1 }, { "cos", X_COS, 1, 1, -1 }, { "tan", X_TAN, 1, 1, -1 }, { "asin", X_ASIN, 1, 1, -1 },
-	{ "acos", X_ACOS, 1, 1, -1 }, { "atan", X_ATAN, 1, 1, -1 }, { "atan2", X_ATAN2, 2, 2, -1 }, { "sinh", X_SINH, 1, 1, -1 },
-	{ "cosh", X_COSH, 1, 1, -1 }, { "tanh", X_TANH, 1, 1, -1 }, { "abs", X_ABS, 1, 1, -1 }, { "floor", X_FLOOR, 1, 1, -1 },
-	{ "ceil", X_CEIL, 1, 1, -1 }, { "round", X_ROUND, 1, 1, -1 }, { "sign", X_SIGN, 1, 1, -1 }, { "min", X_MIN, 1, 8, R_MIN },
-	{ "max", X_MAX, 1, 8, R_MAX }, { "pow", X_POW, 2, 2, -1 }, { "hypot", X_HYPOT, 2, 2, -1 }, { "isnan", X_ISNAN, 1, 1, -1 },
-	{ "isfinite", X_ISFINITE, 1, 1, -1 }, { "clamp", X_OPS, 3, 3, -1 }, { "if", X_SELECT, 3, 3, -1 }, { "sum", X_OPS, 1, 1, R_SUM },
-	{ "mean", X_OPS, 1, 1, R_MEAN }, { "count", X_OPS, 1, 1, R_COUNT }, { "any", X_OPS, 1, 1, R_ANY }, { "all", X_OPS, 1, 1, R_ALL },
+	{ "sqrt", X_SQRT, 1, 1, -1 },
+	{ "cbrt", X_CBRT, 1, 1, -1 },
+	{ "exp", X_EXP, 1, 1, -1 },
+	{ "log", X_LOG, 1, 1, -1 },
+	{ "log2", X_LOG2, 1, 1, -1 },
+	{ "log10", X_LOG10, 1, 1, -1 },
+	{ "sin", X_SIN, 1, 1, -1 },
+	{ "cos", X_COS, 1, 1, -1 },
+	{ "tan", X_TAN, 1, 1, -1 },
+	{ "asin", X_ASIN, 1, 1, -1 },
+	{ "acos", X_ACOS, 1, 1, -1 },
+	{ "atan", X_ATAN, 1, 1, -1 },
+	{ "atan2", X_ATAN2, 2, 2, -1 },
+	{ "sinh", X_SINH, 1, 1, -1 },
+	{ "cosh", X_COSH, 1, 1, -1 },
+	{ "tanh", X_TANH, 1, 1, -1 },
+	{ "abs", X_ABS, 1, 1, -1 },
+	{ "floor", X_FLOOR, 1, 1, -1 },
+	{ "ceil", X_CEIL, 1, 1, -1 },
+	{ "round", X_ROUND, 1, 1, -1 },
+	{ "sign", X_SIGN, 1, 1, -1 },
+	{ "min", X_MIN, 1, 8, R_MIN },
+	{ "max", X_MAX, 1, 8, R_MAX },
+	{ "pow", X_POW, 2, 2, -1 },
+	{ "hypot", X_HYPOT, 2, 2, -1 },
+	{ "isnan", X_ISNAN, 1, 1, -1 },
+	{ "isfinite", X_ISFINITE, 1, 1, -1 },
+	{ "clamp", X_OPS, 3, 3, -1 },
+	{ "if", X_SELECT, 3, 3, -1 },
+	{ "sum", X_OPS, 1, 1, R_SUM },
+	{ "mean", X_OPS, 1, 1, R_MEAN },
+	{ "count", X_OPS, 1, 1, R_COUNT },
+	{ "any", X_OPS, 1, 1, R_ANY },
+	{ "all", X_OPS, 1, 1, R_ALL },
 };
 
 /* The nearest thing that could have been meant, or NULL. */
@@ -648,7 +690,8 @@ static int call(struct parser *p, const char *name, uint32_t column)
 			f = &functions[i];
 	if (!f) {
 		const char *near = nearest(p, name, true);
-		return near ? FAIL(p, column, "unknown function \"%s\"; did you mean \"%s\"?", name, near) : FAIL(p, column, "unknown function \"%s\"", name);
+		return near ? FAIL(p, column, "unknown function \"%s\"; did you mean \"%s\"?", name, near)
+			    : FAIL(p, column, "unknown function \"%s\"", name);
 	}
 	int arg[8], n = 0;
 	next(p);
@@ -723,9 +766,23 @@ static int primary(struct parser *p)
 }
 
 /* Binding strengths as in Lua: left and right. */
-static const struct { uint8_t left, right; } strength[] = { [O_OR] = { 1, 1 }, [O_AND] = { 2, 2 }, [O_LT] = { 3, 3 }, [O_GT] = { 3, 3 }, [O_LE] = { 3, 3 },
-	[O_GE] = { 3, 3 }, [O_NE] = { 3, 3 }, [O_EQ] = { 3, 3 }, [O_ADD] = { 10, 10 }, [O_SUB] = { 10, 10 }, [O_MUL] = { 11, 11 }, [O_DIV] = { 11, 11 },
-	[O_IDIV] = { 11, 11 }, [O_MOD] = { 11, 11 }, [O_POW] = { 14, 13 } };
+static const struct {
+	uint8_t left, right;
+} strength[] = { [O_OR] = { 1, 1 },
+	[O_AND] = { 2, 2 },
+	[O_LT] = { 3, 3 },
+	[O_GT] = { 3, 3 },
+	[O_LE] = { 3, 3 },
+	[O_GE] = { 3, 3 },
+	[O_NE] = { 3, 3 },
+	[O_EQ] = { 3, 3 },
+	[O_ADD] = { 10, 10 },
+	[O_SUB] = { 10, 10 },
+	[O_MUL] = { 11, 11 },
+	[O_DIV] = { 11, 11 },
+	[O_IDIV] = { 11, 11 },
+	[O_MOD] = { 11, 11 },
+	[O_POW] = { 14, 13 } };
 enum { UNARY = 12 };
 
 static int expression(struct parser *p, int limit)
@@ -819,13 +876,15 @@ static int element_code(struct parser *p, int i)
 			return FAIL(p, n->column, "more than %d comparisons", (int)IOG_EXPR_RANGES);
 		if (n->kind == N_RANGE)
 			p->e->range[p->e->n_ranges++] = (struct iog_expr_range){ n->lo, n->hi };
-		emit(p, n->kind == N_INPUT ? X_LOAD : X_RANGE, (unsigned)reg, n->input, n->kind == N_RANGE ? p->e->n_ranges - 1u : 0, n->negated);
+		emit(p, n->kind == N_INPUT ? X_LOAD : X_RANGE, (unsigned)reg, n->input, n->kind == N_RANGE ? p->e->n_ranges - 1u : 0,
+			n->negated);
 		return reg;
 	}
 	/* the child that needs most registers first; a child that is the same value is computed once */
 	const int child[3] = { n->a, n->b, n->c };
 	int operand[3] = { -1, -1, -1 };
-	const bool twice = n->b >= 0 && (n->a == n->b || (p->node[n->a].kind == N_INPUT && p->node[n->b].kind == N_INPUT && p->node[n->a].input == p->node[n->b].input));
+	const bool twice = n->b >= 0 && (n->a == n->b || (p->node[n->a].kind == N_INPUT && p->node[n->b].kind == N_INPUT &&
+								 p->node[n->a].input == p->node[n->b].input));
 	for (int round = 0; round < 3; round++) {
 		int best = -1;
 		for (int j = 0; j < 3; j++)
@@ -916,7 +975,7 @@ static void hoist(struct parser *p, int i)
 }
 
 int iog_expr_compile(struct iog_expr *e, const char *text, const struct iog_schema *s, const struct iog_live *live, uint32_t n_live,
-		     enum iog_expr_want wanted, struct iog_err *err)
+	enum iog_expr_want wanted, struct iog_err *err)
 {
 	struct parser p; /* large, and only its used part is ever written */
 	memset(e, 0, sizeof *e);
@@ -937,7 +996,8 @@ int iog_expr_compile(struct iog_expr *e, const char *text, const struct iog_sche
 	if (wanted == IOG_WANT_BOOL && !n->is_bool)
 		return iog_fail(err, -EINVAL, "expression: \"%s\" is a number; a condition is expected, such as ... > 0", text);
 	if (wanted == IOG_WANT_NUMBER && n->is_bool)
-		return iog_fail(err, -EINVAL, "expression: \"%s\" is a condition; a number is expected, if(condition, 1, 0) makes one of it", text);
+		return iog_fail(
+			err, -EINVAL, "expression: \"%s\" is a condition; a number is expected, if(condition, 1, 0) makes one of it", text);
 	hoist(&p, root);
 	e->main_at = e->n_ops;
 	e->is_bool = n->is_bool;
@@ -974,7 +1034,8 @@ static bool loop_valid(const struct iog_expr *e, const struct iog_schema *s, uns
 		if (c->dst >= IOG_EXPR_REGS)
 			return false;
 		if (c->op == X_LOAD || c->op == X_RANGE) {
-			if (c->a >= e->n_inputs || !e->input[c->a].element || (c->op == X_RANGE && (c->b >= e->n_ranges || e->input[c->a].scaled)))
+			if (c->a >= e->n_inputs || !e->input[c->a].element ||
+				(c->op == X_RANGE && (c->b >= e->n_ranges || e->input[c->a].scaled)))
 				return false;
 			if (lead < 0)
 				lead = c->a;
@@ -983,7 +1044,8 @@ static bool loop_valid(const struct iog_expr *e, const struct iog_schema *s, uns
 			const unsigned n = v->rank - (x->component >= 0 ? 1u : 0u);
 			if (n != w->rank - (y->component >= 0 ? 1u : 0u) || memcmp(v->dim, w->dim, n) != 0)
 				return false;
-		} else if (c->op < X_NEG || c->op >= X_OPS || !operand_valid(e, c->a, false) || !operand_valid(e, c->b, false) || !operand_valid(e, c->c, false)) {
+		} else if (c->op < X_NEG || c->op >= X_OPS || !operand_valid(e, c->a, false) || !operand_valid(e, c->b, false) ||
+			   !operand_valid(e, c->c, false)) {
 			return false;
 		}
 	}
@@ -995,7 +1057,8 @@ static bool input_valid(const struct iog_expr_input *in, const struct iog_schema
 	if (in->var >= s->n_vars || in->component < -1 || in->scaled > 3)
 		return false;
 	const struct iog_vardef *v = &s->var[in->var];
-	const bool real = v->dtype > IOG_NONE && v->dtype < IOG_DTYPES && v->dtype != IOG_C64 && v->dtype != IOG_C128 && v->dtype != IOG_BYTE;
+	const bool real =
+		v->dtype > IOG_NONE && v->dtype < IOG_DTYPES && v->dtype != IOG_C64 && v->dtype != IOG_C128 && v->dtype != IOG_BYTE;
 	if (in->dtype != v->dtype || !real || v->n_codecs || (in->component >= 0 && !v->rank))
 		return false;
 	if (in->scaled && (in->component < 0 || s->dim[v->dim[v->rank - 1]].max != 3 || !s->dim[v->dim[v->rank - 1]].fixed))
@@ -1007,7 +1070,7 @@ static bool input_valid(const struct iog_expr_input *in, const struct iog_schema
 bool iog_expr_valid(const struct iog_expr *e, const struct iog_schema *s)
 {
 	if (e->n_inputs > IOG_EXPR_INPUTS || e->n_ops > IOG_EXPR_OPS || e->n_slots > IOG_EXPR_SLOTS || e->n_ranges > IOG_EXPR_RANGES ||
-	    e->main_at > e->n_ops || e->scope > IOG_SCOPE_ELEMENT || e->n_dims > IOG_RANK || e->is_bool > 1)
+		e->main_at > e->n_ops || e->scope > IOG_SCOPE_ELEMENT || e->n_dims > IOG_RANK || e->is_bool > 1)
 		return false;
 	if (s->n_vars < 64 && e->box_vars >> s->n_vars)
 		return false;
@@ -1022,7 +1085,8 @@ bool iog_expr_valid(const struct iog_expr *e, const struct iog_schema *s)
 		if (c->dst >= e->n_slots)
 			return false;
 		if (c->op == X_REDUCE) {
-			if (c->a >= R_KINDS || c->b > e->main_at - i - 1u || !loop_valid(e, s, i + 1, i + 1 + c->b) || !operand_valid(e, c->c, false))
+			if (c->a >= R_KINDS || c->b > e->main_at - i - 1u || !loop_valid(e, s, i + 1, i + 1 + c->b) ||
+				!operand_valid(e, c->c, false))
 				return false;
 			i += c->b;
 		} else if (c->op == X_SCALAR) {
@@ -1033,7 +1097,8 @@ bool iog_expr_valid(const struct iog_expr *e, const struct iog_schema *s)
 				return false;
 		} else if (c->op == X_LOAD || c->op == X_RANGE || c->op >= X_OPS) {
 			return false;
-		} else if (c->op >= X_NEG && (!operand_valid(e, c->a, true) || !operand_valid(e, c->b, true) || !operand_valid(e, c->c, true))) {
+		} else if (c->op >= X_NEG &&
+			   (!operand_valid(e, c->a, true) || !operand_valid(e, c->b, true) || !operand_valid(e, c->c, true))) {
 			return false;
 		}
 	}

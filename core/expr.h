@@ -27,27 +27,25 @@
 
 IOG_C_BEGIN
 
-enum {
-	IOG_EXPR_OPS = 128, IOG_EXPR_INPUTS = 16, IOG_EXPR_BLOCK = 256, IOG_EXPR_REGS = 12, IOG_EXPR_SLOTS = 48, IOG_EXPR_RANGES = 24
-};
+enum { IOG_EXPR_OPS = 128, IOG_EXPR_INPUTS = 16, IOG_EXPR_BLOCK = 256, IOG_EXPR_REGS = 12, IOG_EXPR_SLOTS = 48, IOG_EXPR_RANGES = 24 };
 
 enum iog_expr_want { IOG_WANT_ANY, IOG_WANT_BOOL, IOG_WANT_NUMBER };
 enum iog_expr_scope { IOG_SCOPE_RECORD, IOG_SCOPE_ELEMENT };
 
 enum {
 	IOG_EXPR_USES_BOX = 1,
-	IOG_EXPR_USES_HEAD = 2,   /* step or time */
+	IOG_EXPR_USES_HEAD = 2, /* step or time */
 	IOG_EXPR_USES_LIVE = 4,
 	IOG_EXPR_USES_REDUCE = 8, /* needs whole records: not for pieces */
 };
 
 /* Where a program reads: one component of one variable, per element or once per record. */
 struct iog_expr_input {
-	uint8_t element;     /* 1: per element, 0: once per record */
+	uint8_t element; /* 1: per element, 0: once per record */
 	uint8_t dtype;
 	uint8_t var;
-	uint8_t scaled;      /* 1..3: axis of a scaled coordinate + 1 */
-	int32_t component;   /* index along the last dimension, -1: none */
+	uint8_t scaled;    /* 1..3: axis of a scaled coordinate + 1 */
+	int32_t component; /* index along the last dimension, -1: none */
 };
 
 /* Operands: below 16 a block register, above a record-scope slot + 16. core/expr-private.h has the operations. */
@@ -62,16 +60,16 @@ struct iog_expr_range {
 };
 
 struct iog_expr {
-	uint8_t scope;       /* enum iog_expr_scope */
+	uint8_t scope; /* enum iog_expr_scope */
 	uint8_t is_bool;
-	uint8_t uses;        /* IOG_EXPR_USES_* */
-	uint8_t n_dims;      /* element scope: dimensions the result ranges over (the variables' common ones without the component) */
+	uint8_t uses;   /* IOG_EXPR_USES_* */
+	uint8_t n_dims; /* element scope: dimensions the result ranges over (the variables' common ones without the component) */
 	uint8_t dim[IOG_RANK];
 	uint8_t n_inputs, n_ops, n_slots, n_ranges;
-	uint8_t main_at;     /* operations before it run once per record */
-	uint8_t result;      /* operand */
+	uint8_t main_at; /* operations before it run once per record */
+	uint8_t result;  /* operand */
 	uint8_t pad[6];
-	uint64_t box_vars;   /* variables the box comes from, when it is used */
+	uint64_t box_vars; /* variables the box comes from, when it is used */
 	struct iog_expr_input input[IOG_EXPR_INPUTS];
 	struct iog_expr_range range[IOG_EXPR_RANGES];
 	struct iog_expr_code code[IOG_EXPR_OPS];
@@ -82,7 +80,7 @@ struct iog_expr {
  * word: `expression: unknown name "tpye" at column 1; did you mean "type"?`. 0 or -EINVAL.
  */
 int iog_expr_compile(struct iog_expr *e, const char *text, const struct iog_schema *s, const struct iog_live *live, uint32_t n_live,
-		     enum iog_expr_want want, struct iog_err *err);
+	enum iog_expr_want want, struct iog_err *err);
 /* Bit mask of the variables the expression reads. */
 uint64_t iog_expr_reads(const struct iog_expr *e);
 /* Checks a program that came from elsewhere: every register, input and op in range for schema s. */
@@ -122,15 +120,15 @@ struct iog_expr_kept {
 	struct iog_box box;
 };
 void iog_expr_keep(const struct iog_expr_run *run, struct iog_expr_kept *kept);
-enum iog_step iog_expr_resume(struct iog_expr_run *run, const struct iog_expr *e, const struct iog_record *r, const struct iog_expr_kept *kept,
-			      uint32_t k, uint32_t isa);
+enum iog_step iog_expr_resume(struct iog_expr_run *run, const struct iog_expr *e, const struct iog_record *r,
+	const struct iog_expr_kept *kept, uint32_t k, uint32_t isa);
 
 /* ---- what expressions are made of, for operators with loops of their own ---- */
 
 /* One variable, or one component of it, in one block: a sequence of elements in C order. */
 struct iog_column {
 	const uint8_t *base;
-	int64_t n;          /* elements */
+	int64_t n;           /* elements */
 	uint8_t dtype, rank; /* of the loop nest, after merging */
 	uint8_t pad[6];
 	int64_t count[IOG_RANK], stride[IOG_RANK];
@@ -173,8 +171,8 @@ void iog_fold_range(const struct iog_fold *f, double *min, double *max);
  * Copies rows of `row` bytes, `stride` apart at src, whose bit is set: row i is asked by bit at + i of bits. dst takes them without gaps;
  * `room` bytes may be written there. Returns the number of rows, which must fit. Kernels for 1, 2, 4, 8 and 12 bytes.
  */
-uint64_t iog_compact(uint8_t *dst, uint64_t room, const uint8_t *src, int64_t stride, uint64_t row, const uint64_t *bits, uint64_t at, uint64_t n,
-		     uint32_t isa);
+uint64_t iog_compact(uint8_t *dst, uint64_t room, const uint8_t *src, int64_t stride, uint64_t row, const uint64_t *bits, uint64_t at,
+	uint64_t n, uint32_t isa);
 
 IOG_C_END
 

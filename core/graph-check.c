@@ -8,7 +8,11 @@
 
 #include "graph-parts.h"
 
-#define ERROR_AT(g, n, ...) do { (n)->bad = true; iog_graph_diag(g, (n)->file, (n)->line, false, __VA_ARGS__); } while (0)
+#define ERROR_AT(g, n, ...)                                                                                                                \
+	do {                                                                                                                               \
+		(n)->bad = true;                                                                                                           \
+		iog_graph_diag(g, (n)->file, (n)->line, false, __VA_ARGS__);                                                               \
+	} while (0)
 
 /* Kahn's algorithm; what is left over lies on or behind a cycle. */
 static bool sort(struct iog_graph *g)
@@ -103,7 +107,8 @@ static void bound(struct iog_graph *g, struct iog_gnode *n, uint32_t o)
 			int i = iog_schema_var(in, s->var[v].name);
 			if (i < 0 || (s->var[v].flags & IOG_VAR_STATIC))
 				continue;
-			bool same = in->var[i].dtype == s->var[v].dtype && in->var[i].rank == s->var[v].rank && in->var[i].n_codecs == s->var[v].n_codecs;
+			bool same = in->var[i].dtype == s->var[v].dtype && in->var[i].rank == s->var[v].rank &&
+				    in->var[i].n_codecs == s->var[v].n_codecs;
 			uint64_t bytes, shown;
 			if (same && iog_var_opaque(&s->var[v]))
 				sum += IOG_ROUND_UP(f->opaque_max[i], IOG_ALIGN);
@@ -151,8 +156,9 @@ static void check_source(struct iog_graph *g, struct iog_gnode *n)
 	}
 	for (uint32_t d = 0; d < s->n_dims; d++)
 		if (!s->dim[d].max)
-			ERROR_AT(g, n, "%s: how large dimension \"%s\" can get is not known; give its maximum so that memory can be reserved", n->name,
-				 s->dim[d].name);
+			ERROR_AT(g, n,
+				"%s: how large dimension \"%s\" can get is not known; give its maximum so that memory can be reserved",
+				n->name, s->dim[d].name);
 	uint64_t bytes;
 	if (!n->bad && !iog_schema_payload_max(s, false, &bytes))
 		ERROR_AT(g, n, "%s: a record with these maxima does not fit the address space", n->name);
@@ -218,8 +224,8 @@ static void check_node(struct iog_graph *g, struct iog_gnode *n)
 	}
 	uint32_t least = n->kind == IOG_G_SINK ? 1 : n->kind == IOG_G_OP ? n->op->in_min : 0;
 	if (n->n_in < least && !n->bad)
-		ERROR_AT(g, n, "%s has %u of at least %u input%s; write it after what it works on, as in stream:%s(...)", n->name, n->n_in, least,
-			 least == 1 ? "" : "s", n->kind == IOG_G_SINK ? "to" : n->op->name);
+		ERROR_AT(g, n, "%s has %u of at least %u input%s; write it after what it works on, as in stream:%s(...)", n->name, n->n_in,
+			least, least == 1 ? "" : "s", n->kind == IOG_G_SINK ? "to" : n->op->name);
 	check_required(g, n);
 	for (uint32_t k = 0; k < n->n_in; k++)
 		if (g->node[n->in[k].node].bad)
@@ -254,7 +260,7 @@ static void check_safe(struct iog_graph *g)
 			ERROR_AT(g, n, "%s cannot repeat a record exactly, so no sink below it can have release = \"safe\"", n->name);
 		if (n->opt.safe && n->opt.policy_set && n->opt.policy != IOG_BLOCK)
 			ERROR_AT(g, n, "%s: release = \"safe\" keeps every record, policy = \"%s\" drops some; choose one", n->name,
-				 iog_policy_name(n->opt.policy));
+				iog_policy_name(n->opt.policy));
 		struct iog_err err = { "" };
 		if (n->opt.safe && !n->bad && n->end.accept_safe && n->end.accept_safe(n->conf, &err))
 			ERROR_AT(g, n, "%s: %s", n->name, err.text);
@@ -295,7 +301,8 @@ static void check_lives(struct iog_graph *g)
 			}
 		if (!used)
 			iog_graph_diag(g, g->live[l].file, g->live[l].line, true,
-				"parameter \"%s\" is not used: nothing takes it and no expression names it, so setting it has no effect", name);
+				"parameter \"%s\" is not used: nothing takes it and no expression names it, so setting it has no effect",
+				name);
 	}
 }
 
@@ -329,8 +336,8 @@ static void live_into_lists(struct iog_graph *g, const char *name, double value)
 	for (uint32_t i = 0; i < g->n_nodes; i++)
 		for (uint32_t b = 0; b < g->node[i].n_bind; b++) {
 			struct iog_gbind *x = &g->node[i].bind[b];
-			if (iog_strlen(x->live) != dot || memcmp(x->live, name, dot) || x->value->kind != IOG_V_LIST || item >= x->value->n_items ||
-			    x->value->item[item].n_items < 2)
+			if (iog_strlen(x->live) != dot || memcmp(x->live, name, dot) || x->value->kind != IOG_V_LIST ||
+				item >= x->value->n_items || x->value->item[item].n_items < 2)
 				continue;
 			((struct iog_value *)(uintptr_t)x->value->item[item].item)[high].n = value;
 		}
@@ -371,7 +378,8 @@ int iog_graph_live_set(struct iog_graph *g, const char *name, double value, stru
 	}
 	if (!l) {
 		const char *near = iog_nearest(name, names, n);
-		return iog_fail(err, -EINVAL, "no live parameter \"%s\"%s%s%s", name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+		return iog_fail(err, -EINVAL, "no live parameter \"%s\"%s%s%s", name, near ? "; did you mean \"" : "", near ? near : "",
+			near ? "\"?" : "");
 	}
 	if (value != value || (l->bounded && (value < l->min || value > l->max)))
 		return iog_fail(err, -EINVAL, "parameter \"%s\": %g is outside %g..%g", name, value, l->min, l->max);

@@ -246,7 +246,7 @@ void iog_cut_free(struct iog_cut *cut)
 {
 	free(cut->unit);
 	free(cut->edge);
-	*cut = (struct iog_cut) { 0 };
+	*cut = (struct iog_cut){ 0 };
 }
 
 /* ---- the cut ---- */
@@ -275,7 +275,7 @@ static int add_edges(struct iog_graph *g, struct iog_cut *cut, int node, const u
 			return -EINVAL;
 		}
 		u->in_from[u->n_in] = n->in[k];
-		cut->edge[cut->n_edges++] = (struct iog_uedge) { .from = from,
+		cut->edge[cut->n_edges++] = (struct iog_uedge){ .from = from,
 			.to = n->unit,
 			.from_port = (uint8_t)q,
 			.to_port = (uint8_t)u->n_in++,
@@ -320,7 +320,7 @@ static int set_views(struct iog_cut *cut)
 int iog_graph_cut(struct iog_graph *g, bool fuse, enum iog_target target, struct iog_cut *cut)
 {
 	uint32_t n = g->n_nodes, links = 0;
-	*cut = (struct iog_cut) { 0 };
+	*cut = (struct iog_cut){ 0 };
 	for (uint32_t i = 0; i < n; i++)
 		links += g->node[i].n_in;
 	uint8_t *policy = calloc(n + 1, 1);
@@ -383,12 +383,12 @@ static struct iog_ref ref_in(const struct iog_graph *g, const struct iog_unit *u
 {
 	for (uint32_t j = 0; j < u->n_nodes; j++)
 		if (u->node[j] == r.node)
-			return (struct iog_ref) { (uint8_t)j, (uint8_t)r.port };
+			return (struct iog_ref){ (uint8_t)j, (uint8_t)r.port };
 	(void)g;
 	for (uint32_t p = 0; p < u->n_in; p++)
 		if (u->in_from[p].node == r.node && u->in_from[p].port == r.port)
-			return (struct iog_ref) { IOG_FROM_INPUT, (uint8_t)p };
-	return (struct iog_ref) { IOG_FROM_INPUT, 0 };
+			return (struct iog_ref){ IOG_FROM_INPUT, (uint8_t)p };
+	return (struct iog_ref){ IOG_FROM_INPUT, 0 };
 }
 
 void iog_stage_conf(const struct iog_graph *g, const struct iog_unit *u, struct iog_stage *image, uint32_t version)
@@ -458,7 +458,7 @@ static uint64_t fill(const struct iog_graph *g, const struct iog_unit *u, struct
 		fill_node(g, u, st, base, &at, j);
 	for (uint32_t q = 0; q < u->n_out; q++) {
 		struct iog_ref r = ref_in(g, u, u->out_from[q]);
-		st->out[q] = (struct iog_stage_out) {
+		st->out[q] = (struct iog_stage_out){
 			.schema = st->node[r.node].out_schema[r.port], .head_max = u->head_max[q], .from = r, .views = u->views[q]
 		};
 	}

@@ -16,7 +16,7 @@ struct touched {
 	bool writes, is_there;
 	dev_t dev;
 	ino_t ino;
-	uint64_t hash; /* of path */
+	uint64_t hash;                 /* of path */
 	char path[2 * IOG_TEXT + 256]; /* compared */
 };
 
@@ -85,11 +85,11 @@ static void refuse(struct iog_graph *g, const struct touched *t, const struct to
 	else
 		iog_format(where, sizeof where, "%s:%d", o->file, o->line);
 	if (other->writes)
-		iog_graph_diag(g, n->file, n->line, false, "%s: \"%s\" is already written by %s of %s; give each a file of its own", n->name,
-			       t->given, o->name, where);
+		iog_graph_diag(g, n->file, n->line, false, "%s: \"%s\" is already written by %s of %s; give each a file of its own",
+			n->name, t->given, o->name, where);
 	else
-		iog_graph_diag(g, n->file, n->line, false, "%s: \"%s\" is what %s of %s reads; write another file", n->name, t->given, o->name,
-			       where);
+		iog_graph_diag(g, n->file, n->line, false, "%s: \"%s\" is what %s of %s reads; write another file", n->name, t->given,
+			o->name, where);
 }
 
 void iog_graph_check_files(struct iog_graph *g)

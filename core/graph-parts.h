@@ -25,7 +25,7 @@ struct iog_graph {
 	uint32_t n_lives;
 	char file[IOG_TEXT];
 	int line;
-	int *order;              /* topological, set by check */
+	int *order; /* topological, set by check */
 };
 
 /* The parameter table of a node; NULL: it has none. */
@@ -38,6 +38,7 @@ static inline const struct iog_param *iog_gnode_params(const struct iog_gnode *n
 void iog_graph_check_files(struct iog_graph *g);
 
 /* Records a mistake at a place; warnings do not make the graph wrong. */
-__attribute__((format(printf, 5, 6))) void iog_graph_diag(struct iog_graph *g, const char *file, int line, bool warning, const char *fmt, ...);
+__attribute__((format(printf, 5, 6))) void iog_graph_diag(
+	struct iog_graph *g, const char *file, int line, bool warning, const char *fmt, ...);
 
 #endif

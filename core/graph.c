@@ -39,7 +39,11 @@ void iog_graph_diag(struct iog_graph *g, const char *file, int line, bool warnin
 	g->n_errors += !warning;
 }
 
-#define ERROR_AT(g, n, ...) do { (n)->bad = true; iog_graph_diag(g, (n)->file, (n)->line, false, __VA_ARGS__); } while (0)
+#define ERROR_AT(g, n, ...)                                                                                                                \
+	do {                                                                                                                               \
+		(n)->bad = true;                                                                                                           \
+		iog_graph_diag(g, (n)->file, (n)->line, false, __VA_ARGS__);                                                               \
+	} while (0)
 
 void iog_graph_error(struct iog_graph *g, const char *fmt, ...)
 {
@@ -69,10 +73,7 @@ uint32_t iog_graph_diags(const struct iog_graph *g, const struct iog_diag **d)
 
 /* ---- life ---- */
 
-struct iog_graph *iog_graph_new(void)
-{
-	return calloc(1, sizeof(struct iog_graph));
-}
+struct iog_graph *iog_graph_new(void) { return calloc(1, sizeof(struct iog_graph)); }
 
 static void value_clear(struct iog_value *v)
 {
@@ -246,7 +247,8 @@ void iog_graph_set(struct iog_graph *g, int node, const char *name, const struct
 	const struct iog_param *p = iog_gnode_params(n) ? iog_param_find(iog_gnode_params(n), name) : NULL;
 	if (p && live && !(p->flags & IOG_PF_LIVE)) {
 		n->bad = true;
-		iog_graph_error(g, "%s: \"%s\" cannot change while records flow; give a constant instead of the live parameter \"%s\"", n->name, name, live);
+		iog_graph_error(g, "%s: \"%s\" cannot change while records flow; give a constant instead of the live parameter \"%s\"",
+			n->name, name, live);
 		return;
 	}
 	for (uint32_t i = 0; i < n->n_bind; i++)
@@ -266,7 +268,8 @@ void iog_graph_set(struct iog_graph *g, int node, const char *name, const struct
 	const struct iog_param *first = p ? NULL : iog_param_first(iog_gnode_params(n));
 	const bool dimension = first && first->type == IOG_P_INTERVALS && v->kind != IOG_V_LIST && !nearest_param(n, name);
 	const struct iog_value box = { .kind = IOG_V_LIST, .item = v, .key = &name, .n_items = 1 };
-	if (iog_param_set(iog_gnode_params(n) ? iog_gnode_params(n) : none, n->conf, dimension ? first->name : name, dimension ? &box : v, &err)) {
+	if (iog_param_set(iog_gnode_params(n) ? iog_gnode_params(n) : none, n->conf, dimension ? first->name : name, dimension ? &box : v,
+		    &err)) {
 		n->bad = true;
 		iog_graph_error(g, "%s: %s", n->name, err.text);
 		return;
@@ -296,7 +299,8 @@ static int word_of(const char *s, const char *const *words, unsigned n)
 }
 
 /* "expected one of ..." with the nearest word. */
-static void bad_word(struct iog_graph *g, struct iog_gnode *n, const char *option, const struct iog_value *v, const char *const *words, unsigned count)
+static void bad_word(
+	struct iog_graph *g, struct iog_gnode *n, const char *option, const struct iog_value *v, const char *const *words, unsigned count)
 {
 	char list[200] = "";
 	int at = 0;
@@ -305,8 +309,8 @@ static void bad_word(struct iog_graph *g, struct iog_gnode *n, const char *optio
 	const char *near = v->kind == IOG_V_STRING ? iog_nearest(v->s, words, count) : NULL;
 	n->bad = true;
 	iog_graph_error(g, "%s: \"%s\" must be one of %s%s%s%s%s%s%s", n->name, option, list, v->kind == IOG_V_STRING ? ", got \"" : "",
-			v->kind == IOG_V_STRING ? v->s : "", v->kind == IOG_V_STRING ? "\"" : "", near ? "; did you mean \"" : "", near ? near : "",
-			near ? "\"?" : "");
+		v->kind == IOG_V_STRING ? v->s : "", v->kind == IOG_V_STRING ? "\"" : "", near ? "; did you mean \"" : "", near ? near : "",
+		near ? "\"?" : "");
 }
 
 /* After on and never: is there a target left, and is it the one asked for? */
@@ -314,7 +318,8 @@ static void check_place(struct iog_graph *g, struct iog_gnode *n)
 {
 	if (n->never >> n->target & 1 && n->target != IOG_T_ANY) {
 		n->bad = true;
-		iog_graph_error(g, "%s: on \"%s\" and never \"%s\" contradict each other; choose one", n->name, TARGET[n->target], TARGET[n->target]);
+		iog_graph_error(g, "%s: on \"%s\" and never \"%s\" contradict each other; choose one", n->name, TARGET[n->target],
+			TARGET[n->target]);
 	} else if (n->target == IOG_T_ANY && n->never == (1 << IOG_T_HOST | 1 << IOG_T_SIDECORE | 1 << IOG_T_VM)) {
 		n->bad = true;
 		iog_graph_error(g, "%s: never names \"host\", \"sidecore\" and \"vm\", so it has nowhere to run; leave one out", n->name);
@@ -360,8 +365,9 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 		if ((k = word_of(s, release, 2)) < 0)
 			bad_word(g, n, name, v, release, 2);
 		else if (k == 1 && (n->kind != IOG_G_SINK || !n->end.safe))
-			n->bad = true, iog_graph_error(g, "%s: release = \"safe\" needs a sink that can find its last stored record again; %s cannot", n->name,
-						       n->kind == IOG_G_SINK ? n->end.name : "an operator");
+			n->bad = true,
+			iog_graph_error(g, "%s: release = \"safe\" needs a sink that can find its last stored record again; %s cannot",
+				n->name, n->kind == IOG_G_SINK ? n->end.name : "an operator");
 		else
 			n->opt.safe = k == 1;
 		break;

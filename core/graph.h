@@ -23,9 +23,9 @@ enum { IOG_NO_NODE = -1 };
 /* One mistake. */
 struct iog_diag {
 	char file[IOG_TEXT];
-	int line;         /* 0: not known */
+	int line; /* 0: not known */
 	bool warning;
-	bool later;       /* no mistake, but not known yet: a source answered -EAGAIN */
+	bool later; /* no mistake, but not known yet: a source answered -EAGAIN */
 	char text[512];
 };
 
@@ -35,25 +35,27 @@ struct iog_gnode_end {
 	const char *name;
 	const struct iog_param *params;
 	uint32_t conf_size;
-	bool safe;        /* a sink that can recover() */
-	int (*describe)(const void *conf, struct iog_schema *schema, struct iog_err *err);      /* sources; -EAGAIN: not known yet */
-	int (*accept)(const void *conf, const struct iog_schema *in, struct iog_err *err);      /* sinks; NULL: anything */
-	int (*accept_safe)(const void *conf, struct iog_err *err);                              /* with release = "safe"; NULL: anything */
+	bool safe;                                                                         /* a sink that can recover() */
+	int (*describe)(const void *conf, struct iog_schema *schema, struct iog_err *err); /* sources; -EAGAIN: not known yet */
+	int (*accept)(const void *conf, const struct iog_schema *in, struct iog_err *err); /* sinks; NULL: anything */
+	int (*accept_safe)(const void *conf, struct iog_err *err);                         /* with release = "safe"; NULL: anything */
 };
 
 /* Options of the edge into a node; on sinks they say how the branch behaves. */
 struct iog_gedge_opt {
-	uint8_t policy;   /* enum iog_policy */
+	uint8_t policy; /* enum iog_policy */
 	bool policy_set, safe;
-	uint64_t bytes;   /* memory for records on this edge; 0: default */
+	uint64_t bytes; /* memory for records on this edge; 0: default */
 };
 
-struct iog_gref { int node, port; };
+struct iog_gref {
+	int node, port;
+};
 
 struct iog_gnode {
-	uint8_t kind;             /* enum iog_gkind */
-	uint8_t target, never;    /* enum iog_target; bit mask of targets excluded */
-	char name[IOG_NAME];      /* unique: "filter", "filter.2", or given */
+	uint8_t kind;          /* enum iog_gkind */
+	uint8_t target, never; /* enum iog_target; bit mask of targets excluded */
+	char name[IOG_NAME];   /* unique: "filter", "filter.2", or given */
 	char file[IOG_TEXT];
 	int line;
 	const struct iog_op *op;  /* IOG_G_OP */
@@ -64,17 +66,17 @@ struct iog_gnode {
 	uint32_t n_in, n_out, n_users;
 	struct iog_gedge_opt opt;
 	/* set by iog_graph_check */
-	struct iog_schema *out;   /* n_out, owned */
+	struct iog_schema *out; /* n_out, owned */
 	struct iog_need need;
 	struct iog_cost cost;
-	uint32_t split;           /* of input 0 */
-	uint64_t bound[IOG_PORTS];/* payload bytes of an output record, at most */
+	uint32_t split;            /* of input 0 */
+	uint64_t bound[IOG_PORTS]; /* payload bytes of an output record, at most */
 	uint32_t blocks[IOG_PORTS];
 	uint64_t opaque_max[IOG_VARS]; /* of output 0's encoded variables */
-	bool bad;                 /* a mistake was reported here: what depends on it is not checked */
-	bool safe;                /* a safe sink is below */
-	int unit;                 /* iog_graph_cut */
-	struct iog_gbind *bind;   /* parameters as given, to plan again when a live parameter changes */
+	bool bad;                      /* a mistake was reported here: what depends on it is not checked */
+	bool safe;                     /* a safe sink is below */
+	int unit;                      /* iog_graph_cut */
+	struct iog_gbind *bind;        /* parameters as given, to plan again when a live parameter changes */
 	uint32_t n_bind;
 };
 
@@ -124,7 +126,7 @@ int iog_graph_live_set(struct iog_graph *g, const char *name, double value, stru
 
 /* One thing that runs on its own: a source, a stage, a sink. */
 struct iog_unit {
-	uint8_t kind;            /* enum iog_gkind; IOG_G_OP: a stage */
+	uint8_t kind; /* enum iog_gkind; IOG_G_OP: a stage */
 	uint8_t target;
 	bool safe;
 	uint32_t n_nodes;
@@ -135,16 +137,16 @@ struct iog_unit {
 	/* the arena of each output */
 	uint64_t slot_bytes[IOG_PORTS], static_bytes[IOG_PORTS], head_max[IOG_PORTS];
 	uint32_t n_slots[IOG_PORTS];
-	uint32_t window;         /* inputs its first operator holds */
+	uint32_t window; /* inputs its first operator holds */
 	bool views[IOG_PORTS];
-	char name[IOG_TEXT];     /* "filter+crop" */
+	char name[IOG_TEXT]; /* "filter+crop" */
 };
 struct iog_uedge {
-	int from, to;            /* units */
+	int from, to; /* units */
 	uint8_t from_port, to_port, policy;
 	bool safe;
 	uint32_t capacity;
-	uint32_t hold;           /* records that may have to wait on it until others come; less than capacity */
+	uint32_t hold; /* records that may have to wait on it until others come; less than capacity */
 };
 struct iog_cut {
 	struct iog_unit *unit;

@@ -52,7 +52,8 @@ struct iog_plan {
 	struct iog_cost cost;                   /* zeroed */
 	const struct iog_live *live;            /* current values; a change plans again into a new version of conf */
 	uint32_t n_live;
-	uint64_t live_params;      /* bit i: parameter i of the operator's table follows a live parameter; the output schemas must hold for all its values */
+	uint64_t
+		live_params; /* bit i: parameter i of the operator's table follows a live parameter; the output schemas must hold for all its values */
 	uint32_t split[IOG_PORTS]; /* with .segment: dimension of in[port] along which records may be cut */
 };
 
@@ -140,7 +141,7 @@ static inline struct iog_block *iog_out_blocks(struct iog_out *o, unsigned v, ui
 		return NULL;
 	struct iog_block *b = o->block + o->n_blocks;
 	o->n_blocks += n;
-	o->rec.var[v] = (struct iog_var) { b, n, 0 };
+	o->rec.var[v] = (struct iog_var){ b, n, 0 };
 	return b;
 }
 

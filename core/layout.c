@@ -27,7 +27,7 @@ uint32_t iog_net_add(struct iog_net *n, double w, double h, uint32_t layer)
 		return 0;
 	}
 	n->box = p;
-	n->box[n->n_boxes] = (struct iog_net_item) { .w = w, .h = h, .layer = layer, .weight = 1 };
+	n->box[n->n_boxes] = (struct iog_net_item){ .w = w, .h = h, .layer = layer, .weight = 1 };
 	n->n_layers = IOG_MAX(n->n_layers, layer + 1);
 	return n->n_boxes++;
 }
@@ -40,7 +40,7 @@ static void arc(struct iog_net *n, uint32_t a, uint32_t b, double da, double db)
 		return;
 	}
 	n->arc = p;
-	n->arc[n->n_arcs++] = (struct iog_arc) { a, b, da, db };
+	n->arc[n->n_arcs++] = (struct iog_arc){ a, b, da, db };
 }
 
 void iog_net_edge(struct iog_net *n, uint32_t a, uint32_t b, double da, double db)
@@ -52,7 +52,7 @@ void iog_net_edge(struct iog_net *n, uint32_t a, uint32_t b, double da, double d
 	}
 	n->route = p;
 	struct iog_route *r = &n->route[n->n_routes++];
-	*r = (struct iog_route) { .a = a, .b = b, .way = n->n_boxes, .da = da, .db = db };
+	*r = (struct iog_route){ .a = a, .b = b, .way = n->n_boxes, .da = da, .db = db };
 	uint32_t from = n->box[a].layer, to = n->box[b].layer, last = a;
 	double d = da;
 	for (uint32_t l = from + 1; l < to && n->n_boxes < WAYPOINTS_MAX; l++) {
@@ -296,5 +296,5 @@ void iog_net_free(struct iog_net *n)
 	free(n->arc);
 	free(n->route);
 	free(n->left);
-	*n = (struct iog_net) { 0 };
+	*n = (struct iog_net){ 0 };
 }

@@ -11,9 +11,9 @@
 #define LANES 2
 #include "math-kernels.inc"
 
-#define ONE(name) \
+#define ONE(name)                                                                                                                          \
 	double iog_##name(double x) { return v_##name(K(x))[0]; }
-#define TWO(name, first, second) \
+#define TWO(name, first, second)                                                                                                           \
 	double iog_##name(double first, double second) { return v_##name(K(first), K(second))[0]; }
 
 ONE(sqrt)

@@ -12,15 +12,20 @@
 #include <errno.h>
 
 static const char ptype_names[][24] = {
-	[IOG_P_BOOL] = "true or false", [IOG_P_INT] = "whole number", [IOG_P_NUMBER] = "number", [IOG_P_STRING] = "string",
-	[IOG_P_CHOICE] = "choice", [IOG_P_EXPR] = "expression", [IOG_P_SIZE] = "size", [IOG_P_SECONDS] = "time",
-	[IOG_P_NUMBERS] = "list of numbers", [IOG_P_NAMES] = "list of names", [IOG_P_INTERVALS] = "list of intervals",
+	[IOG_P_BOOL] = "true or false",
+	[IOG_P_INT] = "whole number",
+	[IOG_P_NUMBER] = "number",
+	[IOG_P_STRING] = "string",
+	[IOG_P_CHOICE] = "choice",
+	[IOG_P_EXPR] = "expression",
+	[IOG_P_SIZE] = "size",
+	[IOG_P_SECONDS] = "time",
+	[IOG_P_NUMBERS] = "list of numbers",
+	[IOG_P_NAMES] = "list of names",
+	[IOG_P_INTERVALS] = "list of intervals",
 };
 
-const char *iog_ptype_name(unsigned type)
-{
-	return type < IOG_COUNT(ptype_names) ? ptype_names[type] : "?";
-}
+const char *iog_ptype_name(unsigned type) { return type < IOG_COUNT(ptype_names) ? ptype_names[type] : "?"; }
 
 const struct iog_param *iog_param_find(const struct iog_param *table, const char *name)
 {
@@ -45,10 +50,7 @@ struct unit {
 	double factor;
 };
 
-static bool is_blank(char c)
-{
-	return c == ' ' || c == '\t';
-}
+static bool is_blank(char c) { return c == ' ' || c == '\t'; }
 
 /* A finite number, then one of the units; all of s. */
 static bool parse_with_unit(const char *s, const struct unit *units, size_t n_units, double *value)
@@ -76,8 +78,8 @@ static bool parse_with_unit(const char *s, const struct unit *units, size_t n_un
 
 static const struct unit byte_units[] = { { "", 1 }, { "B", 1 }, { "KiB", 0x1p10 }, { "MiB", 0x1p20 }, { "GiB", 0x1p30 }, { "TiB", 0x1p40 },
 	{ "PiB", 0x1p50 }, { "kB", 1e3 }, { "KB", 1e3 }, { "MB", 1e6 }, { "GB", 1e9 }, { "TB", 1e12 }, { "PB", 1e15 } };
-static const struct unit second_units[] = { { "", 1 }, { "s", 1 }, { "ms", 1e-3 }, { "us", 1e-6 }, { "ns", 1e-9 }, { "min", 60 }, { "h", 3600 },
-	{ "d", 86400 } };
+static const struct unit second_units[] = { { "", 1 }, { "s", 1 }, { "ms", 1e-3 }, { "us", 1e-6 }, { "ns", 1e-9 }, { "min", 60 },
+	{ "h", 3600 }, { "d", 86400 } };
 
 static bool whole_u64(double v, uint64_t *n)
 {
@@ -169,9 +171,10 @@ static int check_range(const struct iog_param *p, double n, struct iog_err *err)
 	if (!(p->max > p->min) || (n >= p->min && n <= p->max))
 		return 0;
 	if (__builtin_isinf(p->max) || p->max >= 1e300)
-		return iog_fail(err, -EINVAL, "\"%s\" must be at least %g%s%s, got %g", p->name, p->min, p->unit ? " " : "", p->unit ? p->unit : "", n);
-	return iog_fail(err, -EINVAL, "\"%s\" must be between %g and %g%s%s, got %g", p->name, p->min, p->max, p->unit ? " " : "",
+		return iog_fail(err, -EINVAL, "\"%s\" must be at least %g%s%s, got %g", p->name, p->min, p->unit ? " " : "",
 			p->unit ? p->unit : "", n);
+	return iog_fail(err, -EINVAL, "\"%s\" must be between %g and %g%s%s, got %g", p->name, p->min, p->max, p->unit ? " " : "",
+		p->unit ? p->unit : "", n);
 }
 
 /* Word k of "a|b|c" and its length; false behind the last one. */
@@ -205,8 +208,8 @@ static int set_choice(const struct iog_param *p, uint32_t *field, const char *te
 			*field = k;
 			return 0;
 		}
-		n += (size_t)iog_format(all + IOG_MIN(n, sizeof all - 1), sizeof all - IOG_MIN(n, sizeof all - 1), "%s\"%.*s\"", k ? ", " : "", (int)len,
-					at);
+		n += (size_t)iog_format(all + IOG_MIN(n, sizeof all - 1), sizeof all - IOG_MIN(n, sizeof all - 1), "%s\"%.*s\"",
+			k ? ", " : "", (int)len, at);
 		if (k < CHOICES_MAX) {
 			iog_format(words[k], IOG_NAME, "%.*s", (int)len, at);
 			names[k] = words[k];
@@ -288,7 +291,8 @@ static int set_numbers(const struct iog_param *p, struct iog_numbers *field, con
 
 		while (!rc && next_item(&it, text, sizeof text, &fits)) {
 			if (!fits || !parse_plain(text, &d))
-				return iog_fail(err, -EINVAL, "\"%s\" must be a list of numbers, but item %u is \"%s\"", p->name, to.n + 1, text);
+				return iog_fail(
+					err, -EINVAL, "\"%s\" must be a list of numbers, but item %u is \"%s\"", p->name, to.n + 1, text);
 			rc = add_number(p, &to, d, err);
 		}
 	} else if (v->kind == IOG_V_LIST) {
@@ -297,7 +301,7 @@ static int set_numbers(const struct iog_param *p, struct iog_numbers *field, con
 
 			if ((v->key && v->key[i]) || v->item[i].kind != IOG_V_NUMBER || __builtin_isnan(v->item[i].n))
 				return iog_fail(err, -EINVAL, "\"%s\" must be a list of numbers, but item %u is %s", p->name, i + 1,
-						v->key && v->key[i] ? "named" : shown(got, &v->item[i]));
+					v->key && v->key[i] ? "named" : shown(got, &v->item[i]));
 			rc = add_number(p, &to, v->item[i].n, err);
 		}
 	} else {
@@ -313,10 +317,12 @@ static int add_name(const struct iog_param *p, struct iog_names *to, const char 
 	if (to->n == IOG_LIST_MAX)
 		return too_many(p, IOG_LIST_MAX, to->n + 1, err);
 	if (!s[0] || !iog_strset(to->v[to->n], IOG_NAME, s))
-		return iog_fail(err, -EINVAL, "\"%s\": item %u (\"%.*s\") must be a name shorter than %d bytes", p->name, to->n + 1, 48, s, IOG_NAME);
+		return iog_fail(err, -EINVAL, "\"%s\": item %u (\"%.*s\") must be a name shorter than %d bytes", p->name, to->n + 1, 48, s,
+			IOG_NAME);
 	for (const char *c = s; *c; c++)
 		if (*c == ',' || *c == '{' || *c == '}' || is_blank(*c))
-			return iog_fail(err, -EINVAL, "\"%s\": item %u (\"%.*s\") must be one name without blanks and commas", p->name, to->n + 1, 48, s);
+			return iog_fail(err, -EINVAL, "\"%s\": item %u (\"%.*s\") must be one name without blanks and commas", p->name,
+				to->n + 1, 48, s);
 	to->n++;
 	return 0;
 }
@@ -339,7 +345,7 @@ static int set_names(const struct iog_param *p, struct iog_names *field, const s
 
 			if ((v->key && v->key[i]) || v->item[i].kind != IOG_V_STRING)
 				return iog_fail(err, -EINVAL, "\"%s\" must be a list of names, but item %u is %s", p->name, i + 1,
-						v->key && v->key[i] ? "named" : shown(got, &v->item[i]));
+					v->key && v->key[i] ? "named" : shown(got, &v->item[i]));
 			rc = add_name(p, &to, v->item[i].s, err);
 		}
 	} else {
@@ -365,7 +371,7 @@ static int add_interval(const struct iog_param *p, struct iog_intervals *to, con
 		return iog_fail(err, -EINVAL, "\"%s\" must give all intervals by position or all by name", p->name);
 	if (__builtin_isnan(lo) || __builtin_isnan(hi) || lo > hi)
 		return iog_fail(err, -EINVAL, "\"%s\": interval %s%s{%g, %g} must have its lower end first", p->name, name ? name : "",
-				name ? " = " : "", lo, hi);
+			name ? " = " : "", lo, hi);
 	iog_strset(i->name, sizeof i->name, name ? name : "");
 	i->lo = lo, i->hi = hi;
 	to->n++;
@@ -426,8 +432,8 @@ static int set_intervals(const struct iog_param *p, struct iog_intervals *field,
 		for (memset(text, 0, sizeof text); !rc && next_item(&it, text, sizeof text - 4, &fits); memset(text, 0, sizeof text)) {
 			memcpy(copy, text, sizeof copy);
 			if (!fits || !parse_interval(text, &name, &lo, &hi))
-				return iog_fail(err, -EINVAL, "\"%s\" must be %s, but item %u is \"%s\" (as text: lo:hi or x=lo:hi)", p->name, form,
-						to.n + 1, copy);
+				return iog_fail(err, -EINVAL, "\"%s\" must be %s, but item %u is \"%s\" (as text: lo:hi or x=lo:hi)",
+					p->name, form, to.n + 1, copy);
 			rc = add_interval(p, &to, name, lo, hi, err);
 		}
 	} else if (v->kind == IOG_V_LIST) {
@@ -437,9 +443,12 @@ static int set_intervals(const struct iog_param *p, struct iog_intervals *field,
 
 			const char *key = v->key ? v->key[i] : NULL;
 
-			if (e->kind != IOG_V_LIST || e->n_items != 2 || e->item[0].kind != IOG_V_NUMBER || e->item[1].kind != IOG_V_NUMBER || e->key)
-				return key ? iog_fail(err, -EINVAL, "\"%.*s\" must be an interval {lo, hi} of two numbers, got %s", 48, key, shown(got, e)) :
-					     iog_fail(err, -EINVAL, "\"%s\" must be %s, but item %u is %s", p->name, form, i + 1, shown(got, e));
+			if (e->kind != IOG_V_LIST || e->n_items != 2 || e->item[0].kind != IOG_V_NUMBER ||
+				e->item[1].kind != IOG_V_NUMBER || e->key)
+				return key ? iog_fail(err, -EINVAL, "\"%.*s\" must be an interval {lo, hi} of two numbers, got %s", 48, key,
+						     shown(got, e))
+					   : iog_fail(err, -EINVAL, "\"%s\" must be %s, but item %u is %s", p->name, form, i + 1,
+						     shown(got, e));
 			rc = add_interval(p, &to, key, e->item[0].n, e->item[1].n, err);
 		}
 	} else {
@@ -490,8 +499,8 @@ static int set_double(const struct iog_param *p, double *field, const struct iog
 	double n = v->n;
 	int rc;
 
-	if (v->kind == IOG_V_STRING ? !(seconds ? iog_parse_seconds(v->s, &n) : parse_plain(v->s, &n)) :
-				      v->kind != IOG_V_NUMBER || __builtin_isnan(n) || __builtin_isinf(n) || (seconds && n < 0))
+	if (v->kind == IOG_V_STRING ? !(seconds ? iog_parse_seconds(v->s, &n) : parse_plain(v->s, &n))
+				    : v->kind != IOG_V_NUMBER || __builtin_isnan(n) || __builtin_isinf(n) || (seconds && n < 0))
 		return wrong(p, v, seconds ? "a time such as 2, \"250ms\", \"5s\" or \"1min\"" : "a number", err);
 	rc = check_range(p, n, err);
 	if (!rc)

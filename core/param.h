@@ -26,10 +26,22 @@ enum iog_ptype {
 };
 
 enum { IOG_LIST_MAX = 16 };
-struct iog_numbers { uint32_t n, pad; double v[IOG_LIST_MAX]; };
-struct iog_names { uint32_t n, pad; char v[IOG_LIST_MAX][IOG_NAME]; };
-struct iog_interval { char name[IOG_NAME]; /* "" when given by position */ double lo, hi; };
-struct iog_intervals { uint32_t n, pad; struct iog_interval v[IOG_RANK]; };
+struct iog_numbers {
+	uint32_t n, pad;
+	double v[IOG_LIST_MAX];
+};
+struct iog_names {
+	uint32_t n, pad;
+	char v[IOG_LIST_MAX][IOG_NAME];
+};
+struct iog_interval {
+	char name[IOG_NAME]; /* "" when given by position */
+	double lo, hi;
+};
+struct iog_intervals {
+	uint32_t n, pad;
+	struct iog_interval v[IOG_RANK];
+};
 
 enum {
 	IOG_PF_REQUIRED = 1,
@@ -44,9 +56,9 @@ enum {
 struct iog_param {
 	const char *name; /* NULL ends the table */
 	uint8_t type, flags;
-	uint16_t size;    /* bytes of the field, for strings */
-	uint32_t offset;  /* of the field in the configuration struct */
-	const char *def;  /* default as text, NULL: zeroed */
+	uint16_t size;   /* bytes of the field, for strings */
+	uint32_t offset; /* of the field in the configuration struct */
+	const char *def; /* default as text, NULL: zeroed */
 	const char *choices;
 	const char *unit; /* shown in the documentation, NULL: none */
 	double min, max;  /* for numbers, when max > min */
@@ -57,9 +69,9 @@ struct iog_param {
 enum iog_vkind { IOG_V_NIL, IOG_V_BOOL, IOG_V_NUMBER, IOG_V_STRING, IOG_V_LIST };
 struct iog_value {
 	uint8_t kind;
-	bool b, integer;  /* integer: the number was written without a fraction */
+	bool b, integer; /* integer: the number was written without a fraction */
 	double n;
-	const char *s;    /* NUL-terminated */
+	const char *s; /* NUL-terminated */
 	const struct iog_value *item;
 	const char *const *key; /* item keys, NULL entries for positional ones; NULL when all are */
 	uint32_t n_items;
@@ -82,8 +94,11 @@ bool iog_parse_bytes(const char *s, uint64_t *bytes);
 bool iog_parse_seconds(const char *s, double *seconds);
 
 /* Shorthand for tables: IOG_PARAM(struct conf, field, IOG_P_NUMBER, .def = "1", .doc = "..."). */
-#define IOG_PARAM(conf_t, field, ptype, ...) \
-	{ .name = #field, .type = (ptype), .size = (uint16_t)sizeof(((conf_t *)0)->field), .offset = (uint32_t)offsetof(conf_t, field), __VA_ARGS__ }
+#define IOG_PARAM(conf_t, field, ptype, ...)                                                                                               \
+	{                                                                                                                                  \
+		.name = #field, .type = (ptype), .size = (uint16_t)sizeof(((conf_t *)0)->field),                                           \
+		.offset = (uint32_t)offsetof(conf_t, field), __VA_ARGS__                                                                   \
+	}
 
 IOG_C_END
 

@@ -51,10 +51,10 @@ static inline void copy_short(uint8_t *dst, const uint8_t *src, size_t n)
 {
 	uint8_t head[32], tail[32];
 
-#define ENDS(w) \
-	do { \
-		memcpy(head, src, w), memcpy(tail, src + n - (w), w); \
-		memcpy(dst, head, w), memcpy(dst + n - (w), tail, w); \
+#define ENDS(w)                                                                                                                            \
+	do {                                                                                                                               \
+		memcpy(head, src, w), memcpy(tail, src + n - (w), w);                                                                      \
+		memcpy(dst, head, w), memcpy(dst + n - (w), tail, w);                                                                      \
 	} while (0)
 	if (n >= 32)
 		ENDS(32);
@@ -72,16 +72,16 @@ static inline void copy_short(uint8_t *dst, const uint8_t *src, size_t n)
 }
 
 /* The two innermost loops, for one element size: strides, counts [0] outer, [1] inner. */
-#define COPY_2D(name, bytes) \
-	static void name(uint8_t *dst, const int64_t *ds, const uint8_t *src, const int64_t *ss, const int64_t *n) \
-	{ \
-		const int64_t d1 = ds[1], s1 = ss[1], n1 = n[1]; \
-		for (int64_t i = 0; i < n[0]; i++, dst += ds[0], src += ss[0]) { \
-			uint8_t *d = dst; \
-			const uint8_t *s = src; \
-			for (int64_t j = 0; j < n1; j++, d += d1, s += s1) \
-				memcpy(d, s, bytes); \
-		} \
+#define COPY_2D(name, bytes)                                                                                                               \
+	static void name(uint8_t *dst, const int64_t *ds, const uint8_t *src, const int64_t *ss, const int64_t *n)                         \
+	{                                                                                                                                  \
+		const int64_t d1 = ds[1], s1 = ss[1], n1 = n[1];                                                                           \
+		for (int64_t i = 0; i < n[0]; i++, dst += ds[0], src += ss[0]) {                                                           \
+			uint8_t *d = dst;                                                                                                  \
+			const uint8_t *s = src;                                                                                            \
+			for (int64_t j = 0; j < n1; j++, d += d1, s += s1)                                                                 \
+				memcpy(d, s, bytes);                                                                                       \
+		}                                                                                                                          \
 	}
 COPY_2D(copy_1, 1)
 COPY_2D(copy_2, 2)
@@ -107,8 +107,8 @@ static void copy_rows(uint8_t *dst, const int64_t *ds, const uint8_t *src, const
  * Copies count[] elements between two strided places. Dimensions that continue each other on both sides become one; the two innermost
  * of what is left run in a typed loop or by rows, the others as an odometer.
  */
-static void copy_strided(uint8_t *dst, const int64_t *dst_stride, const uint8_t *src, const int64_t *src_stride, const int64_t *count, unsigned rank,
-			 uint32_t elem_size)
+static void copy_strided(uint8_t *dst, const int64_t *dst_stride, const uint8_t *src, const int64_t *src_stride, const int64_t *count,
+	unsigned rank, uint32_t elem_size)
 {
 	/* Innermost last; filled from the end. Two more than the rank, so that there always is a pair of innermost loops. */
 	int64_t n[IOG_RANK + 2], ds[IOG_RANK + 2], ss[IOG_RANK + 2], at[IOG_RANK + 2] = { 0 };
@@ -293,11 +293,11 @@ bool iog_block_flip(struct iog_block *to, const struct iog_block *from, unsigned
 
 /* ---- elements as double ---- */
 
-#define LOAD(type, p) \
-	({ \
-		type value_; \
-		memcpy(&value_, p, sizeof value_); \
-		value_; \
+#define LOAD(type, p)                                                                                                                      \
+	({                                                                                                                                 \
+		type value_;                                                                                                               \
+		memcpy(&value_, p, sizeof value_);                                                                                         \
+		value_;                                                                                                                    \
 	})
 
 static double from_half(uint16_t h)
@@ -379,10 +379,10 @@ static uint64_t to_unsigned(double v, uint64_t max)
 	return v >= (double)max ? max : (uint64_t)v;
 }
 
-#define STORE(type, p, v) \
-	do { \
-		type value_ = (type)(v); \
-		memcpy(p, &value_, sizeof value_); \
+#define STORE(type, p, v)                                                                                                                  \
+	do {                                                                                                                               \
+		type value_ = (type)(v);                                                                                                   \
+		memcpy(p, &value_, sizeof value_);                                                                                         \
 	} while (0)
 
 void iog_store(uint8_t *p, unsigned dtype, double v)

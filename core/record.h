@@ -56,7 +56,7 @@ struct iog_record {
 	uint16_t flags;         /* IOG_REC_* */
 	uint8_t qos, clock;     /* class; clock id (0: simulation time) */
 	uint32_t pad;
-	uint64_t born_ns;       /* CLOCK_MONOTONIC when it entered the graph; 0: not stamped. Never influences an output */
+	uint64_t born_ns;               /* CLOCK_MONOTONIC when it entered the graph; 0: not stamped. Never influences an output */
 	struct iog_axis axis[IOG_DIMS]; /* by dimension of the schema */
 	struct iog_var var[IOG_VARS];   /* by variable of the schema; entries at and after n_vars are not valid */
 };

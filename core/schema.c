@@ -68,10 +68,7 @@ static bool labels_ok(const char *s)
 	return !n || iog_name_valid(word, false);
 }
 
-static bool name_ok(const char *s, bool dots)
-{
-	return text_ok(s, IOG_NAME, "") && iog_name_valid(s, dots);
-}
+static bool name_ok(const char *s, bool dots) { return text_ok(s, IOG_NAME, "") && iog_name_valid(s, dots); }
 
 /* ---- look-up and building ---- */
 
@@ -295,36 +292,41 @@ static int seal_var(struct iog_schema *s, struct iog_vardef *v, struct iog_err *
 	bool opaque = false, delta = false;
 
 	if (!iog_dtype_size(v->dtype))
-		return iog_fail(err, -EINVAL, "schema: variable \"%s\" has no element type (type number %u is not known)", v->name, v->dtype);
+		return iog_fail(
+			err, -EINVAL, "schema: variable \"%s\" has no element type (type number %u is not known)", v->name, v->dtype);
 	if (v->rank > IOG_RANK)
-		return iog_fail(err, -EINVAL, "schema: variable \"%s\" has %u dimensions; at most %d are possible", v->name, v->rank, IOG_RANK);
+		return iog_fail(
+			err, -EINVAL, "schema: variable \"%s\" has %u dimensions; at most %d are possible", v->name, v->rank, IOG_RANK);
 	if (v->flags & ~IOG_VAR_STATIC)
 		return iog_fail(err, -EINVAL, "schema: variable \"%s\" has unknown flags 0x%x", v->name, v->flags);
 	if (!unit_ok(v->unit))
-		return iog_fail(err, -EINVAL, "schema: the unit of variable \"%s\" must be plain text shorter than %d bytes without ; and |",
-				v->name, IOG_NAME);
+		return iog_fail(err, -EINVAL,
+			"schema: the unit of variable \"%s\" must be plain text shorter than %d bytes without ; and |", v->name, IOG_NAME);
 	for (unsigned k = 0; k < v->rank; k++) {
 		if (v->dim[k] >= s->n_dims)
-			return iog_fail(err, -EINVAL, "schema: variable \"%s\" uses dimension number %u of %u", v->name, v->dim[k], s->n_dims);
+			return iog_fail(
+				err, -EINVAL, "schema: variable \"%s\" uses dimension number %u of %u", v->name, v->dim[k], s->n_dims);
 		for (unsigned j = 0; j < k; j++)
 			if (v->dim[j] == v->dim[k])
-				return iog_fail(err, -EINVAL, "schema: variable \"%s\" has dimension \"%s\" twice; give one of them its own name",
-						v->name, s->dim[v->dim[k]].name);
+				return iog_fail(err, -EINVAL,
+					"schema: variable \"%s\" has dimension \"%s\" twice; give one of them its own name", v->name,
+					s->dim[v->dim[k]].name);
 	}
 	if (v->n_codecs > IOG_CODECS)
 		return iog_fail(err, -EINVAL, "schema: variable \"%s\" has %u encodings; at most %d are possible", v->name, v->n_codecs,
-				IOG_CODECS);
+			IOG_CODECS);
 	for (unsigned k = 0; k < v->n_codecs; k++) {
 		if (v->codec[k] == IOG_CODEC_NONE || v->codec[k] >= IOG_CODEC_COUNT)
 			return iog_fail(err, -EINVAL, "schema: variable \"%s\" has an unknown encoding (number %u)", v->name, v->codec[k]);
 		if (opaque && !iog_codec_opaque(v->codec[k]))
-			return iog_fail(err, -EINVAL, "schema: variable \"%s\": %s needs elements, but the encoding before it made bytes", v->name,
-					iog_codec_name(v->codec[k]));
+			return iog_fail(err, -EINVAL, "schema: variable \"%s\": %s needs elements, but the encoding before it made bytes",
+				v->name, iog_codec_name(v->codec[k]));
 		opaque |= iog_codec_opaque(v->codec[k]);
 		delta |= v->codec[k] == IOG_CODEC_DELTA;
 	}
 	if (delta ? !iog_dtype_size(v->orig) : v->orig != IOG_NONE)
-		return iog_fail(err, -EINVAL, "schema: variable \"%s\" must name its type before delta exactly when it is a delta", v->name);
+		return iog_fail(
+			err, -EINVAL, "schema: variable \"%s\" must name its type before delta exactly when it is a delta", v->name);
 	for (unsigned k = v->rank; k < IOG_RANK; k++)
 		v->dim[k] = 0;
 	for (unsigned k = v->n_codecs; k < IOG_CODECS; k++)
@@ -354,24 +356,25 @@ int iog_schema_seal(struct iog_schema *s, struct iog_err *err)
 		struct iog_dim *d = &s->dim[i];
 
 		if (!name_ok(d->name, false))
-			return iog_fail(err, -EINVAL, "schema: dimension number %u has no valid name (letters, digits, _; shorter than %d)", i,
-					IOG_NAME);
+			return iog_fail(err, -EINVAL, "schema: dimension number %u has no valid name (letters, digits, _; shorter than %d)",
+				i, IOG_NAME);
 		for (uint32_t j = 0; j < i; j++)
 			if (iog_streq(s->dim[j].name, d->name))
 				return iog_fail(err, -EINVAL, "schema: two dimensions are called \"%s\"", d->name);
 		if (!labels_ok(d->labels))
 			return iog_fail(err, -EINVAL, "schema: the labels of dimension \"%s\" must be names separated by commas", d->name);
 		if (d->max < 0 || d->fixed > 1 || (d->fixed && !d->max))
-			return iog_fail(err, -EINVAL, "schema: dimension \"%s\" has no possible extent (%lld%s)", d->name, (long long)d->max,
-					d->fixed ? ", exact" : "");
+			return iog_fail(err, -EINVAL, "schema: dimension \"%s\" has no possible extent (%lld%s)", d->name,
+				(long long)d->max, d->fixed ? ", exact" : "");
 		d->pad = 0;
 		clean(d->name);
 		clean(d->labels);
 	}
 	for (uint32_t i = 0; i < s->n_vars; i++) {
 		if (!name_ok(s->var[i].name, true))
-			return iog_fail(err, -EINVAL, "schema: variable number %u has no valid name (letters, digits, _ and . inside; shorter than %d)",
-					i, IOG_NAME);
+			return iog_fail(err, -EINVAL,
+				"schema: variable number %u has no valid name (letters, digits, _ and . inside; shorter than %d)", i,
+				IOG_NAME);
 		if (seal_var(s, &s->var[i], err))
 			return -EINVAL;
 		for (uint32_t j = 0; j < i; j++)
@@ -406,9 +409,9 @@ static bool accept(struct scan *c, char ch)
 }
 
 /* Ends every parse error: what was wrong, and the declaration it stands in. */
-#define BAD(c, fmt, ...) \
-	iog_fail((c)->err, -EINVAL, "schema: " fmt " at column %d of \"%.*s\"", __VA_ARGS__, (int)((c)->p - (c)->line) + 1, \
-		 (int)IOG_MIN((c)->end - (c)->line, 100), (c)->line)
+#define BAD(c, fmt, ...)                                                                                                                   \
+	iog_fail((c)->err, -EINVAL, "schema: " fmt " at column %d of \"%.*s\"", __VA_ARGS__, (int)((c)->p - (c)->line) + 1,                \
+		(int)IOG_MIN((c)->end - (c)->line, 100), (c)->line)
 
 static bool word_char(char ch)
 {
@@ -627,7 +630,7 @@ static int parse_var(struct scan *c, struct iog_schema *s)
 			for (unsigned k = 0; k < rank; k++)
 				if (dims[k] == at)
 					return BAD(c, "variable \"%s\" has dimension \"%s\" twice; give one of them its own name", text,
-						   s->dim[at].name);
+						s->dim[at].name);
 			dims[rank++] = (uint8_t)at;
 		} while (accept(c, ','));
 		if (!accept(c, ']'))

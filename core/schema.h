@@ -26,10 +26,10 @@ enum {
 struct iog_vardef {
 	char name[IOG_NAME];
 	char unit[IOG_NAME];
-	uint8_t dtype;             /* enum iog_dtype of an element; before an opaque encoding was applied */
-	uint8_t rank;              /* 0: one value per record, an attribute */
-	uint8_t flags;             /* IOG_VAR_* */
-	uint8_t orig;              /* dtype before IOG_CODEC_DELTA, else IOG_NONE */
+	uint8_t dtype; /* enum iog_dtype of an element; before an opaque encoding was applied */
+	uint8_t rank;  /* 0: one value per record, an attribute */
+	uint8_t flags; /* IOG_VAR_* */
+	uint8_t orig;  /* dtype before IOG_CODEC_DELTA, else IOG_NONE */
 	uint8_t n_codecs;
 	uint8_t codec[IOG_CODECS]; /* enum iog_codec in the order applied; the last one is undone first */
 	uint8_t dim[IOG_RANK];     /* indices into iog_schema.dim, slowest first (C order) */

@@ -39,8 +39,8 @@ int64_t iog_segment_elems(const struct iog_schema *s, unsigned dim, uint64_t byt
 	return (int64_t)IOG_MIN(IOG_MAX(n, (uint64_t)1), (uint64_t)INT64_MAX);
 }
 
-int iog_segment_cut(struct iog_record *piece, const struct iog_record *r, unsigned dim, int64_t first, int64_t count, struct iog_block *block,
-		    uint32_t max_blocks)
+int iog_segment_cut(struct iog_record *piece, const struct iog_record *r, unsigned dim, int64_t first, int64_t count,
+	struct iog_block *block, uint32_t max_blocks)
 {
 	const struct iog_schema *s = r->schema;
 	int64_t extent, stop;
@@ -73,7 +73,7 @@ int iog_segment_cut(struct iog_record *piece, const struct iog_record *r, unsign
 				return -ENOSPC;
 			/* An empty block is kept only when there would be none: the variable is there, and has no elements here. */
 			if (iog_block_crop(&block[used + n], &r->var[i].block[k], v->rank, (unsigned)d, first, stop) ||
-			    (!n && k + 1 == r->var[i].n_blocks))
+				(!n && k + 1 == r->var[i].n_blocks))
 				n++;
 		}
 		piece->var[i] = (struct iog_var){ .block = block + used, .n_blocks = n };

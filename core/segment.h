@@ -21,17 +21,17 @@ int64_t iog_segment_elems(const struct iog_schema *s, unsigned dim, uint64_t byt
  * Piece [first, first+count) of r along dim, as a record: variables with the dimension cropped (views), others present in the first piece
  * only and without blocks in later ones. Blocks are taken from block[0..max). -ENOSPC when they do not fit.
  */
-int iog_segment_cut(struct iog_record *piece, const struct iog_record *r, unsigned dim, int64_t first, int64_t count, struct iog_block *block,
-		    uint32_t max_blocks);
+int iog_segment_cut(struct iog_record *piece, const struct iog_record *r, unsigned dim, int64_t first, int64_t count,
+	struct iog_block *block, uint32_t max_blocks);
 
 /* Joins output pieces into one record in `space`. Init, then add every piece in order, then finish. */
 struct iog_join {
 	struct iog_record rec;
 	uint8_t *space;
 	uint64_t size;
-	unsigned dim;            /* split dimension in this schema; IOG_DIMS: the pieces carry nothing that is split */
-	int64_t have;            /* elements so far */
-	int64_t max;             /* elements there is room for */
+	unsigned dim; /* split dimension in this schema; IOG_DIMS: the pieces carry nothing that is split */
+	int64_t have; /* elements so far */
+	int64_t max;  /* elements there is room for */
 	uint64_t offset[IOG_VARS];
 	struct iog_block block[IOG_VARS];
 };

@@ -22,16 +22,16 @@ static uint64_t draw(void)
 }
 
 /* Both directions of a format: same text, same length, same behaviour when the room ends. */
-#define SAME(...) \
-	do { \
-		char want_[400], got_[400], cut_[12], cut_want_[12]; \
-		int n_ = snprintf(want_, sizeof want_, __VA_ARGS__); \
-		assert_int_equal(iog_format(got_, sizeof got_, __VA_ARGS__), n_); \
-		assert_string_equal(got_, want_); \
-		assert_int_equal(iog_format(cut_, sizeof cut_, __VA_ARGS__), n_); \
-		memcpy(cut_want_, want_, sizeof cut_want_ - 1), cut_want_[sizeof cut_want_ - 1] = 0; \
-		assert_string_equal(cut_, cut_want_); \
-		assert_int_equal(iog_format(NULL, 0, __VA_ARGS__), n_); \
+#define SAME(...)                                                                                                                          \
+	do {                                                                                                                               \
+		char want_[400], got_[400], cut_[12], cut_want_[12];                                                                       \
+		int n_ = snprintf(want_, sizeof want_, __VA_ARGS__);                                                                       \
+		assert_int_equal(iog_format(got_, sizeof got_, __VA_ARGS__), n_);                                                          \
+		assert_string_equal(got_, want_);                                                                                          \
+		assert_int_equal(iog_format(cut_, sizeof cut_, __VA_ARGS__), n_);                                                          \
+		memcpy(cut_want_, want_, sizeof cut_want_ - 1), cut_want_[sizeof cut_want_ - 1] = 0;                                       \
+		assert_string_equal(cut_, cut_want_);                                                                                      \
+		assert_int_equal(iog_format(NULL, 0, __VA_ARGS__), n_);                                                                    \
 	} while (0)
 
 static void format_agrees_with_the_c_library(void **s)
@@ -164,9 +164,10 @@ static void stops_where_the_number_ends(void **s)
 		const char *text;
 		size_t read;
 		double value;
-	} table[] = { { "1.5kB", 3, 1.5 }, { "2e", 1, 2 }, { "2e+", 1, 2 }, { "1.2.3", 3, 1.2 }, { "0x1F", 4, 31 }, { "-0xff;", 5, -255 }, { "0x", 1, 0 },
-		{ "0xg", 1, 0 }, { "0xffffffffffffffff", 18, 18446744073709551615.0 }, { "0x10000000000000000", 19, 0x1p64 }, { "", 0, 77 },
-		{ "-", 0, 77 }, { ".", 0, 77 }, { "e5", 0, 77 }, { "abc", 0, 77 }, { " 1", 0, 77 }, { "+-1", 0, 77 }, { "1,2", 1, 1 } };
+	} table[] = { { "1.5kB", 3, 1.5 }, { "2e", 1, 2 }, { "2e+", 1, 2 }, { "1.2.3", 3, 1.2 }, { "0x1F", 4, 31 }, { "-0xff;", 5, -255 },
+		{ "0x", 1, 0 }, { "0xg", 1, 0 }, { "0xffffffffffffffff", 18, 18446744073709551615.0 },
+		{ "0x10000000000000000", 19, 0x1p64 }, { "", 0, 77 }, { "-", 0, 77 }, { ".", 0, 77 }, { "e5", 0, 77 }, { "abc", 0, 77 },
+		{ " 1", 0, 77 }, { "+-1", 0, 77 }, { "1,2", 1, 1 } };
 	double v;
 
 	(void)s;
@@ -236,8 +237,8 @@ static void dtypes_have_names_and_sizes(void **s)
 	static const struct {
 		const char *name;
 		uint32_t size;
-	} table[IOG_DTYPES] = { { "?", 0 }, { "i8", 1 }, { "i16", 2 }, { "i32", 4 }, { "i64", 8 }, { "u8", 1 }, { "u16", 2 }, { "u32", 4 }, { "u64", 8 },
-		{ "f16", 2 }, { "f32", 4 }, { "f64", 8 }, { "c64", 8 }, { "c128", 16 }, { "bool", 1 }, { "byte", 1 } };
+	} table[IOG_DTYPES] = { { "?", 0 }, { "i8", 1 }, { "i16", 2 }, { "i32", 4 }, { "i64", 8 }, { "u8", 1 }, { "u16", 2 }, { "u32", 4 },
+		{ "u64", 8 }, { "f16", 2 }, { "f32", 4 }, { "f64", 8 }, { "c64", 8 }, { "c128", 16 }, { "bool", 1 }, { "byte", 1 } };
 
 	(void)s;
 	for (unsigned i = 0; i < IOG_DTYPES; i++) {

@@ -375,7 +375,11 @@ static void static_areas_take_turns(void **state)
 /* ---- two threads ---- */
 
 enum { MANY = 300000 };
-struct check { struct pipe *p; uint64_t seen, last; bool wrong; };
+struct check {
+	struct pipe *p;
+	uint64_t seen, last;
+	bool wrong;
+};
 
 static void *consumer(void *arg)
 {
@@ -436,8 +440,16 @@ static void under_threads(enum iog_policy policy)
 	assert_int_equal(c.seen + p.o.edge[0].dropped, MANY);
 	pipe_free(&p);
 }
-static void threads_block(void **state) { (void)state; under_threads(IOG_BLOCK); }
-static void threads_latest(void **state) { (void)state; under_threads(IOG_LATEST); }
+static void threads_block(void **state)
+{
+	(void)state;
+	under_threads(IOG_BLOCK);
+}
+static void threads_latest(void **state)
+{
+	(void)state;
+	under_threads(IOG_LATEST);
+}
 
 int main(void)
 {

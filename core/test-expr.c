@@ -19,7 +19,8 @@
 
 #include "core/expr.h"
 
-#define SCHEMA "a: f64[i<=2000]; b: f32[i]; n: i32[i]; k: u8[i]; position: f64[i,xyz]; flag: bool[i]; big: i64[i]; huge: u64[i]; h: f16[i];" \
+#define SCHEMA                                                                                                                             \
+	"a: f64[i<=2000]; b: f32[i]; n: i32[i]; k: u8[i]; position: f64[i,xyz]; flag: bool[i]; big: i64[i]; huge: u64[i]; h: f16[i];"      \
 	"grid: f32[row=5,i]; q: f64; on: bool; box: f64[cell,xyz]; box_origin: f64[xyz]; dipole: f32[xyz]"
 enum { A, B, COUNT_N, SMALL, POSITION, FLAG, BIG, HUGE_U, HALF, GRID, Q, ON, BOX, ORIGIN, DIPOLE, VARS, N = 700 };
 
@@ -38,7 +39,8 @@ static uint32_t rnd(uint32_t n)
 }
 static uint32_t isa_max(void)
 {
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+		__builtin_cpu_supports("avx512vl"))
 		return IOG_ISA_AVX512;
 	return __builtin_cpu_supports("avx2") ? IOG_ISA_AVX2 : IOG_ISA_BASE;
 }
@@ -65,7 +67,10 @@ static int setup(void **unused)
 		block[v].data = data[v] = malloc(bytes);
 		for (uint64_t i = 0; i < bytes / size; i++) {
 			double x = rnd(4) ? (double)((int)rnd(2001) - 1000) / 64 : odd[rnd(IOG_COUNT(odd))];
-			iog_store(data[v] + i * size, def->dtype, v == BIG || v == HUGE_U ? (double)rnd(1000) : v == FLAG || v == ON ? rnd(2) : x);
+			iog_store(data[v] + i * size, def->dtype,
+				v == BIG || v == HUGE_U ? (double)rnd(1000)
+				: v == FLAG || v == ON  ? rnd(2)
+							: x);
 		}
 		rec.var[v] = (struct iog_var){ .block = &block[v], .n_blocks = 1 };
 	}
@@ -134,10 +139,7 @@ __attribute__((format(printf, 2, 3))) static void put(struct text *t, const char
 	vsnprintf(t->lua + m, sizeof t->lua - m, fmt, ap);
 	va_end(ap);
 }
-static void put_if(struct text *t)
-{
-	strcat(t->ours, "if"), strcat(t->lua, "choose");
-}
+static void put_if(struct text *t) { strcat(t->ours, "if"), strcat(t->lua, "choose"); }
 
 static void number(struct text *t, int depth, bool constant);
 static void condition(struct text *t, int depth, bool constant)
@@ -146,7 +148,9 @@ static void condition(struct text *t, int depth, bool constant)
 	switch (rnd(depth > 0 ? 7 : 2)) {
 	case 0:
 	case 1: number(t, depth - 2, constant), put(t, " %s ", cmp[rnd(6)]), number(t, depth - 2, constant); break;
-	case 2: put(t, "("), condition(t, depth - 1, constant), put(t, rnd(2) ? ") and " : ") or "), condition(t, depth - 1, constant); break;
+	case 2:
+		put(t, "("), condition(t, depth - 1, constant), put(t, rnd(2) ? ") and " : ") or "), condition(t, depth - 1, constant);
+		break;
 	case 3: put(t, "not ("), condition(t, depth - 1, constant), put(t, ")"); break;
 	case 4: condition(t, depth - 1, constant), put(t, rnd(2) ? " and " : " or "), condition(t, depth - 1, constant); break;
 	case 5: put(t, "("), condition(t, depth - 1, constant), put(t, ") == ("), condition(t, depth - 1, constant), put(t, ")"); break;
@@ -168,12 +172,18 @@ static void number(struct text *t, int depth, bool constant)
 	switch (rnd(8)) {
 	case 0: put(t, "-"), number(t, depth - 1, constant); break;
 	case 1: put(t, "%s(", calls[rnd(4)]), number(t, depth - 1, constant), put(t, ")"); break;
-	case 2: put(t, "%s(", pairs[rnd(2)]), number(t, depth - 1, constant), put(t, ", "), number(t, depth - 1, constant), put(t, ")"); break;
+	case 2:
+		put(t, "%s(", pairs[rnd(2)]), number(t, depth - 1, constant), put(t, ", "), number(t, depth - 1, constant), put(t, ")");
+		break;
 	case 3:
-		put_if(t), put(t, "("), condition(t, depth - 1, constant), put(t, ", "), number(t, depth - 1, constant), put(t, ", "), number(t, depth - 1, constant);
+		put_if(t), put(t, "("), condition(t, depth - 1, constant), put(t, ", "), number(t, depth - 1, constant), put(t, ", "),
+			number(t, depth - 1, constant);
 		put(t, ")");
 		break;
-	case 4: put(t, "("), number(t, depth - 1, constant), put(t, ")"), put(t, " %s ", ops[rnd(6)]), put(t, "("), number(t, depth - 1, constant), put(t, ")"); break;
+	case 4:
+		put(t, "("), number(t, depth - 1, constant), put(t, ")"), put(t, " %s ", ops[rnd(6)]), put(t, "("),
+			number(t, depth - 1, constant), put(t, ")");
+		break;
 	case 5: number(t, 0, constant), put(t, "^2.0"); break;
 	default: number(t, depth - 1, constant), put(t, " %s ", ops[rnd(6)]), number(t, depth - 1, constant); break;
 	}
@@ -182,12 +192,24 @@ static void number(struct text *t, int depth, bool constant)
 /* The page's rule, which also says which of two zeros it is. */
 static double smaller(double a, double b) { return a < b || isnan(b) ? a : b; }
 static double larger(double a, double b) { return a > b || isnan(b) ? a : b; }
-#define LIBM1(name) static int of_##name(lua_State *L) { lua_pushnumber(L, name(luaL_checknumber(L, 1))); return 1; }
-#define LIBM2(name) static int of_##name(lua_State *L) { lua_pushnumber(L, name(luaL_checknumber(L, 1), luaL_checknumber(L, 2))); return 1; }
+#define LIBM1(name)                                                                                                                        \
+	static int of_##name(lua_State *L)                                                                                                 \
+	{                                                                                                                                  \
+		lua_pushnumber(L, name(luaL_checknumber(L, 1)));                                                                           \
+		return 1;                                                                                                                  \
+	}
+#define LIBM2(name)                                                                                                                        \
+	static int of_##name(lua_State *L)                                                                                                 \
+	{                                                                                                                                  \
+		lua_pushnumber(L, name(luaL_checknumber(L, 1), luaL_checknumber(L, 2)));                                                   \
+		return 1;                                                                                                                  \
+	}
+/* clang-format off */
 LIBM1(sqrt) LIBM1(fabs) LIBM1(floor) LIBM1(ceil) LIBM1(exp) LIBM1(log) LIBM1(sin) LIBM1(cos) LIBM1(tan) LIBM1(atan) LIBM1(tanh) LIBM1(cbrt) LIBM1(log2)
 LIBM1(log10) LIBM1(asin) LIBM1(acos) LIBM1(sinh) LIBM1(cosh) LIBM1(round)
 LIBM2(smaller) LIBM2(larger) LIBM2(pow) LIBM2(atan2) LIBM2(hypot)
-static int of_choose(lua_State *L)
+	/* clang-format on */
+	static int of_choose(lua_State *L)
 {
 	lua_pushvalue(L, lua_toboolean(L, 1) ? 2 : 3);
 	return 1;
@@ -195,9 +217,10 @@ static int of_choose(lua_State *L)
 
 static lua_State *lua_open(void)
 {
-	static const luaL_Reg f[] = { { "sqrt", of_sqrt }, { "abs", of_fabs }, { "floor", of_floor }, { "ceil", of_ceil }, { "exp", of_exp }, { "log", of_log },
-		{ "sin", of_sin }, { "cos", of_cos }, { "tan", of_tan }, { "atan", of_atan }, { "tanh", of_tanh }, { "cbrt", of_cbrt }, { "log2", of_log2 },
-		{ "log10", of_log10 }, { "asin", of_asin }, { "acos", of_acos }, { "sinh", of_sinh }, { "cosh", of_cosh }, { "round", of_round }, { "min", of_smaller },
+	static const luaL_Reg f[] = { { "sqrt", of_sqrt }, { "abs", of_fabs }, { "floor", of_floor }, { "ceil", of_ceil },
+		{ "exp", of_exp }, { "log", of_log }, { "sin", of_sin }, { "cos", of_cos }, { "tan", of_tan }, { "atan", of_atan },
+		{ "tanh", of_tanh }, { "cbrt", of_cbrt }, { "log2", of_log2 }, { "log10", of_log10 }, { "asin", of_asin },
+		{ "acos", of_acos }, { "sinh", of_sinh }, { "cosh", of_cosh }, { "round", of_round }, { "min", of_smaller },
 		{ "max", of_larger }, { "pow", of_pow }, { "atan2", of_atan2 }, { "hypot", of_hypot }, { "choose", of_choose } };
 	lua_State *L = luaL_newstate();
 	for (size_t i = 0; i < IOG_COUNT(f); i++)
@@ -208,8 +231,11 @@ static lua_State *lua_open(void)
 }
 static void set_element(lua_State *L, int64_t i)
 {
-	static const struct { const char *name; uint8_t var, component; } all[] = { { "a", A, 0 }, { "b", B, 0 }, { "n", COUNT_N, 0 }, { "k", SMALL, 0 },
-		{ "x", POSITION, 0 }, { "y", POSITION, 1 }, { "z", POSITION, 2 }, { "h", HALF, 0 } };
+	static const struct {
+		const char *name;
+		uint8_t var, component;
+	} all[] = { { "a", A, 0 }, { "b", B, 0 }, { "n", COUNT_N, 0 }, { "k", SMALL, 0 }, { "x", POSITION, 0 }, { "y", POSITION, 1 },
+		{ "z", POSITION, 2 }, { "h", HALF, 0 } };
 	for (size_t v = 0; v < IOG_COUNT(all); v++) {
 		lua_pushnumber(L, element(all[v].var, i, all[v].component));
 		lua_setglobal(L, all[v].name);
@@ -268,7 +294,8 @@ static void against_lua(void **unused)
 			double want = lua_value(L, t.lua);
 			for (uint32_t isa = 0; isa <= isa_max(); isa++)
 				if (!same(values[isa][i], want))
-					fail_msg("%s: element %ld, level %u: %.17g, Lua says %.17g", t.ours, (long)i, isa, values[isa][i], want);
+					fail_msg("%s: element %ld, level %u: %.17g, Lua says %.17g", t.ours, (long)i, isa, values[isa][i],
+						want);
 		}
 		elements += per_element;
 		/* every lane the same bits at every level */
@@ -287,8 +314,9 @@ static void against_lua(void **unused)
 static void functions(void **unused)
 {
 	(void)unused;
-	static const char *const texts[] = { "exp(b)", "log(abs(b))", "sin(b)", "cos(b)", "tan(b)", "atan(b)", "tanh(b)", "cbrt(b)", "log2(abs(b))", "log10(abs(b))",
-		"asin(b / 16)", "acos(b / 16)", "sinh(b)", "cosh(b)", "abs(b)^a", "pow(b, n)", "atan2(b, y)", "hypot(b, y)", "b ^ 3.0", "round(b)", "2.0 ^ b", "-b ^ 2.0" };
+	static const char *const texts[] = { "exp(b)", "log(abs(b))", "sin(b)", "cos(b)", "tan(b)", "atan(b)", "tanh(b)", "cbrt(b)",
+		"log2(abs(b))", "log10(abs(b))", "asin(b / 16)", "acos(b / 16)", "sinh(b)", "cosh(b)", "abs(b)^a", "pow(b, n)",
+		"atan2(b, y)", "hypot(b, y)", "b ^ 3.0", "round(b)", "2.0 ^ b", "-b ^ 2.0" };
 	static double values[3][N];
 	lua_State *L = lua_open();
 	for (size_t k = 0; k < IOG_COUNT(texts); k++) {
@@ -321,17 +349,29 @@ static void comparisons_in_every_type(void **unused)
 {
 	(void)unused;
 	static const char *const ops[] = { "<", ">", "<=", ">=", "==", "~=" };
-	static const struct { const char *text; double d; bool exact; __int128 i; } consts[] = { { "0", 0, true, 0 }, { "-1", -1, true, -1 }, { "0.1", 0.1, false, 0 },
-		{ "-0.5", -0.5, false, 0 }, { "127", 127, true, 127 }, { "255.5", 255.5, false, 0 }, { "1e30", 1e30, false, 0 }, { "-1e300", -1e300, false, 0 },
-		{ "9007199254740993", 9007199254740992.0, true, 9007199254740993 }, { "-9007199254740993", -9007199254740992.0, true, -9007199254740993 },
-		{ "18446744073709551615", 0x1p64, true, (__int128)UINT64_MAX }, { "9223372036854775807", 0x1p63, true, (__int128)INT64_MAX },
-		{ "-9223372036854775807 - 1", -0x1p63, true, (__int128)INT64_MIN }, { "3.4028235e38", 3.4028235e38, false, 0 }, { "1e-45", 1e-45, false, 0 },
-		{ "16777217", 16777217, true, 16777217 }, { "0x7fffffffffffffff + 1", 0x1p63, true, (__int128)INT64_MAX + 1 }, { "1e999", INFINITY, false, 0 },
+	static const struct {
+		const char *text;
+		double d;
+		bool exact;
+		__int128 i;
+	} consts[] = { { "0", 0, true, 0 }, { "-1", -1, true, -1 }, { "0.1", 0.1, false, 0 }, { "-0.5", -0.5, false, 0 },
+		{ "127", 127, true, 127 }, { "255.5", 255.5, false, 0 }, { "1e30", 1e30, false, 0 }, { "-1e300", -1e300, false, 0 },
+		{ "9007199254740993", 9007199254740992.0, true, 9007199254740993 },
+		{ "-9007199254740993", -9007199254740992.0, true, -9007199254740993 },
+		{ "18446744073709551615", 0x1p64, true, (__int128)UINT64_MAX },
+		{ "9223372036854775807", 0x1p63, true, (__int128)INT64_MAX },
+		{ "-9223372036854775807 - 1", -0x1p63, true, (__int128)INT64_MIN }, { "3.4028235e38", 3.4028235e38, false, 0 },
+		{ "1e-45", 1e-45, false, 0 }, { "16777217", 16777217, true, 16777217 },
+		{ "0x7fffffffffffffff + 1", 0x1p63, true, (__int128)INT64_MAX + 1 }, { "1e999", INFINITY, false, 0 },
 		{ "0/0", NAN, false, 0 }, { "-1e999", -INFINITY, false, 0 } };
-	static const struct { const char *name; uint8_t var; } vars[] = { { "a", A }, { "b", B }, { "n", COUNT_N }, { "k", SMALL }, { "big", BIG }, { "huge", HUGE_U }, { "h", HALF } };
-	static const uint64_t ints[] = { 0, 1, 2, 126, 127, 128, 255, (uint64_t)-1, (uint64_t)-127, 9007199254740992, 9007199254740993, 9007199254740994,
-		(uint64_t)INT64_MAX, (uint64_t)INT64_MIN, (uint64_t)-9007199254740993, UINT64_MAX - 1, 16777217 };
-	static const double reals[] = { 0, -0.0, 0.1, -0.5, 255.5, INFINITY, -INFINITY, NAN, 1e30, 16777216, 16777218, 1e-45, 3.4028234663852886e38, 127, -1 };
+	static const struct {
+		const char *name;
+		uint8_t var;
+	} vars[] = { { "a", A }, { "b", B }, { "n", COUNT_N }, { "k", SMALL }, { "big", BIG }, { "huge", HUGE_U }, { "h", HALF } };
+	static const uint64_t ints[] = { 0, 1, 2, 126, 127, 128, 255, (uint64_t)-1, (uint64_t)-127, 9007199254740992, 9007199254740993,
+		9007199254740994, (uint64_t)INT64_MAX, (uint64_t)INT64_MIN, (uint64_t)-9007199254740993, UINT64_MAX - 1, 16777217 };
+	static const double reals[] = { 0, -0.0, 0.1, -0.5, 255.5, INFINITY, -INFINITY, NAN, 1e30, 16777216, 16777218, 1e-45,
+		3.4028234663852886e38, 127, -1 };
 	for (size_t v = 0; v < IOG_COUNT(vars); v++) {
 		const unsigned dt = schema.var[vars[v].var].dtype, size = iog_dtype_size(dt);
 		uint8_t keep[sizeof ints * 4];
@@ -354,8 +394,8 @@ static void comparisons_in_every_type(void **unused)
 					char text[100];
 					struct iog_expr e;
 					uint8_t mask[IOG_EXPR_BLOCK];
-					snprintf(text, sizeof text, turned ? "(%s) %s %s" : "%s %s %s", turned ? consts[c].text : vars[v].name, ops[op],
-						turned ? vars[v].name : consts[c].text);
+					snprintf(text, sizeof text, turned ? "(%s) %s %s" : "%s %s %s",
+						turned ? consts[c].text : vars[v].name, ops[op], turned ? vars[v].name : consts[c].text);
 					compile(&e, text);
 					for (uint32_t isa = 0; isa <= isa_max(); isa++) {
 						bind(&e, isa);
@@ -368,7 +408,8 @@ static void comparisons_in_every_type(void **unused)
 								uint64_t u = 0;
 								memcpy(&s, p, size), memcpy(&u, p, size);
 								__int128 x = dt == IOG_I32 ? (int32_t)s : dt == IOG_I64 ? s : (__int128)u;
-								long double y = consts[c].exact ? (long double)consts[c].i : (long double)consts[c].d;
+								long double y = consts[c].exact ? (long double)consts[c].i
+												: (long double)consts[c].d;
 								order = isnan(y) ? 2 : (long double)x < y ? -1 : (long double)x > y;
 							} else {
 								double x = iog_load(p, dt), y = consts[c].d;
@@ -376,7 +417,8 @@ static void comparisons_in_every_type(void **unused)
 							}
 							if (turned && order != 2)
 								order = -order;
-							const bool want[] = { order == -1, order == 1, order == -1 || order == 0, order == 1 || order == 0, order == 0, order != 0 };
+							const bool want[] = { order == -1, order == 1, order == -1 || order == 0,
+								order == 1 || order == 0, order == 0, order != 0 };
 							if (mask[i] != want[op])
 								fail_msg("%s: element %zu at level %u is %d", text, i, isa, mask[i]);
 						}
@@ -390,8 +432,9 @@ static void comparisons_in_every_type(void **unused)
 static void intervals(void **unused)
 {
 	(void)unused;
-	static const char *const texts[] = { "b > -3 and b < 4 and n == 2", "n >= -5 and k < 9 and n < 7 and n ~= 0", "b > 1 and b < -1", "not (b > 1 and b < 3)",
-		"(a > 0 or a < -5) and a < 3", "a >= 0.5 and not (a >= 2)", "if(b > 1, b < 5, b > -5)", "flag and b > 0", "flag == (b > 0)", "on and b > 0" };
+	static const char *const texts[] = { "b > -3 and b < 4 and n == 2", "n >= -5 and k < 9 and n < 7 and n ~= 0", "b > 1 and b < -1",
+		"not (b > 1 and b < 3)", "(a > 0 or a < -5) and a < 3", "a >= 0.5 and not (a >= 2)", "if(b > 1, b < 5, b > -5)",
+		"flag and b > 0", "flag == (b > 0)", "on and b > 0" };
 	lua_State *L = lua_open();
 	lua_pushboolean(L, 1);
 	lua_setglobal(L, "on");
@@ -402,7 +445,8 @@ static void intervals(void **unused)
 		bind(&e, isa_max());
 		static double values[N];
 		all_values(values);
-		snprintf(chunk, sizeof chunk, "return %s%s", strncmp(texts[k], "if", 2) ? "" : "choose", texts[k] + (strncmp(texts[k], "if", 2) ? 0 : 2));
+		snprintf(chunk, sizeof chunk, "return %s%s", strncmp(texts[k], "if", 2) ? "" : "choose",
+			texts[k] + (strncmp(texts[k], "if", 2) ? 0 : 2));
 		assert_int_equal(luaL_loadstring(L, chunk), 0);
 		for (int i = 0; i < N; i++) {
 			set_element(L, i);
@@ -442,20 +486,26 @@ static void record_scope(void **unused)
 	assert_true(record_value("min(b)") == lo && record_value("max(b)") == hi);
 	assert_true(record_value("count(b > 1)") == count && record_value("count(b)") == N && record_value("sum(flag)") == flags);
 	assert_true(record_value("mean(b > 1)") == count / N);
-	assert_true(record_value("any(b > 1)") == 1 && record_value("all(b > 1)") == 0 && record_value("all(n == n)") == 1 && record_value("any(big < 0)") == 0);
+	assert_true(record_value("any(b > 1)") == 1 && record_value("all(b > 1)") == 0 && record_value("all(n == n)") == 1 &&
+		    record_value("any(big < 0)") == 0);
 	assert_true(record_value("sum(n)") == blocked_sum(data[COUNT_N], 4, IOG_I32, N));
 	assert_true(record_value("mean(k)") == blocked_sum(data[SMALL], 1, IOG_U8, N) / N);
 	assert_true(isnan(record_value("sum(b)"))); /* it has NaN */
 	assert_true(record_value("count(b > mean(k) - 5)") > 0);
 	assert_true(record_value("max(min(k, 3)) // 2 + 0.5") == 1.5);
-	assert_true(record_value("q") == 1.5 && record_value("q * 2 == 3") == 1 && record_value("step") == 12 && record_value("time") == 0.25);
+	assert_true(
+		record_value("q") == 1.5 && record_value("q * 2 == 3") == 1 && record_value("step") == 12 && record_value("time") == 0.25);
 	assert_true(record_value("limit + viewer.lo") == 1.5 && record_value("pi") == 3.141592653589793 && record_value("not on") == 0);
 	assert_true(record_value("dipole.y") == element(DIPOLE, 1, 0) || isnan(record_value("dipole.y")));
-	assert_true(record_value("box.lx") == 10 && record_value("box.ly") == 20 && record_value("box.lz") == 5 && record_value("box.xlo") == -5);
-	assert_true(record_value("box.zhi") == 7 && record_value("box.xy") == 3 && record_value("box.xz") == -1 && record_value("box.yz") == 2);
+	assert_true(record_value("box.lx") == 10 && record_value("box.ly") == 20 && record_value("box.lz") == 5 &&
+		    record_value("box.xlo") == -5);
+	assert_true(
+		record_value("box.zhi") == 7 && record_value("box.xy") == 3 && record_value("box.xz") == -1 && record_value("box.yz") == 2);
 	assert_true(record_value("box.volume") == 1000 && record_value("count(grid > 1e9)") >= 0);
-	assert_true(record_value("2 + 3 * 2 ^ 3 ^ 0 - -1") == 9 && record_value("-2 ^ 2") == -4 && record_value("7 // 2 + 7 % -4 + 1e1") == 12);
-	assert_true(record_value("clamp(7, 1, 3)") == 3 && record_value("if(1 < 2, 5, 6)") == 5 && record_value("sign(-3)") == -1 && record_value("min(4, 2, 3)") == 2);
+	assert_true(
+		record_value("2 + 3 * 2 ^ 3 ^ 0 - -1") == 9 && record_value("-2 ^ 2") == -4 && record_value("7 // 2 + 7 % -4 + 1e1") == 12);
+	assert_true(record_value("clamp(7, 1, 3)") == 3 && record_value("if(1 < 2, 5, 6)") == 5 && record_value("sign(-3)") == -1 &&
+		    record_value("min(4, 2, 3)") == 2);
 }
 
 /* Reductions and elements do not depend on how ranks cut the variables, nor on strides. */
@@ -475,7 +525,8 @@ static void blocks_and_strides(void **unused)
 		const unsigned var = v ? POSITION : COUNT_N;
 		for (unsigned k = 0; k < 3; k++) {
 			cut[v][k] = block[var];
-			cut[v][k].start[0] = from[k], cut[v][k].count[0] = to[k] - from[k], cut[v][k].data += from[k] * block[var].stride[0];
+			cut[v][k].start[0] = from[k], cut[v][k].count[0] = to[k] - from[k],
+			cut[v][k].data += from[k] * block[var].stride[0];
 		}
 		rec.var[var] = (struct iog_var){ .block = cut[v], .n_blocks = 3 };
 	}
@@ -527,8 +578,10 @@ static void scaled_coordinates(void **unused)
 	int checked = 0;
 	for (int i = 0; i < N; i++)
 		for (int d = 0; d < 3; d++) {
-			double p = origin[d] + s[0][i] * box[0][d] + s[1][i] * box[1][d] + s[2][i] * box[2][d], want = element(POSITION, i, d);
-			if (!(fabs(element(POSITION, i, 0)) < 100 && fabs(element(POSITION, i, 1)) < 100 && fabs(element(POSITION, i, 2)) < 100))
+			double p = origin[d] + s[0][i] * box[0][d] + s[1][i] * box[1][d] + s[2][i] * box[2][d],
+			       want = element(POSITION, i, d);
+			if (!(fabs(element(POSITION, i, 0)) < 100 && fabs(element(POSITION, i, 1)) < 100 &&
+				    fabs(element(POSITION, i, 2)) < 100))
 				continue; /* the odd values */
 			if (fabs(p - want) > 1e-10)
 				fail_msg("atom %d, axis %d: %.17g, not %.17g", i, d, p, want);
@@ -563,7 +616,9 @@ static void kept_for_pieces(void **unused)
 static void messages(void **unused)
 {
 	(void)unused;
-	static const struct { const char *text, *says; } cases[] = {
+	static const struct {
+		const char *text, *says;
+	} cases[] = {
 		{ "", "it is empty" },
 		{ "tpye == 2", "unknown name \"tpye\" at column 1" },
 		{ "a > 0 and flagg", "unknown name \"flagg\" at column 11; did you mean \"flag\"?" },
@@ -596,7 +651,8 @@ static void messages(void **unused)
 	for (size_t i = 0; i < IOG_COUNT(cases); i++) {
 		struct iog_expr e;
 		struct iog_err err = { "" };
-		if (iog_expr_compile(&e, cases[i].text, &schema, live, IOG_COUNT(live), IOG_WANT_ANY, &err) != -EINVAL || !strstr(err.text, cases[i].says))
+		if (iog_expr_compile(&e, cases[i].text, &schema, live, IOG_COUNT(live), IOG_WANT_ANY, &err) != -EINVAL ||
+			!strstr(err.text, cases[i].says))
 			fail_msg("%s: \"%s\" does not say \"%s\"", cases[i].text, err.text, cases[i].says);
 		assert_non_null(strstr(err.text, "expression: "));
 	}
@@ -618,7 +674,8 @@ static void messages(void **unused)
 static void damaged_programs(void **unused)
 {
 	(void)unused;
-	static const char *const texts[] = { "xs + max(b) * sin(a) > if(flag, q, limit)", "a > 1 and n == 2 and box.lx > k", "sum(grid) / count(b > 1)" };
+	static const char *const texts[] = { "xs + max(b) * sin(a) > if(flag, q, limit)", "a > 1 and n == 2 and box.lx > k",
+		"sum(grid) / count(b > 1)" };
 	static double values[5 * N + IOG_EXPR_BLOCK];
 	int refused = 0, ran = 0;
 	for (size_t k = 0; k < IOG_COUNT(texts); k++) {
@@ -684,8 +741,9 @@ static void compaction(void **unused)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(against_lua), cmocka_unit_test(functions), cmocka_unit_test(comparisons_in_every_type),
-		cmocka_unit_test(intervals), cmocka_unit_test(record_scope), cmocka_unit_test(blocks_and_strides), cmocka_unit_test(scaled_coordinates),
-		cmocka_unit_test(kept_for_pieces), cmocka_unit_test(messages), cmocka_unit_test(damaged_programs), cmocka_unit_test(compaction) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(against_lua), cmocka_unit_test(functions),
+		cmocka_unit_test(comparisons_in_every_type), cmocka_unit_test(intervals), cmocka_unit_test(record_scope),
+		cmocka_unit_test(blocks_and_strides), cmocka_unit_test(scaled_coordinates), cmocka_unit_test(kept_for_pieces),
+		cmocka_unit_test(messages), cmocka_unit_test(damaged_programs), cmocka_unit_test(compaction) };
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

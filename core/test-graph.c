@@ -53,7 +53,10 @@ static const struct iog_param read_params[] = {
 	IOG_PARAM(struct files_conf, path, IOG_P_STRING, .flags = IOG_PF_WRITES | IOG_PF_NUMBERED, .doc = "The files."),
 	{ .name = NULL },
 };
-static const struct iog_gnode_end READER = { .name = "reader", .params = read_params, .conf_size = sizeof(struct files_conf), .describe = describe },
+static const struct iog_gnode_end READER = { .name = "reader",
+	.params = read_params,
+	.conf_size = sizeof(struct files_conf),
+	.describe = describe },
 				  WRITER = { .name = "writer", .params = write_params, .conf_size = sizeof(struct files_conf) },
 				  PICTURES = { .name = "pictures", .params = number_params, .conf_size = sizeof(struct files_conf) };
 
@@ -101,8 +104,8 @@ static const struct iog_op join = {
 	.name = "join", .flags = IOG_ZIP | IOG_DETERMINISTIC, .in_min = 2, .in_max = 4, .outs = 1, .plan = same_plan, .run = no_run
 };
 
-static struct iog_value num(double n) { return (struct iog_value) { .kind = IOG_V_NUMBER, .n = n }; }
-static struct iog_value str(const char *s) { return (struct iog_value) { .kind = IOG_V_STRING, .s = s }; }
+static struct iog_value num(double n) { return (struct iog_value){ .kind = IOG_V_NUMBER, .n = n }; }
+static struct iog_value str(const char *s) { return (struct iog_value){ .kind = IOG_V_STRING, .s = s }; }
 
 static int add(struct iog_graph *g, int from, const struct iog_op *op)
 {
@@ -138,7 +141,7 @@ static void expect(struct iog_graph *g, const char *const *texts, unsigned n)
 	assert_int_equal(have, n);
 	iog_graph_free(g);
 }
-#define EXPECT(g, ...) expect(g, (const char *const[]) { __VA_ARGS__ }, sizeof((const char *const[]) { __VA_ARGS__ }) / sizeof(char *))
+#define EXPECT(g, ...) expect(g, (const char *const[]){ __VA_ARGS__ }, sizeof((const char *const[]){ __VA_ARGS__ }) / sizeof(char *))
 
 /* ---- mistakes ---- */
 
@@ -514,8 +517,8 @@ static struct iog_graph *two_files(const struct iog_gnode_end *a, const char *pa
 static void a_file_that_is_written_is_nobody_elses(void **state)
 {
 	(void)state;
-	static const char *const same[][2] = { { "a.csv", "a.csv" }, { "a.csv", "./a.csv" }, { "out//a.csv", "out/./a.csv" }, { "out/../a.csv", "a.csv" },
-		{ "/tmp/../tmp/a", "/tmp/a" }, { "/../a", "/a" }, { "a%d", "a%d" } };
+	static const char *const same[][2] = { { "a.csv", "a.csv" }, { "a.csv", "./a.csv" }, { "out//a.csv", "out/./a.csv" },
+		{ "out/../a.csv", "a.csv" }, { "/tmp/../tmp/a", "/tmp/a" }, { "/../a", "/a" }, { "a%d", "a%d" } };
 	for (unsigned i = 0; i < IOG_COUNT(same); i++) {
 		struct iog_graph *g = two_files(&WRITER, same[i][0], &WRITER, same[i][1]);
 		const struct iog_diag *d;
@@ -523,8 +526,8 @@ static void a_file_that_is_written_is_nobody_elses(void **state)
 		assert_int_equal(d->line, 2);
 		EXPECT(g, "\" is already written by writer of line 1; give each a file of its own");
 	}
-	static const char *const other[][2] = { { "a.csv", "b.csv" }, { "a.csv", "out/a.csv" }, { "../a.csv", "a.csv" }, { "a.csv", "/a.csv" },
-		{ "a%d", "a%06d" }, { "", "" } };
+	static const char *const other[][2] = { { "a.csv", "b.csv" }, { "a.csv", "out/a.csv" }, { "../a.csv", "a.csv" },
+		{ "a.csv", "/a.csv" }, { "a%d", "a%06d" }, { "", "" } };
 	for (unsigned i = 0; i < IOG_COUNT(other); i++)
 		expect(two_files(&WRITER, other[i][0], &WRITER, other[i][1]), NULL, 0);
 
@@ -536,7 +539,8 @@ static void a_file_that_is_written_is_nobody_elses(void **state)
 		EXPECT(two_files(&WRITER, "out/a.csv", &WRITER, path), "is already written by writer of line 1");
 	}
 	/* Numbered ones meet whatever their width. */
-	EXPECT(two_files(&PICTURES, "a-%06d.png", &PICTURES, "a-%d.png"), "pictures.2: \"a-%d.png\" is already written by pictures of line 1");
+	EXPECT(two_files(&PICTURES, "a-%06d.png", &PICTURES, "a-%d.png"),
+		"pictures.2: \"a-%d.png\" is already written by pictures of line 1");
 	expect(two_files(&PICTURES, "a-%06d.png", &PICTURES, "b-%06d.png"), NULL, 0);
 	/* What is read is not written, wherever it stands; and may be read twice. */
 	EXPECT(two_files(&READER, "a", &WRITER, "a"), "writer: \"a\" is what reader of line 1 reads; write another file");

@@ -46,21 +46,36 @@ static const struct one {
 	l1 *l;
 	double lo, hi, bound;
 } ones[] = {
-	{ "sqrt", iog_sqrt, sqrtl, 0, 1e6, 0.501 },      { "cbrt", iog_cbrt, cbrtl, -1e6, 1e6, 1 },
-	{ "exp", iog_exp, expl, -745, 710, 1 },          { "exp", iog_exp, expl, -1, 1, 1 },
-	{ "log", iog_log, logl, 0, 1e3, 1 },             { "log", iog_log, logl, 0.6, 1.6, 1 },
-	{ "log2", iog_log2, log2l, 0, 1e3, 1 },          { "log2", iog_log2, log2l, 0.9, 1.1, 1 },
-	{ "log10", iog_log10, log10l, 0, 1e3, 1 },       { "log10", iog_log10, log10l, 0.9, 1.1, 1 },
-	{ "sin", iog_sin, sinl, -10, 10, 1 },            { "sin", iog_sin, sinl, -1e6, 1e6, 1 },
-	{ "sin", iog_sin, sinl, 1e5, 1e18, 1 },          { "cos", iog_cos, cosl, -10, 10, 1 },
-	{ "cos", iog_cos, cosl, -1e7, 1e7, 1 },          { "tan", iog_tan, tanl, -10, 10, 2 },
-	{ "tan", iog_tan, tanl, -1e9, 1e9, 2 },          { "asin", iog_asin, asinl, -1, 1, 2 },
-	{ "acos", iog_acos, acosl, -1, 1, 2 },           { "atan", iog_atan, atanl, -10, 10, 2 },
-	{ "sinh", iog_sinh, sinhl, -3, 3, 2 },           { "sinh", iog_sinh, sinhl, -720, 720, 2 },
-	{ "cosh", iog_cosh, coshl, -720, 720, 2 },       { "cosh", iog_cosh, coshl, -3, 3, 2 },
-	{ "tanh", iog_tanh, tanhl, -3, 3, 2 },           { "tanh", iog_tanh, tanhl, -30, 30, 2 },
-	{ "floor", iog_floor, floorl, -1e6, 1e6, 0 },    { "ceil", iog_ceil, ceill, -1e6, 1e6, 0 },
-	{ "round", iog_round, roundl, -1e3, 1e3, 0 },    { "trunc", iog_trunc, truncl, -1e3, 1e3, 0 },
+	{ "sqrt", iog_sqrt, sqrtl, 0, 1e6, 0.501 },
+	{ "cbrt", iog_cbrt, cbrtl, -1e6, 1e6, 1 },
+	{ "exp", iog_exp, expl, -745, 710, 1 },
+	{ "exp", iog_exp, expl, -1, 1, 1 },
+	{ "log", iog_log, logl, 0, 1e3, 1 },
+	{ "log", iog_log, logl, 0.6, 1.6, 1 },
+	{ "log2", iog_log2, log2l, 0, 1e3, 1 },
+	{ "log2", iog_log2, log2l, 0.9, 1.1, 1 },
+	{ "log10", iog_log10, log10l, 0, 1e3, 1 },
+	{ "log10", iog_log10, log10l, 0.9, 1.1, 1 },
+	{ "sin", iog_sin, sinl, -10, 10, 1 },
+	{ "sin", iog_sin, sinl, -1e6, 1e6, 1 },
+	{ "sin", iog_sin, sinl, 1e5, 1e18, 1 },
+	{ "cos", iog_cos, cosl, -10, 10, 1 },
+	{ "cos", iog_cos, cosl, -1e7, 1e7, 1 },
+	{ "tan", iog_tan, tanl, -10, 10, 2 },
+	{ "tan", iog_tan, tanl, -1e9, 1e9, 2 },
+	{ "asin", iog_asin, asinl, -1, 1, 2 },
+	{ "acos", iog_acos, acosl, -1, 1, 2 },
+	{ "atan", iog_atan, atanl, -10, 10, 2 },
+	{ "sinh", iog_sinh, sinhl, -3, 3, 2 },
+	{ "sinh", iog_sinh, sinhl, -720, 720, 2 },
+	{ "cosh", iog_cosh, coshl, -720, 720, 2 },
+	{ "cosh", iog_cosh, coshl, -3, 3, 2 },
+	{ "tanh", iog_tanh, tanhl, -3, 3, 2 },
+	{ "tanh", iog_tanh, tanhl, -30, 30, 2 },
+	{ "floor", iog_floor, floorl, -1e6, 1e6, 0 },
+	{ "ceil", iog_ceil, ceill, -1e6, 1e6, 0 },
+	{ "round", iog_round, roundl, -1e3, 1e3, 0 },
+	{ "trunc", iog_trunc, truncl, -1e3, 1e3, 0 },
 };
 
 static void accuracy(void **state)
@@ -112,7 +127,8 @@ static void accuracy_of_two(void **state)
 				worst = e, ax = x, ay = y;
 		}
 		if (worst > twos[k].bound)
-			fail_msg("%s(%a, %a) = %a, not %La: %.3f ulp", twos[k].name, ax, ay, twos[k].f(ax, ay), twos[k].l((long double)ax, (long double)ay), worst);
+			fail_msg("%s(%a, %a) = %a, not %La: %.3f ulp", twos[k].name, ax, ay, twos[k].f(ax, ay),
+				twos[k].l((long double)ax, (long double)ay), worst);
 		printf("# %-6s %.3f ulp\n", twos[k].name, worst);
 	}
 }
@@ -126,10 +142,11 @@ static void same(const char *name, double x, double y, double got, double want)
 static void special_values(void **state)
 {
 	(void)state;
-	static const double v[] = { 0.0, -0.0, 1, -1, 2, -2, 3, -3, 0.5, -0.5, 1.5, -1.5, 4, 8, 1e300, -1e300, 1e-300, 0x1p53, -0x1p53, 0x1p53 + 2, 0x1p-1074,
-		-0x1p-1074, DBL_MAX, -DBL_MAX, DBL_MIN, INFINITY, -INFINITY, NAN, 1000, 0.49999999999999994 };
+	static const double v[] = { 0.0, -0.0, 1, -1, 2, -2, 3, -3, 0.5, -0.5, 1.5, -1.5, 4, 8, 1e300, -1e300, 1e-300, 0x1p53, -0x1p53,
+		0x1p53 + 2, 0x1p-1074, -0x1p-1074, DBL_MAX, -DBL_MAX, DBL_MIN, INFINITY, -INFINITY, NAN, 1000, 0.49999999999999994 };
 	enum { N = sizeof v / sizeof v[0] };
-	static f1 *const libm[] = { sqrt, floor, ceil, round, trunc }, *const ours[] = { iog_sqrt, iog_floor, iog_ceil, iog_round, iog_trunc };
+	static f1 *const libm[] = { sqrt, floor, ceil, round, trunc }, *const ours[] = { iog_sqrt, iog_floor, iog_ceil, iog_round,
+		iog_trunc };
 	for (int i = 0; i < N; i++) {
 		for (int k = 0; k < 5; k++)
 			same("rounding", v[i], k, ours[k](v[i]), libm[k](v[i]));
@@ -140,7 +157,8 @@ static void special_values(void **state)
 		}
 		for (int j = 0; j < N; j++) {
 			double p = pow(v[i], v[j]);
-			if (ulps(iog_pow(v[i], v[j]), powl((long double)v[i], (long double)v[j])) > 1 || (p == 0 && signbit(p) != signbit(iog_pow(v[i], v[j]))))
+			if (ulps(iog_pow(v[i], v[j]), powl((long double)v[i], (long double)v[j])) > 1 ||
+				(p == 0 && signbit(p) != signbit(iog_pow(v[i], v[j]))))
 				fail_msg("pow(%a, %a) = %a, not %a", v[i], v[j], iog_pow(v[i], v[j]), p);
 			if (ulps(iog_atan2(v[i], v[j]), atan2l((long double)v[i], (long double)v[j])) > 2)
 				fail_msg("atan2(%a, %a) = %a, not %a", v[i], v[j], iog_atan2(v[i], v[j]), atan2(v[i], v[j]));

@@ -51,20 +51,11 @@ static int reset(void **st)
 	return 0;
 }
 
-static struct iog_value number(double n)
-{
-	return (struct iog_value){ .kind = IOG_V_NUMBER, .n = n, .integer = n == floor(n) };
-}
+static struct iog_value number(double n) { return (struct iog_value){ .kind = IOG_V_NUMBER, .n = n, .integer = n == floor(n) }; }
 
-static struct iog_value string(const char *s)
-{
-	return (struct iog_value){ .kind = IOG_V_STRING, .s = s };
-}
+static struct iog_value string(const char *s) { return (struct iog_value){ .kind = IOG_V_STRING, .s = s }; }
 
-static struct iog_value boolean(bool b)
-{
-	return (struct iog_value){ .kind = IOG_V_BOOL, .b = b };
-}
+static struct iog_value boolean(bool b) { return (struct iog_value){ .kind = IOG_V_BOOL, .b = b }; }
 
 static struct iog_value list(const struct iog_value *item, uint32_t n, const char *const *key)
 {
@@ -180,9 +171,10 @@ static void values_of_every_kind_are_set(void **st)
 static void refusals_name_parameter_and_expectation(void **st)
 {
 	struct iog_value many[17], pair[] = { number(2), number(1) }, mixed[] = { number(1), string("x") }, nan[] = { number(NAN) };
-	struct iog_value bad[] = { list(pair, 2, NULL) }, ok_pair[] = { number(1), number(2) }, twice[] = { list(ok_pair, 2, NULL), list(ok_pair, 2, NULL) };
+	struct iog_value bad[] = { list(pair, 2, NULL) }, ok_pair[] = { number(1), number(2) },
+			 twice[] = { list(ok_pair, 2, NULL), list(ok_pair, 2, NULL) };
 	struct iog_value nine[9], flat[] = { number(1), number(2) };
-	const char *same[] = { "x", "x" }, *half[] = { "x", NULL }, *odd[] = { "9" , NULL };
+	const char *same[] = { "x", "x" }, *half[] = { "x", NULL }, *odd[] = { "9", NULL };
 	static const char form[] = "\"box\" must be a list of intervals, { {lo, hi}, ... } or { x = {lo, hi}, ... }";
 	char text[200];
 

@@ -127,8 +127,8 @@ static void dense_is_recognized(void **st)
 }
 
 /* Views: every element of the view is the element of the original with the index it should have. */
-static void check_view(const struct iog_block *v, const struct iog_block *b, unsigned rank, unsigned d, bool any, int64_t mul, int64_t add, int64_t lo,
-		       int64_t hi, int64_t every)
+static void check_view(const struct iog_block *v, const struct iog_block *b, unsigned rank, unsigned d, bool any, int64_t mul, int64_t add,
+	int64_t lo, int64_t hi, int64_t every)
 {
 	int64_t expected = 0, at = 0;
 
@@ -239,7 +239,8 @@ static void assemble_puts_blocks_where_they_belong(void **st)
 			for (int64_t z = s[0]; z < e[0]; z++)
 				for (int64_t y = s[1]; y < e[1]; y++)
 					for (int64_t x = s[2]; x < e[2]; x++)
-						store[k][(z - s[0]) + (y - s[1]) * b[k].count[0] + (x - s[2]) * b[k].count[0] * b[k].count[1]] = global[z][y][x];
+						store[k][(z - s[0]) + (y - s[1]) * b[k].count[0] +
+							 (x - s[2]) * b[k].count[0] * b[k].count[1]] = global[z][y][x];
 		}
 		rec.var[0] = (struct iog_var){ .block = b, .n_blocks = 8 };
 		memset(got, 0, sizeof got);
@@ -317,13 +318,14 @@ static void load_and_store_convert(void **st)
 		double in, out;
 	} table[] = { { IOG_I8, 127.9, 127 }, { IOG_I8, 1e9, 127 }, { IOG_I8, -1e9, -128 }, { IOG_I8, -3.7, -3 }, { IOG_I16, 4e4, 32767 },
 		{ IOG_I16, -4e4, -32768 }, { IOG_I32, 3e9, 2147483647 }, { IOG_I32, -INFINITY, -2147483648.0 }, { IOG_I32, NAN, 0 },
-		{ IOG_I64, 1e300, 0x1p63 }, { IOG_I64, -1e300, -0x1p63 }, { IOG_I64, 0x1p62, 0x1p62 }, { IOG_U8, 300, 255 }, { IOG_U8, -5, 0 },
-		{ IOG_U16, 1e9, 65535 }, { IOG_U32, 1e12, 4294967295.0 }, { IOG_U64, 1e300, 0x1p64 }, { IOG_U64, NAN, 0 }, { IOG_U64, 0x1p63, 0x1p63 },
-		{ IOG_F32, 0.1, (double)0.1f }, { IOG_F32, 1e300, INFINITY }, { IOG_F64, 0.1, 0.1 }, { IOG_C64, 2.5, 2.5 }, { IOG_C128, -7, -7 },
-		{ IOG_BOOL, 0, 0 }, { IOG_BOOL, -0.5, 1 }, { IOG_BOOL, NAN, 0 }, { IOG_BYTE, 200, 200 }, { IOG_F16, 1, 1 }, { IOG_F16, -2.5, -2.5 },
-		{ IOG_F16, 65504, 65504 }, { IOG_F16, 65519.9, 65504 }, { IOG_F16, 65520, INFINITY }, { IOG_F16, -INFINITY, -INFINITY },
-		{ IOG_F16, 0x1p-24, 0x1p-24 }, { IOG_F16, 0x1p-25, 0 }, { IOG_F16, 0x1.8p-25, 0x1p-24 }, { IOG_F16, 0x1p-14, 0x1p-14 },
-		{ IOG_F16, 2049, 2048 }, { IOG_F16, 2051, 2052 }, { IOG_F16, 2049.0000001, 2050 }, { IOG_F16, 1e-300, 0 } };
+		{ IOG_I64, 1e300, 0x1p63 }, { IOG_I64, -1e300, -0x1p63 }, { IOG_I64, 0x1p62, 0x1p62 }, { IOG_U8, 300, 255 },
+		{ IOG_U8, -5, 0 }, { IOG_U16, 1e9, 65535 }, { IOG_U32, 1e12, 4294967295.0 }, { IOG_U64, 1e300, 0x1p64 },
+		{ IOG_U64, NAN, 0 }, { IOG_U64, 0x1p63, 0x1p63 }, { IOG_F32, 0.1, (double)0.1f }, { IOG_F32, 1e300, INFINITY },
+		{ IOG_F64, 0.1, 0.1 }, { IOG_C64, 2.5, 2.5 }, { IOG_C128, -7, -7 }, { IOG_BOOL, 0, 0 }, { IOG_BOOL, -0.5, 1 },
+		{ IOG_BOOL, NAN, 0 }, { IOG_BYTE, 200, 200 }, { IOG_F16, 1, 1 }, { IOG_F16, -2.5, -2.5 }, { IOG_F16, 65504, 65504 },
+		{ IOG_F16, 65519.9, 65504 }, { IOG_F16, 65520, INFINITY }, { IOG_F16, -INFINITY, -INFINITY }, { IOG_F16, 0x1p-24, 0x1p-24 },
+		{ IOG_F16, 0x1p-25, 0 }, { IOG_F16, 0x1.8p-25, 0x1p-24 }, { IOG_F16, 0x1p-14, 0x1p-14 }, { IOG_F16, 2049, 2048 },
+		{ IOG_F16, 2051, 2052 }, { IOG_F16, 2049.0000001, 2050 }, { IOG_F16, 1e-300, 0 } };
 	uint8_t raw[20];
 
 	(void)st;

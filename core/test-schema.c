@@ -145,8 +145,9 @@ static void random_schemas_round_trip(void **st)
 
 static void id_ignores_maxima_and_nothing_else(void **st)
 {
-	static const char *const differ[] = { "T: f64[y,x] K", "T: f32[x,y] K", "T: f32[y,x] C", "U: f32[y,x] K", "static T: f32[y,x] K", "T: f32[y,x=4] K",
-		"T: f32[y] K", "T: f32[y,x] K; a: i8", "T: f32[y,x] K | zstd", "dims x,y\nT: f32[y,x] K", "T: f32[y,x(a,b)] K" };
+	static const char *const differ[] = { "T: f64[y,x] K", "T: f32[x,y] K", "T: f32[y,x] C", "U: f32[y,x] K", "static T: f32[y,x] K",
+		"T: f32[y,x=4] K", "T: f32[y] K", "T: f32[y,x] K; a: i8", "T: f32[y,x] K | zstd", "dims x,y\nT: f32[y,x] K",
+		"T: f32[y,x(a,b)] K" };
 	uint64_t id;
 
 	(void)st;
@@ -252,14 +253,14 @@ static void seal_checks_every_field(void **st)
 	(void)st;
 	parse("p: f32[atom<=9,xyz] m; d: i16[atom] | delta(f32)");
 	good = s;
-#define REFUSES(change, part) \
-	do { \
-		s = good; \
-		change; \
-		assert_int_equal(iog_schema_seal(&s, &err), -EINVAL); \
-		assert_int_equal(s.id, 0); \
-		if (!strstr(err.text, part)) \
-			fail_msg(#change " gives: %s", err.text); \
+#define REFUSES(change, part)                                                                                                              \
+	do {                                                                                                                               \
+		s = good;                                                                                                                  \
+		change;                                                                                                                    \
+		assert_int_equal(iog_schema_seal(&s, &err), -EINVAL);                                                                      \
+		assert_int_equal(s.id, 0);                                                                                                 \
+		if (!strstr(err.text, part))                                                                                               \
+			fail_msg(#change " gives: %s", err.text);                                                                          \
 	} while (0)
 	REFUSES(s.n_dims = IOG_DIMS + 1, "17 dimensions; at most 16");
 	REFUSES(s.n_vars = 1u << 31, "2147483648 variables; at most 64");
@@ -351,7 +352,8 @@ static void assert_component(const char *name, int var, int index, bool scaled)
 static void components_are_found(void **st)
 {
 	(void)st;
-	parse("position: f32[atom,xyz]; velocity: f32[atom,xyz]; force: f32[atom,xyz]; image: i32[atom,xyz]; T.hot: f32[y]; q: f32[atom,k=12]; "
+	parse("position: f32[atom,xyz]; velocity: f32[atom,xyz]; force: f32[atom,xyz]; image: i32[atom,xyz]; T.hot: f32[y]; q: "
+	      "f32[atom,k=12]; "
 	      "x2: f32[pair=2(lo,hi)]");
 	assert_component("position", 0, -1, false);
 	assert_component("position.y", 0, 1, false);

@@ -52,7 +52,8 @@ static void random_record(void)
 	for (unsigned i = 0; i < MEM; i++)
 		mem[i] = (uint8_t)draw(256);
 	for (unsigned d = 0; d < schema.n_dims; d++)
-		rec.axis[d] = (struct iog_axis){ schema.dim[d].fixed ? schema.dim[d].max : draw((unsigned)schema.dim[d].max + 1), 0.25, 0.5 };
+		rec.axis[d] =
+			(struct iog_axis){ schema.dim[d].fixed ? schema.dim[d].max : draw((unsigned)schema.dim[d].max + 1), 0.25, 0.5 };
 	for (unsigned i = 0; i < schema.n_vars; i++) {
 		const struct iog_vardef *v = &schema.var[i];
 		int64_t extent = v->rank ? rec.axis[v->dim[0]].extent : 1, middle = v->rank && draw(2) ? draw((unsigned)extent + 1) : 0;
@@ -274,7 +275,8 @@ static void operators_run_with_either_function(void **st)
 	rec.axis[1].extent = 7;
 	assert_int_equal(iog_op_run(&run, &c), IOG_HOLD);
 	assert_int_equal(iog_op_run(&seg, &c), IOG_OK);
-	assert_true(last_seg.is_first && last_seg.is_last && last_seg.dim == 1 && last_seg.first == 0 && last_seg.count == 7 && last_seg.total == 7);
+	assert_true(last_seg.is_first && last_seg.is_last && last_seg.dim == 1 && last_seg.first == 0 && last_seg.count == 7 &&
+		    last_seg.total == 7);
 	assert_int_equal(iog_op_run(&none, &c), IOG_FATAL);
 	c.in[0] = NULL;
 	assert_int_equal(iog_op_run(&seg, &c), IOG_ELIDE);

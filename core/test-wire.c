@@ -249,7 +249,8 @@ static void packed_records_are_self_contained_and_equal(void **st)
 		total = iog_wire_pack(other, sizeof other, &rec);
 		assert_int_equal(total, iog_wire_size(&rec));
 		assert_int_equal(total % IOG_ALIGN, 0);
-		if (iog_wire_open(&got, other, (uint64_t)total, &schema, NULL, 0, got_blocks, BLOCKS, head, sizeof head, IOG_OPEN_SUM, &err))
+		if (iog_wire_open(
+			    &got, other, (uint64_t)total, &schema, NULL, 0, got_blocks, BLOCKS, head, sizeof head, IOG_OPEN_SUM, &err))
 			fail_msg("%s", err.text);
 		assert_same(&rec, &got);
 		assert_inside(&got, other, (uint64_t)total, NULL, 0);
@@ -405,7 +406,8 @@ static void hostile_heads_never_lead_outside(void **st)
 			case 0: slot[at] ^= (uint8_t)(1 << draw(8)); break;
 			case 1: slot[at] = (uint8_t)draw(256); break;
 			case 2: { /* a whole word of extreme or ordinary value */
-				static const int64_t words[] = { 0, 1, -1, INT64_MAX, INT64_MIN, 1ll << 32, -(1ll << 32), 1ll << 62, 3, -4, 65536 };
+				static const int64_t words[] = { 0, 1, -1, INT64_MAX, INT64_MIN, 1ll << 32, -(1ll << 32), 1ll << 62, 3, -4,
+					65536 };
 				int64_t w = words[draw(IOG_COUNT(words))];
 
 				memcpy(slot + (at & ~7u), &w, 8);
@@ -507,7 +509,9 @@ static void every_rule_has_its_message(void **st)
 		rc = open_at(slot, (uint64_t)total, 0);
 		if (rc != table[i].rc || !strstr(err.text, table[i].message))
 			fail_msg("line %zu: %d, %s (expected %s)", i, rc, err.text, table[i].message);
-		assert_int_equal(iog_wire_open(&got, slot, (uint64_t)total, &schema, regions, 2, got_blocks, BLOCKS, head, sizeof head, 0, NULL), rc);
+		assert_int_equal(
+			iog_wire_open(&got, slot, (uint64_t)total, &schema, regions, 2, got_blocks, BLOCKS, head, sizeof head, 0, NULL),
+			rc);
 	}
 }
 
@@ -518,7 +522,8 @@ static void too_little_room_is_told_apart_from_damage(void **st)
 
 	(void)st;
 	memcpy(&bytes, slot + offsetof(struct iog_wire, head_bytes), 4);
-	assert_int_equal(iog_wire_open(&got, slot, (uint64_t)total, &schema, regions, 2, got_blocks, 3, head, sizeof head, 0, &err), -E2BIG);
+	assert_int_equal(
+		iog_wire_open(&got, slot, (uint64_t)total, &schema, regions, 2, got_blocks, 3, head, sizeof head, 0, &err), -E2BIG);
 	assert_int_equal(iog_wire_open(&got, slot, (uint64_t)total, &schema, regions, 2, got_blocks, 4, head, bytes - 1, 0, &err), -E2BIG);
 	assert_int_equal(iog_wire_open(&got, slot, (uint64_t)total, &schema, regions, 2, got_blocks, 4, head, bytes, 0, &err), 0);
 }
@@ -591,7 +596,8 @@ static void blocks_of_one_region_share_a_segment(void **st)
 	blocks[1].data = arena_b + 4, blocks[2].data = arena_b + 36;
 	rec.var[0].n_blocks = 0;
 	rec.var[1].n_blocks = 0;
-	assert_true(iog_wire_put(slot, sizeof slot, 1024, 0, &rec, (struct iog_region[]){ { arena_b + 4, 36, 22, 0 } }, 1, &viewed) == 1024 + 40);
+	assert_true(iog_wire_put(slot, sizeof slot, 1024, 0, &rec, (struct iog_region[]){ { arena_b + 4, 36, 22, 0 } }, 1, &viewed) ==
+		    1024 + 40);
 	assert_int_equal(viewed, 0);
 	assert_true(iog_wire_put(slot, sizeof slot, 1024, 0, &rec, (struct iog_region[]){ { arena_b, 40, 22, 0 } }, 1, &viewed) == 1024);
 	assert_int_equal(viewed, 1);
@@ -622,7 +628,8 @@ static void two_regions_of_one_arena_are_both_found(void **st)
 
 	(void)st;
 	assert_int_equal(iog_wire_open(&got, slot, (uint64_t)total, &schema, halves, 2, got_blocks, BLOCKS, head, sizeof head, 0, &err), 0);
-	assert_int_equal(iog_wire_open(&got, slot, (uint64_t)total, &schema, halves, 1, got_blocks, BLOCKS, head, sizeof head, 0, &err), -EBADMSG);
+	assert_int_equal(
+		iog_wire_open(&got, slot, (uint64_t)total, &schema, halves, 1, got_blocks, BLOCKS, head, sizeof head, 0, &err), -EBADMSG);
 }
 
 /* Addresses nobody has: neither writing nor opening may touch what it only refers to. */
@@ -658,7 +665,9 @@ static void offsets_and_strides_beyond_4_GiB(void **st)
 		length--;
 		memcpy(seg + 16, &length, 8);
 		reseal(slot);
-		assert_int_equal(iog_wire_open(&got, slot, (uint64_t)total, &schema, huge, 1, got_blocks, BLOCKS, head, sizeof head, 0, &err), -EBADMSG);
+		assert_int_equal(
+			iog_wire_open(&got, slot, (uint64_t)total, &schema, huge, 1, got_blocks, BLOCKS, head, sizeof head, 0, &err),
+			-EBADMSG);
 	}
 }
 
@@ -855,18 +864,18 @@ static double now_ns(void)
 	return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
 }
 
-#define COST(what, unit, per, call) \
-	do { \
-		double best = 1e30; \
-		for (int round = 0; round < 40; round++) { \
-			double t0 = now_ns(); \
-			for (int k = 0; k < 2000; k++) { \
-				call; \
-				__asm__ volatile("" ::: "memory"); \
-			} \
-			best = IOG_MIN(best, (now_ns() - t0) / 2000 / (per)); \
-		} \
-		printf("%-44s %8.3f %s\n", what, best, unit); \
+#define COST(what, unit, per, call)                                                                                                        \
+	do {                                                                                                                               \
+		double best = 1e30;                                                                                                        \
+		for (int round = 0; round < 40; round++) {                                                                                 \
+			double t0 = now_ns();                                                                                              \
+			for (int k = 0; k < 2000; k++) {                                                                                   \
+				call;                                                                                                      \
+				__asm__ volatile("" ::: "memory");                                                                         \
+			}                                                                                                                  \
+			best = IOG_MIN(best, (now_ns() - t0) / 2000 / (per));                                                              \
+		}                                                                                                                          \
+		printf("%-44s %8.3f %s\n", what, best, unit);                                                                              \
 	} while (0)
 
 static int cost(void)

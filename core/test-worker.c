@@ -273,10 +273,10 @@ static uint64_t clock_ns(void *ctx)
 
 static void end_new(struct end *e, const struct iog_unit *u, uint32_t port, const struct iog_schema *s, uint32_t id)
 {
-	e->e = (struct iog_edge) {
+	e->e = (struct iog_edge){
 		.down = zeroed(iog_down_bytes(CAPACITY)), .up = zeroed(iog_up_bytes(CAPACITY)), .capacity = CAPACITY, .policy = IOG_BLOCK
 	};
-	e->ar = (struct iog_arena) { .static_bytes = u->static_bytes[port], .slot_bytes = u->slot_bytes[port], .n_slots = SLOTS, .id = id };
+	e->ar = (struct iog_arena){ .static_bytes = u->static_bytes[port], .slot_bytes = u->slot_bytes[port], .n_slots = SLOTS, .id = id };
 	e->ar.base = zeroed(iog_arena_bytes(&e->ar));
 	e->schema = s;
 	e->head_max = u->head_max[port];
@@ -292,7 +292,7 @@ static void end_free(struct end *e)
 
 static struct iog_region region(const struct end *e)
 {
-	return (struct iog_region) { .base = e->ar.base, .size = iog_arena_bytes(&e->ar), .arena = e->ar.id };
+	return (struct iog_region){ .base = e->ar.base, .size = iog_arena_bytes(&e->ar), .arena = e->ar.id };
 }
 
 static void input_new(struct rig *r, uint32_t p)
@@ -308,7 +308,7 @@ static void input_new(struct rig *r, uint32_t p)
 }
 static struct iog_worker_in input_of(const struct end *e)
 {
-	return (struct iog_worker_in) {
+	return (struct iog_worker_in){
 		.edge = e->e, .n_slots = SLOTS, .slot_bytes = e->ar.slot_bytes, .region = { region(e) }, .n_regions = 1
 	};
 }
@@ -355,11 +355,11 @@ static void rig_build(struct rig *r, const struct iog_op *op, uint32_t n_in, boo
 		iog_graph_link(r->g, iog_graph_end(r->g, IOG_G_SOURCE, &src), 0, o);
 	if (op == &copy) {
 		iog_graph_live(r->g, "gain", 1, 0, 0);
-		iog_graph_set(r->g, o, "factor", &(struct iog_value) { .kind = IOG_V_NUMBER, .n = 1 }, "gain");
+		iog_graph_set(r->g, o, "factor", &(struct iog_value){ .kind = IOG_V_NUMBER, .n = 1 }, "gain");
 	}
 	int k = iog_graph_end(r->g, IOG_G_SINK, &dst);
 	if (safe)
-		iog_graph_option(r->g, k, "release", &(struct iog_value) { .kind = IOG_V_STRING, .s = "safe" });
+		iog_graph_option(r->g, k, "release", &(struct iog_value){ .kind = IOG_V_STRING, .s = "safe" });
 	for (uint32_t i = 0; i < fused_views; i++) {
 		int v = iog_graph_op(r->g, &view);
 		iog_graph_link(r->g, o, 0, v);
@@ -375,7 +375,7 @@ static void rig_build(struct rig *r, const struct iog_op *op, uint32_t n_in, boo
 	assert_non_null(r->st);
 	r->a.stage = r->st;
 	r->a.status = zeroed(sizeof *r->a.status);
-	r->a.env = (struct iog_env) { .wait = no_wait, .wake = no_wake, .now_ns = clock_ns };
+	r->a.env = (struct iog_env){ .wait = no_wait, .wake = no_wake, .now_ns = clock_ns };
 	if (safe && r->st->state_bytes)
 		r->a.snapshots = zeroed(r->a.snapshots_bytes = iog_snapshots_bytes(r->st->state_bytes));
 	for (uint32_t p = 0; p < n_in; p++)
@@ -426,7 +426,7 @@ static uint32_t put(struct rig *r, uint32_t p, uint32_t epoch, uint64_t seq, str
 	for (int i = 0; i < 16; i++)
 		x[i] = v.value + i, mass[i] = v.mass;
 	for (unsigned i = 0; i < e->schema->n_vars; i++)
-		rec.var[i] = (struct iog_var) { .block = &b[i], .n_blocks = 1 };
+		rec.var[i] = (struct iog_var){ .block = &b[i], .n_blocks = 1 };
 	struct iog_region own = { .base = e->ar.base, .size = e->ar.static_bytes, .arena = e->ar.id };
 	uint32_t viewed;
 	if (e->schema->n_vars > 2)
@@ -438,7 +438,7 @@ static uint32_t put(struct rig *r, uint32_t p, uint32_t epoch, uint64_t seq, str
 }
 static uint32_t send(struct rig *r, uint32_t p, uint32_t epoch, uint64_t seq, int64_t value)
 {
-	uint32_t s = put(r, p, epoch, seq, (struct sent) { .value = value, .n = 4, .mass = 1 });
+	uint32_t s = put(r, p, epoch, seq, (struct sent){ .value = value, .n = 4, .mass = 1 });
 	iog_outlet_publish(&r->in[p].o);
 	return s;
 }
@@ -471,7 +471,7 @@ static bool next(struct rig *r, struct got *g)
 		reg[1 + p] = region(&r->in[p]);
 	if (iog_inlet_peek(&e->in) != IOG_FRONT_RECORD)
 		return false;
-	*g = (struct got) { .slot = e->in.front.slot, .gen = e->in.front.gen, .epoch = e->in.front.epoch, .seq = e->in.front.seq };
+	*g = (struct got){ .slot = e->in.front.slot, .gen = e->in.front.gen, .epoch = e->in.front.epoch, .seq = e->in.front.seq };
 	assert_int_equal(iog_wire_open(&rec, iog_arena_slot(&e->ar, g->slot), e->in.front.length, e->schema, reg, 1 + r->n_in, r->block,
 				 IOG_COUNT(r->block), r->head, sizeof r->head, 0, NULL),
 		0);
@@ -741,13 +741,13 @@ static uint64_t expected(const struct iog_op *op, struct expected *e, uint64_t n
 		if (op == &before) {
 			for (uint64_t i = k > BEFORE ? k - BEFORE : 1; hit && i <= k; i++)
 				if (!e[i].sent)
-					e[i] = (struct expected) { true, s };
+					e[i] = (struct expected){ true, s };
 		} else if (op == &mean) {
 			e[k].sent = true;
 			for (uint64_t i = k > BEFORE ? k - BEFORE : 1; i <= k; i++)
 				e[k].tag += x_of(i);
 		} else {
-			e[k] = (struct expected) { !hit, s };
+			e[k] = (struct expected){ !hit, s };
 		}
 	}
 	for (uint64_t k = 1; k <= n; k++)
@@ -1036,8 +1036,8 @@ static void poison_is_elided(void **state)
 	uint32_t back[SLOTS];
 	(void)state;
 	rig_build(&r, &copy, 1, false, false);
-	r.a.poison[0] = (struct iog_poison) { .seq = 2, .epoch = 3 };
-	r.a.poison[1] = (struct iog_poison) { .seq = 3, .epoch = 4 }; /* of another epoch */
+	r.a.poison[0] = (struct iog_poison){ .seq = 2, .epoch = 3 };
+	r.a.poison[1] = (struct iog_poison){ .seq = 3, .epoch = 4 }; /* of another epoch */
 	r.a.n_poison = 2;
 	assert_true(worker_new(&r, 1 << 24));
 	for (uint64_t s = 1; s <= 3; s++)
@@ -1129,7 +1129,7 @@ static void damage_never_crashes_the_worker(void **state)
 		for (uint64_t s = 1; s <= 6; s++)
 			for (uint32_t p = 0; p < ports; p++) {
 				struct end *e = &r.in[p];
-				uint32_t slot = put(&r, p, 1, s, (struct sent) { .value = (int64_t)s, .n = rnd(17), .mass = 2 });
+				uint32_t slot = put(&r, p, 1, s, (struct sent){ .value = (int64_t)s, .n = rnd(17), .mass = 2 });
 				uint8_t *at[4] = { iog_arena_slot(&e->ar, slot), (uint8_t *)&e->e.down->ring[s - 1], (uint8_t *)e->e.down,
 					e->ar.base };
 				uint64_t size[4] = { e->ar.slot_bytes, sizeof(struct iog_desc), sizeof(struct iog_down),
@@ -1152,7 +1152,7 @@ static void damage_never_crashes_the_worker(void **state)
 		for (int i = 0; i < 50 && iog_worker_turn(r.w, 8); i++) {
 			struct got g;
 			while (iog_inlet_peek(&r.out.in) == IOG_FRONT_RECORD) {
-				g = (struct got) { .slot = r.out.in.front.slot, .gen = r.out.in.front.gen };
+				g = (struct got){ .slot = r.out.in.front.slot, .gen = r.out.in.front.gen };
 				iog_inlet_take(&r.out.in);
 				release(&r, &g);
 				good++;
@@ -1244,7 +1244,7 @@ static void statics_are_those_of_their_epoch(void **state)
 	(void)state;
 	rig_new(&r, &copy, 1, false, true);
 	for (uint32_t e = 1; e <= 2; e++) {
-		put(&r, 0, e, 1, (struct sent) { .value = 1, .n = 4, .mass = e });
+		put(&r, 0, e, 1, (struct sent){ .value = 1, .n = 4, .mass = e });
 		iog_outlet_publish(&r.in[0].o);
 	}
 	turns(&r);
@@ -1253,7 +1253,7 @@ static void statics_are_those_of_their_epoch(void **state)
 	uint32_t back[SLOTS];
 	assert_int_equal(returned(&r, 0, back), 2);
 	/* A third epoch takes the place of the first: not while a record of the first is held. */
-	put(&r, 0, 3, 1, (struct sent) { .value = 1, .n = 4, .mass = 3 });
+	put(&r, 0, 3, 1, (struct sent){ .value = 1, .n = 4, .mass = 3 });
 	iog_outlet_publish(&r.in[0].o);
 	release(&r, &g[1]);
 	turns(&r);
@@ -1273,14 +1273,14 @@ static void records_use_the_parameters_they_were_stamped_with(void **state)
 	struct iog_err err;
 	(void)state;
 	rig_new(&r, &copy, 1, false, false);
-	put(&r, 0, 0, 1, (struct sent) { .value = 7, .n = 4, .version = 0 });
+	put(&r, 0, 0, 1, (struct sent){ .value = 7, .n = 4, .version = 0 });
 	assert_int_equal(iog_graph_live_set(r.g, "gain", 3, &err), 0);
 	iog_stage_conf(r.g, &r.cut.unit[r.unit], r.st, 1);
-	put(&r, 0, 0, 2, (struct sent) { .value = 7, .n = 4, .version = 1 });
+	put(&r, 0, 0, 2, (struct sent){ .value = 7, .n = 4, .version = 1 });
 	assert_int_equal(iog_graph_live_set(r.g, "gain", 10, &err), 0);
 	iog_stage_conf(r.g, &r.cut.unit[r.unit], r.st, 2);
-	put(&r, 0, 0, 3, (struct sent) { .value = 7, .n = 4, .version = 2 });
-	put(&r, 0, 0, 4, (struct sent) { .value = 7, .n = 4, .version = 1 });
+	put(&r, 0, 0, 3, (struct sent){ .value = 7, .n = 4, .version = 2 });
+	put(&r, 0, 0, 4, (struct sent){ .value = 7, .n = 4, .version = 1 });
 	iog_outlet_publish(&r.in[0].o);
 	turns(&r);
 	expect(&r, 0, 1, 7, 7);

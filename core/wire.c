@@ -18,7 +18,7 @@ _Static_assert(sizeof(struct iog_wire_axis) == 24 && sizeof(struct iog_axis) == 
 _Static_assert(offsetof(struct iog_axis, extent) == offsetof(struct iog_wire_axis, extent), "axes are copied as they are");
 _Static_assert(offsetof(struct iog_axis, spacing) == offsetof(struct iog_wire_axis, spacing), "axes are copied as they are");
 _Static_assert(sizeof(struct iog_wire_seg) == 24 && sizeof(struct iog_wire_var) == 8 && sizeof(struct iog_wire_block) == 24, "wire layout");
-_Static_assert((int)IOG_BLOCKS_MAX * (24 + TRIPLE * IOG_RANK) + (1 << 16) < (int)IOG_HEAD_MAX, "every legal head is below IOG_HEAD_MAX");
+_Static_assert((int)IOG_BLOCKS_MAX *(24 + TRIPLE * IOG_RANK) + (1 << 16) < (int)IOG_HEAD_MAX, "every legal head is below IOG_HEAD_MAX");
 
 static inline uint64_t load64(const uint8_t *p)
 {
@@ -36,10 +36,7 @@ static inline uint32_t load32(const uint8_t *p)
 	return v;
 }
 
-static inline void store64(uint8_t *p, uint64_t v)
-{
-	memcpy(p, &v, sizeof v);
-}
+static inline void store64(uint8_t *p, uint64_t v) { memcpy(p, &v, sizeof v); }
 
 /* The sum of a head whose field head_sum is 0. */
 static uint32_t head_sum(const uint8_t *head, uint64_t bytes)
@@ -56,10 +53,7 @@ static uint64_t payload_sum(const uint8_t *p, uint64_t bytes)
 	return h ? h : 1; /* 0 means: not computed */
 }
 
-static inline uint64_t block_bytes(unsigned rank)
-{
-	return sizeof(struct iog_wire_block) + TRIPLE * (uint64_t)rank;
-}
+static inline uint64_t block_bytes(unsigned rank) { return sizeof(struct iog_wire_block) + TRIPLE * (uint64_t)rank; }
 
 uint64_t iog_wire_head_max(const struct iog_schema *s, uint32_t n_blocks, uint32_t n_segs)
 {
@@ -67,8 +61,10 @@ uint64_t iog_wire_head_max(const struct iog_schema *s, uint32_t n_blocks, uint32
 
 	for (uint32_t i = 0; i < s->n_vars; i++)
 		rank = IOG_MAX(rank, s->var[i].rank);
-	return IOG_ROUND_UP(sizeof(struct iog_wire) + s->n_dims * sizeof(struct iog_wire_axis) + (1 + (uint64_t)n_segs) * sizeof(struct iog_wire_seg) +
-			    s->n_vars * sizeof(struct iog_wire_var) + n_blocks * block_bytes(rank), IOG_ALIGN);
+	return IOG_ROUND_UP(sizeof(struct iog_wire) + s->n_dims * sizeof(struct iog_wire_axis) +
+				    (1 + (uint64_t)n_segs) * sizeof(struct iog_wire_seg) + s->n_vars * sizeof(struct iog_wire_var) +
+				    n_blocks * block_bytes(rank),
+		IOG_ALIGN);
 }
 
 /* ---- writing ---- */
@@ -76,11 +72,11 @@ uint64_t iog_wire_head_max(const struct iog_schema *s, uint32_t n_blocks, uint32
 /* rank words, three times: start, count, stride. Constant sizes, because a call of memcpy would cost more than the copy. */
 static inline uint8_t *put_triples(uint8_t *p, const struct iog_block *b, unsigned rank)
 {
-#define RANK(r) \
-	case r: \
-		memcpy(p, b->start, r * WORD); \
-		memcpy(p + r * WORD, b->count, r * WORD); \
-		memcpy(p + 2 * r * WORD, b->stride, r * WORD); \
+#define RANK(r)                                                                                                                            \
+	case r:                                                                                                                            \
+		memcpy(p, b->start, r *WORD);                                                                                              \
+		memcpy(p + r * WORD, b->count, r * WORD);                                                                                  \
+		memcpy(p + 2 * r * WORD, b->stride, r * WORD);                                                                             \
 		return p + r * TRIPLE
 	switch (rank) {
 		RANK(1);
@@ -118,12 +114,15 @@ enum { GATHER = 255, EMPTY = 254 }; /* where a block goes; smaller values are nu
 
 struct put {
 	const uint8_t *own;
-	uint64_t used;                  /* payload bytes that are there */
+	uint64_t used; /* payload bytes that are there */
 	const struct iog_region *view;
-	uint32_t n_view, last;          /* last: the view that held the block before */
-	uint8_t seg_of[32];             /* number of the segment for a view, 0: none yet */
+	uint32_t n_view, last; /* last: the view that held the block before */
+	uint8_t seg_of[32];    /* number of the segment for a view, 0: none yet */
 	uint32_t n_segs;
-	struct { uint32_t view; uint64_t lo, hi; } seg[33];
+	struct {
+		uint32_t view;
+		uint64_t lo, hi;
+	} seg[33];
 };
 
 /* The segment a block lies in. */
@@ -157,7 +156,8 @@ static inline unsigned place(struct put *t, const uint8_t *data, int64_t lo, int
 }
 
 /* Appends a block to the own payload, dense and aligned. Returns its offset there, or UINT64_MAX when it does not fit. */
-static uint64_t gather(uint8_t *own, uint64_t room, uint64_t *used, const struct iog_block *b, unsigned rank, uint32_t elem_size, bool opaque)
+static uint64_t gather(
+	uint8_t *own, uint64_t room, uint64_t *used, const struct iog_block *b, unsigned rank, uint32_t elem_size, bool opaque)
 {
 	const uint64_t at = IOG_ROUND_UP(*used, IOG_ALIGN);
 	uint64_t bytes = opaque ? b->bytes : elem_size;
@@ -180,8 +180,8 @@ static uint64_t gather(uint8_t *own, uint64_t room, uint64_t *used, const struct
  * Measured with IOG_COST=1 build/tests/core/test-wire on an EPYC core at 2.6 GHz: 85 ns for 3 variables of rank 2 in the slot and two
  * arenas (head of 576 bytes); 23 ns of it are the checksum.
  */
-int64_t iog_wire_put(uint8_t *slot, uint64_t size, uint64_t payload, uint64_t used, const struct iog_record *r, const struct iog_region *view,
-		     uint32_t n_view, uint32_t *viewed)
+int64_t iog_wire_put(uint8_t *slot, uint64_t size, uint64_t payload, uint64_t used, const struct iog_record *r,
+	const struct iog_region *view, uint32_t n_view, uint32_t *viewed)
 {
 	const struct iog_schema *s = r->schema;
 	struct put t; /* not initialised as a whole: that would cost more than its use */
@@ -376,8 +376,8 @@ struct open_seg {
 };
 
 /* Why a block was refused. Found again here, slowly, so that the checks themselves stay short. */
-static int __attribute__((cold, noinline)) bad_block(struct iog_err *err, const struct iog_schema *s, uint32_t var, uint32_t k, const uint8_t *p,
-						      const struct iog_wire_axis *axis, uint64_t seg_length)
+static int __attribute__((cold, noinline)) bad_block(struct iog_err *err, const struct iog_schema *s, uint32_t var, uint32_t k,
+	const uint8_t *p, const struct iog_wire_axis *axis, uint64_t seg_length)
 {
 	const struct iog_vardef *v = &s->var[var];
 
@@ -386,15 +386,16 @@ static int __attribute__((cold, noinline)) bad_block(struct iog_err *err, const 
 		int64_t extent = axis[v->dim[d]].extent;
 
 		if (start < 0 || count < 0 || start > extent || count > extent - start)
-			return BAD("block %u of \"%s\" covers %lld+%lld of dimension \"%s\", which is %lld long", k, v->name, (long long)start,
-				   (long long)count, s->dim[v->dim[d]].name, (long long)extent);
+			return BAD("block %u of \"%s\" covers %lld+%lld of dimension \"%s\", which is %lld long", k, v->name,
+				(long long)start, (long long)count, s->dim[v->dim[d]].name, (long long)extent);
 	}
-	return BAD("block %u of \"%s\" at offset %llu reaches outside its segment of %llu bytes", k, v->name, (unsigned long long)load64(p + 8),
-		   (unsigned long long)seg_length);
+	return BAD("block %u of \"%s\" at offset %llu reaches outside its segment of %llu bytes", k, v->name,
+		(unsigned long long)load64(p + 8), (unsigned long long)seg_length);
 }
 
 /* Start, count and stride from p into b; checks the first two against the extents. */
-static inline bool open_counts(struct iog_block *b, const uint8_t *p, const struct iog_vardef *v, const struct iog_wire_axis *axis, bool *any)
+static inline bool open_counts(
+	struct iog_block *b, const uint8_t *p, const struct iog_vardef *v, const struct iog_wire_axis *axis, bool *any)
 {
 	const unsigned rank = v->rank;
 	bool ok = true, some = true;
@@ -442,7 +443,8 @@ static inline bool open_inside(struct iog_block *b, unsigned rank, uint32_t elem
  * arenas (head of 576 bytes); 23 ns of it are the checksum.
  */
 int iog_wire_open(struct iog_record *r, const uint8_t *at, uint64_t len, const struct iog_schema *schema, const struct iog_region *region,
-		  uint32_t n_regions, struct iog_block *block, uint32_t max_blocks, uint8_t *head, uint64_t head_size, unsigned flags, struct iog_err *err)
+	uint32_t n_regions, struct iog_block *block, uint32_t max_blocks, uint8_t *head, uint64_t head_size, unsigned flags,
+	struct iog_err *err)
 {
 	const uint32_t n_dims = schema->n_dims, n_vars = schema->n_vars;
 	struct iog_wire h;
@@ -464,18 +466,19 @@ int iog_wire_open(struct iog_record *r, const uint8_t *at, uint64_t len, const s
 	if (h.head_bytes < sizeof h || h.head_bytes % IOG_ALIGN || h.head_bytes > IOG_HEAD_MAX)
 		return BAD("its head of %u bytes is not a multiple of %d up to %d", h.head_bytes, IOG_ALIGN, IOG_HEAD_MAX);
 	if (h.total_bytes < h.head_bytes || h.total_bytes > len)
-		return BAD("it says it is %llu bytes long, of which %llu are here", (unsigned long long)h.total_bytes, (unsigned long long)len);
+		return BAD("it says it is %llu bytes long, of which %llu are here", (unsigned long long)h.total_bytes,
+			(unsigned long long)len);
 	if (h.schema != schema->id)
 		return iog_fail(err, -EPROTO, "record: it follows another schema (0x%llx instead of 0x%llx)", (unsigned long long)h.schema,
-				(unsigned long long)schema->id);
+			(unsigned long long)schema->id);
 	if (h.n_dims != n_dims || h.n_vars != n_vars)
 		return BAD("%u dimensions and %u variables; the schema has %u and %u", h.n_dims, h.n_vars, n_dims, n_vars);
 	if (h.n_segs < 1 || h.n_segs > IOG_SEGMENTS_MAX || h.n_blocks > IOG_BLOCKS_MAX || h.flags & ~IOG_REC_OPEN)
 		return BAD("%u segments, %u blocks, flags 0x%x: at most %d, %d and flag 1 are possible", h.n_segs, h.n_blocks, h.flags,
-			   IOG_SEGMENTS_MAX, IOG_BLOCKS_MAX);
+			IOG_SEGMENTS_MAX, IOG_BLOCKS_MAX);
 	if (h.head_bytes > head_size || h.n_blocks > max_blocks)
-		return iog_fail(err, -E2BIG, "record: its head of %u bytes with %u blocks is larger than the room for it (%llu, %u)", h.head_bytes,
-				h.n_blocks, (unsigned long long)head_size, max_blocks);
+		return iog_fail(err, -E2BIG, "record: its head of %u bytes with %u blocks is larger than the room for it (%llu, %u)",
+			h.head_bytes, h.n_blocks, (unsigned long long)head_size, max_blocks);
 
 	/* The sum is over what was copied, and only that is read below. */
 	memcpy(head, &h, sizeof h);
@@ -495,7 +498,7 @@ int iog_wire_open(struct iog_record *r, const uint8_t *at, uint64_t len, const s
 
 		if (axis[d].extent < 0 || (dim->max && axis[d].extent > dim->max) || (dim->fixed && axis[d].extent != dim->max))
 			return BAD("dimension \"%s\" is %lld long; the schema allows %s%lld", dim->name, (long long)axis[d].extent,
-				   dim->fixed ? "exactly " : "at most ", (long long)dim->max);
+				dim->fixed ? "exactly " : "at most ", (long long)dim->max);
 	}
 
 	self_offset = load64(p + 8);
@@ -509,7 +512,7 @@ int iog_wire_open(struct iog_record *r, const uint8_t *at, uint64_t len, const s
 		if (!k) {
 			if (offset < h.head_bytes || offset % IOG_ALIGN || offset > h.total_bytes || length > h.total_bytes - offset)
 				return BAD("its own payload (offset %llu, %llu bytes) is outside of it", (unsigned long long)offset,
-					   (unsigned long long)length);
+					(unsigned long long)length);
 			seg[k] = (struct open_seg){ at + offset, length };
 			continue;
 		}
@@ -517,7 +520,7 @@ int iog_wire_open(struct iog_record *r, const uint8_t *at, uint64_t len, const s
 			i++;
 		if (i == n_regions)
 			return BAD("segment %u (offset %llu, %llu bytes) is outside of what is mapped here of arena %u", k,
-				   (unsigned long long)offset, (unsigned long long)length, arena);
+				(unsigned long long)offset, (unsigned long long)length, arena);
 		seg[k] = (struct open_seg){ region[i].base + offset, length };
 	}
 
@@ -549,8 +552,8 @@ int iog_wire_open(struct iog_record *r, const uint8_t *at, uint64_t len, const s
 				return BAD("block %u of \"%s\" names segment %u of %u", k, v->name, sn, h.n_segs);
 			if (!open_counts(b, p + sizeof(struct iog_wire_block), v, axis, &any))
 				return bad_block(err, schema, i, k, p, axis, seg[sn].length);
-			if (opaque ? offset > seg[sn].length || encoded > seg[sn].length - offset :
-				     any && !open_inside(b, rank, elem_size, offset, seg[sn].length))
+			if (opaque ? offset > seg[sn].length || encoded > seg[sn].length - offset
+				   : any && !open_inside(b, rank, elem_size, offset, seg[sn].length))
 				return bad_block(err, schema, i, k, p, axis, seg[sn].length);
 			if (!opaque && encoded)
 				return BAD("block %u of \"%s\" has an encoded length, but the variable is not encoded", k, v->name);
@@ -565,8 +568,8 @@ int iog_wire_open(struct iog_record *r, const uint8_t *at, uint64_t len, const s
 		}
 	}
 	if (used != h.n_blocks || IOG_ROUND_UP(need, IOG_ALIGN) != h.head_bytes)
-		return BAD("its tables take %llu bytes with %u blocks; the head says %u with %u", (unsigned long long)need, used, h.head_bytes,
-			   h.n_blocks);
+		return BAD("its tables take %llu bytes with %u blocks; the head says %u with %u", (unsigned long long)need, used,
+			h.head_bytes, h.n_blocks);
 	if (flags & IOG_OPEN_SUM && h.payload_sum && payload_sum(at + self_offset, seg[0].length) != h.payload_sum)
 		return BAD("the checksum of its payload (%llu bytes) is wrong: it was damaged", (unsigned long long)seg[0].length);
 

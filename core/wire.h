@@ -17,16 +17,16 @@
 IOG_C_BEGIN
 
 #define IOG_WIRE_MAGIC 0x52474f49u /* "IOGR" */
-#define IOG_SELF 0xffffffffu
+#define IOG_SELF       0xffffffffu
 enum { IOG_WIRE_VERSION = 1, IOG_SEGMENTS_MAX = 64, IOG_BLOCKS_MAX = 4096, IOG_HEAD_MAX = 1 << 20 };
 
 struct iog_wire {
 	uint32_t magic;
-	uint16_t version, flags;    /* IOG_REC_* */
-	uint32_t head_bytes;        /* this struct and its tables, multiple of IOG_ALIGN */
-	uint32_t head_sum;          /* of the head with this field 0 */
-	uint64_t total_bytes;       /* head, padding and own payload */
-	uint64_t payload_sum;       /* of the own payload; 0: not computed (inside a node) */
+	uint16_t version, flags; /* IOG_REC_* */
+	uint32_t head_bytes;     /* this struct and its tables, multiple of IOG_ALIGN */
+	uint32_t head_sum;       /* of the head with this field 0 */
+	uint64_t total_bytes;    /* head, padding and own payload */
+	uint64_t payload_sum;    /* of the own payload; 0: not computed (inside a node) */
 	uint64_t schema, stream, seq, born_ns;
 	int64_t step;
 	double time;
@@ -37,10 +37,21 @@ struct iog_wire {
 };
 _Static_assert(sizeof(struct iog_wire) == 112, "wire header layout");
 
-struct iog_wire_axis { int64_t extent; double origin, spacing; };
-struct iog_wire_seg { uint32_t arena, pad; uint64_t offset, length; };
-struct iog_wire_var { uint32_t n_blocks, pad; };
-struct iog_wire_block { uint32_t seg, pad; uint64_t offset, bytes; /* then int64 start[rank], count[rank], stride[rank] */ };
+struct iog_wire_axis {
+	int64_t extent;
+	double origin, spacing;
+};
+struct iog_wire_seg {
+	uint32_t arena, pad;
+	uint64_t offset, length;
+};
+struct iog_wire_var {
+	uint32_t n_blocks, pad;
+};
+struct iog_wire_block {
+	uint32_t seg, pad;
+	uint64_t offset, bytes; /* then int64 start[rank], count[rank], stride[rank] */
+};
 
 /* Memory a record may refer to, as the reader has it mapped. */
 struct iog_region {
@@ -59,8 +70,8 @@ uint64_t iog_wire_head_max(const struct iog_schema *s, uint32_t n_blocks, uint32
  * of the `view` regions are referred to (bit k of *viewed is set for view[k]), all others are gathered behind `used`.
  * Returns the record's total bytes, or -ENOSPC (the slot, the segment table or the block table is too small). Allocates nothing.
  */
-int64_t iog_wire_put(uint8_t *slot, uint64_t size, uint64_t payload, uint64_t used, const struct iog_record *r, const struct iog_region *view,
-		     uint32_t n_view, uint32_t *viewed);
+int64_t iog_wire_put(uint8_t *slot, uint64_t size, uint64_t payload, uint64_t used, const struct iog_record *r,
+	const struct iog_region *view, uint32_t n_view, uint32_t *viewed);
 /* The same with everything gathered and the payload checksum computed: for files and wires. Size it with iog_wire_size. */
 int64_t iog_wire_pack(uint8_t *dst, uint64_t size, const struct iog_record *r);
 uint64_t iog_wire_size(const struct iog_record *r);
@@ -75,7 +86,8 @@ enum { IOG_OPEN_SUM = 1 /* verify the payload checksum when there is one */ };
  * Returns 0, or -EBADMSG (malformed), -EPROTO (other schema), -E2BIG (more blocks than room, head larger than head_size), with a message.
  */
 int iog_wire_open(struct iog_record *r, const uint8_t *at, uint64_t len, const struct iog_schema *schema, const struct iog_region *region,
-		  uint32_t n_regions, struct iog_block *block, uint32_t max_blocks, uint8_t *head, uint64_t head_size, unsigned flags, struct iog_err *err);
+	uint32_t n_regions, struct iog_block *block, uint32_t max_blocks, uint8_t *head, uint64_t head_size, unsigned flags,
+	struct iog_err *err);
 
 IOG_C_END
 

@@ -130,7 +130,7 @@ static void layout_window(struct iog_worker *w, const struct iog_worker_args *a,
 		held[i] = held[max + i] = &entry[i].rec;
 	}
 	if (w)
-		w->win = (struct window) { .entry = entry, .held = held, .max = max };
+		w->win = (struct window){ .entry = entry, .held = held, .max = max };
 }
 
 static void layout_node(struct iog_worker *w, const struct iog_worker_args *a, struct bump *b, uint32_t j)
@@ -155,7 +155,7 @@ static void layout_node(struct iog_worker *w, const struct iog_worker_args *a, s
 	n->d = d;
 	n->out = out;
 	n->conf = (const uint8_t *)a->stage + d->conf;
-	n->call = (struct iog_call) { .state = w->state + d->state,
+	n->call = (struct iog_call){ .state = w->state + d->state,
 		.scratch = scratch,
 		.lib = a->lib[j],
 		.n_in = d->n_in,
@@ -204,7 +204,7 @@ void iog_worker_views(struct iog_worker *w)
 	for (uint32_t q = 0; q < w->st->n_out; q++) {
 		struct port_out *out = &w->out[q];
 		const struct iog_arena *ar = &out->o.arena;
-		out->view[0] = (struct iog_region) { .base = ar->base, .size = ar->static_bytes, .arena = ar->id };
+		out->view[0] = (struct iog_region){ .base = ar->base, .size = ar->static_bytes, .arena = ar->id };
 		out->view_port[0] = IOG_FROM_INPUT;
 		out->n_view = 1;
 		for (uint32_t p = 0; w->st->out[q].views && p < w->st->n_in; p++)
@@ -223,7 +223,7 @@ static void restore(struct iog_worker *w)
 		return;
 	memcpy(w->state, iog_snap_buffer(w, (int)base - 1), w->st->state_bytes);
 	const uint64_t from = w->snap->name[base - 1].from, open = w->snap->name[base - 1].open;
-	w->done = (struct iog_id) { .epoch = w->snap->name[base - 1].epoch, .seq = w->snap->name[base - 1].seq };
+	w->done = (struct iog_id){ .epoch = w->snap->name[base - 1].epoch, .seq = w->snap->name[base - 1].seq };
 	w->any = true;
 	w->win.refill_open = open;
 	for (uint32_t p = 0; p < w->st->n_in; p++) {
@@ -264,7 +264,7 @@ struct iog_worker *iog_worker_init(const struct iog_worker_args *a, void *memory
 	}
 	if (a->snapshots && a->snapshots_bytes < iog_snapshots_bytes(a->stage->state_bytes)) {
 		iog_fail(err, -1, "stage %.*s: %llu bytes for snapshots, its state needs %llu", IOG_NAME, a->stage->name,
-			 (unsigned long long)a->snapshots_bytes, (unsigned long long)iog_snapshots_bytes(a->stage->state_bytes));
+			(unsigned long long)a->snapshots_bytes, (unsigned long long)iog_snapshots_bytes(a->stage->state_bytes));
 		return NULL;
 	}
 	struct bump b = { memory, 0 };

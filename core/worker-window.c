@@ -51,7 +51,7 @@ bool iog_window_answer(struct iog_worker *w, struct node *n, struct iog_id *id)
 		return false;
 	}
 	const struct pend *p = pend_of(w, of);
-	*id = (struct iog_id) { .epoch = p->epoch, .seq = p->seq };
+	*id = (struct iog_id){ .epoch = p->epoch, .seq = p->seq };
 	decide(w, of);
 	x->open++;
 	x->again = true;

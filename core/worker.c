@@ -42,8 +42,7 @@ static uint16_t pend_new(struct port_in *in)
 {
 	uint16_t i = in->free[--in->n_free];
 	const struct iog_desc *d = &in->in.front;
-	in->pend[i] =
-		(struct pend) { .seq = d->seq, .epoch = d->epoch, .slot = d->slot, .gen = d->gen, .life = in->life, .next_dup = NONE };
+	in->pend[i] = (struct pend){ .seq = d->seq, .epoch = d->epoch, .slot = d->slot, .gen = d->gen, .life = in->life, .next_dup = NONE };
 	return i;
 }
 
@@ -218,11 +217,11 @@ static bool front(struct iog_worker *w, uint32_t p, struct key *low)
 		iog_inlet_passed(&in->in, &low->epoch, &low->seq);
 		in->seen_head = atomic_load_explicit(&in->in.e.down->head, memory_order_relaxed);
 		if (!in->n_free || iog_inlet_full(&in->in)) {
-			*low = (struct key) { 0, 0 }; /* there may be a record we must not take yet */
+			*low = (struct key){ 0, 0 }; /* there may be a record we must not take yet */
 			return false;
 		}
 		switch (iog_inlet_peek(&in->in)) {
-		case IOG_FRONT_RECORD: *low = (struct key) { in->in.front.epoch, in->in.front.seq }; return true;
+		case IOG_FRONT_RECORD: *low = (struct key){ in->in.front.epoch, in->in.front.seq }; return true;
 		case IOG_FRONT_DUPLICATE: take_duplicate(in); continue;
 		case IOG_FRONT_FORGED:
 			iog_count(&w->status->in_forged[p], 1);
@@ -239,7 +238,7 @@ static bool front(struct iog_worker *w, uint32_t p, struct key *low)
 			*low = KEY_END;
 		return false;
 	}
-	*low = (struct key) { 0, 0 };
+	*low = (struct key){ 0, 0 };
 	return false;
 }
 
@@ -402,8 +401,7 @@ static int64_t encode(struct iog_worker *w, uint32_t q, const struct iog_record 
 		r = *rec = tmp;
 	}
 	return iog_wire_put(iog_arena_slot(&out->o.arena, out->taken), out->o.arena.slot_bytes, w->st->out[q].head_max,
-		out->slot_out ? out->slot_out->used : 0, r, out->view,
-		out->n_view > 1 ? views_of(w, out, r) : 1, viewed);
+		out->slot_out ? out->slot_out->used : 0, r, out->view, out->n_view > 1 ? views_of(w, out, r) : 1, viewed);
 }
 
 /* Sends what output q has for this step; nothing: it is elided there. */
@@ -539,7 +537,7 @@ static void take_all(struct iog_worker *w, struct key k)
 static void process(struct iog_worker *w, struct key k)
 {
 	struct iog_status *st = w->status;
-	w->now = (struct iog_id) { .epoch = k.epoch, .seq = k.seq };
+	w->now = (struct iog_id){ .epoch = k.epoch, .seq = k.seq };
 	atomic_store_explicit(&st->busy_seq, k.seq, memory_order_relaxed);
 	atomic_store_explicit(&st->busy_epoch, k.epoch, memory_order_relaxed);
 	STORE(&st->busy, 1);
@@ -593,7 +591,7 @@ static bool pass_below(struct iog_worker *w, struct key low)
 		return false;
 	if (w->any && last.epoch != done.epoch)
 		new_epoch(w);
-	w->done = (struct iog_id) { .epoch = last.epoch, .seq = last.seq };
+	w->done = (struct iog_id){ .epoch = last.epoch, .seq = last.seq };
 	w->any = true;
 	pass_decided(w);
 	return true;
@@ -627,7 +625,7 @@ uint32_t iog_worker_turn(struct iog_worker *w, uint32_t budget)
 		if (!key_less(best, gate)) {
 			other += pass_below(w, gate);
 			idle = true;
-		} else if (iog_unlikely(w->win.max && w->any && !key_less((struct key) { w->done.epoch, w->done.seq }, best))) {
+		} else if (iog_unlikely(w->win.max && w->any && !key_less((struct key){ w->done.epoch, w->done.seq }, best))) {
 			refill(w, best);
 			taken++;
 		} else if (!outputs_ready(w, best.epoch) && !(reap(w) && outputs_ready(w, best.epoch))) {
@@ -696,12 +694,12 @@ static void sleep_until(struct iog_worker *w)
 	uint32_t n = 0;
 	for (uint32_t p = 0; p < w->st->n_in; p++)
 		if (w->in[p].in.kind != IOG_FRONT_RECORD && !w->in[p].ended)
-			word[n++] = (struct iog_waitword) { &w->in[p].in.e.down->head, w->in[p].seen_head };
+			word[n++] = (struct iog_waitword){ &w->in[p].in.e.down->head, w->in[p].seen_head };
 	for (uint32_t q = 0; q < w->st->n_out; q++)
 		for (uint32_t k = 0; k < w->out[q].o.n_edges; k++) {
 			const struct iog_out_edge *e = &w->out[q].o.edge[k];
 			if (e->used && !e->muted && iog_edge_outstanding(e))
-				word[n++] = (struct iog_waitword) { &e->e.up->head, e->reaped };
+				word[n++] = (struct iog_waitword){ &e->e.up->head, e->reaped };
 		}
 	iog_count(&w->status->sleeps, 1);
 	w->env.wait(w->env.ctx, word, n, w->env.sleep_ns);

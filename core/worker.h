@@ -80,8 +80,8 @@ struct iog_stage {
 struct iog_node_count {
 	_Atomic uint64_t records, out, elided, bad, failed;
 	_Atomic uint64_t bytes_in, bytes_out;
-	_Atomic uint64_t cycles, timed;     /* of `timed` sampled calls, which stand for the others */
-	_Atomic uint64_t odd_cycles, odd;   /* of sampled ones that do not: the first, and those that were interrupted */
+	_Atomic uint64_t cycles, timed;   /* of `timed` sampled calls, which stand for the others */
+	_Atomic uint64_t odd_cycles, odd; /* of sampled ones that do not: the first, and those that were interrupted */
 };
 enum iog_worker_state { IOG_W_STARTING, IOG_W_RUNNING, IOG_W_DRAINED /* all done */, IOG_W_STOPPED, IOG_W_FAILED };
 struct iog_status {
@@ -94,7 +94,8 @@ struct iog_status {
 	_Atomic uint64_t done_seq;
 	uint32_t fail_node, fail_step;
 	uint64_t fail_seq;
-	_Alignas(64) _Atomic uint64_t in_records[IOG_PORTS], in_bytes[IOG_PORTS], in_duplicates[IOG_PORTS], in_forged[IOG_PORTS], in_bad[IOG_PORTS];
+	_Alignas(64) _Atomic uint64_t in_records[IOG_PORTS], in_bytes[IOG_PORTS],
+		in_duplicates[IOG_PORTS], in_forged[IOG_PORTS], in_bad[IOG_PORTS];
 	_Atomic uint64_t out_records[IOG_PORTS], out_bytes[IOG_PORTS], out_elided[IOG_PORTS], out_failed[IOG_PORTS], poisoned;
 	_Atomic uint64_t out_forged[IOG_PORTS];
 	_Atomic uint64_t sleeps, wakes;
@@ -119,7 +120,8 @@ static inline void iog_node_count_add(struct iog_node_count *to, const struct io
 /* Every counter; the rest of a status is about now. */
 static inline void iog_status_add(struct iog_status *to, const struct iog_status *from)
 {
-	iog_counts_add(to->in_records, from->in_records, (offsetof(struct iog_status, node) - offsetof(struct iog_status, in_records)) / sizeof to->sleeps);
+	iog_counts_add(to->in_records, from->in_records,
+		(offsetof(struct iog_status, node) - offsetof(struct iog_status, in_records)) / sizeof to->sleeps);
 	for (unsigned j = 0; j < IOG_STAGE_NODES; j++)
 		iog_node_count_add(&to->node[j], &from->node[j]);
 }

@@ -44,7 +44,10 @@ static enum iog_step spin(const struct iog_call *c)
 		;
 	return pass(c);
 }
-#define OP(f) { .name = #f, .summary = "", .flags = IOG_DETERMINISTIC, .in_min = 1, .in_max = 1, .outs = 1, .plan = plan, .run = f }
+#define OP(f)                                                                                                                              \
+	{                                                                                                                                  \
+		.name = #f, .summary = "", .flags = IOG_DETERMINISTIC, .in_min = 1, .in_max = 1, .outs = 1, .plan = plan, .run = f         \
+	}
 static const struct iog_op crash_op = OP(crash), spin_op = OP(spin);
 const struct iog_op *const iog_ops[] = { &crash_op, &spin_op, NULL };
 
@@ -75,8 +78,9 @@ static enum iog_step src_next(void *self, struct iog_out *out, uint64_t limit, s
 	return IOG_OK;
 }
 static void src_close(void *self) { (void)self; }
-static const struct iog_source source = { .name = "count", .summary = "", .describe = describe, .open = src_open, .next = src_next,
-					  .close = src_close };
+static const struct iog_source source = {
+	.name = "count", .summary = "", .describe = describe, .open = src_open, .next = src_next, .close = src_close
+};
 
 static int dst_open(const void *conf, const struct iog_schema *s, void **self, struct iog_err *err)
 {
@@ -108,15 +112,21 @@ static int dst_close(void *self, struct iog_err *err)
 	(void)self, (void)err;
 	return 0;
 }
-static const struct iog_sink sink = { .name = "collect", .summary = "", .flags = IOG_SINK_SAFE, .open = dst_open, .write = dst_write,
-				      .flush = dst_flush,
-				      .recover = dst_recover, .close = dst_close };
+static const struct iog_sink sink = { .name = "collect",
+	.summary = "",
+	.flags = IOG_SINK_SAFE,
+	.open = dst_open,
+	.write = dst_write,
+	.flush = dst_flush,
+	.recover = dst_recover,
+	.close = dst_close };
 
 static void one_record_is_given_up(const struct iog_op *op, int seconds)
 {
 	struct iog_err err = { "" };
 	struct iog_graph *g = iog_graph_new();
-	struct iog_gnode_end src = { .what = &source, .name = source.name, .describe = describe }, dst = { .what = &sink, .name = sink.name, .safe = true };
+	struct iog_gnode_end src = { .what = &source, .name = source.name, .describe = describe },
+			     dst = { .what = &sink, .name = sink.name, .safe = true };
 	int o = iog_graph_op(g, op), k = iog_graph_end(g, IOG_G_SINK, &dst);
 	iog_graph_link(g, iog_graph_end(g, IOG_G_SOURCE, &src), 0, o);
 	iog_graph_option(g, k, "release", &(struct iog_value){ .kind = IOG_V_STRING, .s = "safe" });

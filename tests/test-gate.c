@@ -24,8 +24,14 @@ enum { ROUNDS = 12 }; /* a case's records are sent so often, with rising steps: 
 
 /* ---- what arrived ---- */
 
-struct arrived { int64_t step; uint64_t digest; };
-static struct { struct arrived *a; size_t n, cap; } got;
+struct arrived {
+	int64_t step;
+	uint64_t digest;
+};
+static struct {
+	struct arrived *a;
+	size_t n, cap;
+} got;
 
 /* Of everything a record says: identity, time, axes, and every variable's elements in the order of its global shape. */
 static uint64_t digest(const struct iog_record *r)
@@ -95,14 +101,23 @@ static uint32_t sink_every(const void *conf)
 	(void)conf;
 	return 3;
 }
-static const struct iog_sink test_sink = { .name = "collect", .summary = "", .flags = IOG_SINK_SAFE, .open = sink_open, .write = sink_write,
-					   .flush = sink_flush, .recover = sink_recover, .close = sink_close, .flush_every = sink_every };
+static const struct iog_sink test_sink = { .name = "collect",
+	.summary = "",
+	.flags = IOG_SINK_SAFE,
+	.open = sink_open,
+	.write = sink_write,
+	.flush = sink_flush,
+	.recover = sink_recover,
+	.close = sink_close,
+	.flush_every = sink_every };
 
 /* ---- what is sent: the inputs of a case, one source per port ---- */
 
 static struct op_setup setup;
 static struct op_record *inputs;
-struct feed { uint32_t port, next; };
+struct feed {
+	uint32_t port, next;
+};
 static struct feed feeds[IOG_PORTS];
 
 static enum iog_step source_next(void *self, struct iog_out *out, uint64_t limit_ns, struct iog_err *err)
@@ -125,22 +140,21 @@ static enum iog_step source_next(void *self, struct iog_out *out, uint64_t limit
 	}
 	return IOG_FATAL;
 }
-#define OPEN(k) \
-	static int open_##k(const void *c, const struct iog_schema *s, void **self, struct iog_err *e) \
-	{ \
-		(void)c, (void)s, (void)e; \
-		feeds[k] = (struct feed){ .port = k }; \
-		*self = &feeds[k]; \
-		return 0; \
-	} \
-	static int describe_##k(const void *c, struct iog_schema *s, struct iog_err *e) \
-	{ \
-		(void)c, (void)e; \
-		*s = setup.in[k]; \
-		return 0; \
+#define OPEN(k)                                                                                                                            \
+	static int open_##k(const void *c, const struct iog_schema *s, void **self, struct iog_err *e)                                     \
+	{                                                                                                                                  \
+		(void)c, (void)s, (void)e;                                                                                                 \
+		feeds[k] = (struct feed){ .port = k };                                                                                     \
+		*self = &feeds[k];                                                                                                         \
+		return 0;                                                                                                                  \
+	}                                                                                                                                  \
+	static int describe_##k(const void *c, struct iog_schema *s, struct iog_err *e)                                                    \
+	{                                                                                                                                  \
+		(void)c, (void)e;                                                                                                          \
+		*s = setup.in[k];                                                                                                          \
+		return 0;                                                                                                                  \
 	}
-OPEN(0) OPEN(1) OPEN(2)
-static void source_close(void *self) { (void)self; }
+OPEN(0) OPEN(1) OPEN(2) static void source_close(void *self) { (void)self; }
 static const struct iog_source sources[3] = {
 	{ .name = "feed0", .summary = "", .describe = describe_0, .open = open_0, .next = source_next, .close = source_close },
 	{ .name = "feed1", .summary = "", .describe = describe_1, .open = open_1, .next = source_next, .close = source_close },
@@ -156,16 +170,21 @@ struct mode {
 	const struct op_case *then; /* a second operator, in a stage of its own */
 	enum iog_target then_target;
 };
-struct outcome { struct arrived *a; size_t n; uint64_t restarts, duplicates; char target[16], note[160]; };
+struct outcome {
+	struct arrived *a;
+	size_t n;
+	uint64_t restarts, duplicates;
+	char target[16], note[160];
+};
 
 static void stands_still(const struct op_case *c, struct mode m, const struct iog_engine *e)
 {
 	struct iog_unit_stats us[8];
 	uint32_t n = iog_engine_unit_stats(e, us, 8);
 	for (uint32_t i = 0; i < n && i < 8; i++)
-		print_message("# %s: in %llu out %llu elided %llu duplicates %llu restarts %llu\n", us[i].name, (unsigned long long)us[i].in_records,
-			      (unsigned long long)us[i].out_records, (unsigned long long)us[i].elided, (unsigned long long)us[i].duplicates,
-			      (unsigned long long)us[i].restarts);
+		print_message("# %s: in %llu out %llu elided %llu duplicates %llu restarts %llu\n", us[i].name,
+			(unsigned long long)us[i].in_records, (unsigned long long)us[i].out_records, (unsigned long long)us[i].elided,
+			(unsigned long long)us[i].duplicates, (unsigned long long)us[i].restarts);
 	fail_msg("%s: stands still (point %u, count %u) after %zu records", c->name, m.point, m.count, got.n);
 }
 
@@ -252,7 +271,7 @@ static void same(const struct op_case *c, const char *how, const struct outcome 
 			fail_msg("%s %s: %zu of %zu records arrived", c->name, how, have->n, want->n);
 		if (i >= want->n || want->a[i].step != have->a[i].step)
 			fail_msg("%s %s: record %zu has step %lld instead of %lld", c->name, how, i, (long long)have->a[i].step,
-				 i < want->n ? (long long)want->a[i].step : -1LL);
+				i < want->n ? (long long)want->a[i].step : -1LL);
 		if (want->a[i].digest != have->a[i].digest)
 			fail_msg("%s %s: step %lld differs", c->name, how, (long long)have->a[i].step);
 	}
@@ -359,8 +378,8 @@ static void in_the_guest(void **state)
 static void neighbours(void **state)
 {
 	(void)state;
-	static const enum iog_target pair[][2] = { { IOG_T_SIDECORE, IOG_T_SIDECORE }, { IOG_T_SIDECORE, IOG_T_VM }, { IOG_T_VM, IOG_T_SIDECORE },
-						   { IOG_T_VM, IOG_T_VM } };
+	static const enum iog_target pair[][2] = { { IOG_T_SIDECORE, IOG_T_SIDECORE }, { IOG_T_SIDECORE, IOG_T_VM },
+		{ IOG_T_VM, IOG_T_SIDECORE }, { IOG_T_VM, IOG_T_VM } };
 	const struct op_case *first = op_case_find("delta-f32"), *then = op_case_find("undelta-f32");
 	bool vm = !iog_target_reason(IOG_T_VM)[0];
 	struct outcome a;
@@ -372,8 +391,16 @@ static void neighbours(void **state)
 		for (uint32_t point = 0; point < IOG_POINTS; point += k ? 3 : 1) {
 			struct outcome b;
 			char how[64];
-			run(first, (struct mode){ .target = pair[k][0], .safe = true, .point = point, .count = 2, .then = then, .then_target = pair[k][1] }, &b);
-			snprintf(how, sizeof how, "on %s and %s, killed at point %u", iog_target_name(pair[k][0]), iog_target_name(pair[k][1]), point);
+			run(first,
+				(struct mode){ .target = pair[k][0],
+					.safe = true,
+					.point = point,
+					.count = 2,
+					.then = then,
+					.then_target = pair[k][1] },
+				&b);
+			snprintf(how, sizeof how, "on %s and %s, killed at point %u", iog_target_name(pair[k][0]),
+				iog_target_name(pair[k][1]), point);
 			same(first, how, &a, &b);
 			free(b.a);
 		}

@@ -115,8 +115,8 @@ int main(void)
 				continue;
 			char *name = op_alloc(96);
 			iog_format(name, 96, "%s: %s", c->name, k->name);
-			points[n] = (struct point) { c, k };
-			tests[n] = (struct CMUnitTest) { .name = name, .test_func = check_case, .initial_state = &points[n] };
+			points[n] = (struct point){ c, k };
+			tests[n] = (struct CMUnitTest){ .name = name, .test_func = check_case, .initial_state = &points[n] };
 			n++;
 		}
 		if (planned)

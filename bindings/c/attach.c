@@ -166,7 +166,8 @@ int iog_client_say(struct iog *io, struct iog_msg *m, const int *fds, uint32_t n
 		return io->rc;
 	int rc = iog_msg_send(io->sock, m, fds, n, SAY_NS, &err);
 	if (rc)
-		gone(io, rc == -EAGAIN ? -ETIMEDOUT : rc, rc == -EAGAIN ? "the agent does not read what it is told" : "the agent has ended");
+		gone(io, rc == -EAGAIN ? -ETIMEDOUT : rc,
+			rc == -EAGAIN ? "the agent does not read what it is told" : "the agent has ended");
 	return rc;
 }
 
@@ -267,8 +268,8 @@ static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 	if (m.kind == IOG_MSG_ERROR)
 		return iog_fail(err, -ECONNREFUSED, "the agent refuses: %.400s", m.text);
 	if (m.kind == IOG_MSG_WELCOME && m.a >> 16 != IOG_ATTACH_MAJOR)
-		return iog_fail(err, -EPROTONOSUPPORT, "the agent speaks version %u, this program %d; install them from one build", m.a >> 16,
-				IOG_ATTACH_MAJOR);
+		return iog_fail(err, -EPROTONOSUPPORT, "the agent speaks version %u, this program %d; install them from one build",
+			m.a >> 16, IOG_ATTACH_MAJOR);
 	return iog_fail(err, -EPROTO, "the agent does not answer as one does");
 }
 
@@ -328,7 +329,9 @@ int iog_detach(iog *io)
 
 const char *iog_error(const iog *io)
 {
-	return !io ? "no handle: iog_attach gives one" : iog_client_forked(io) ? "the handle belongs to the process that attached, not to its child" : io->err.text;
+	return !io                     ? "no handle: iog_attach gives one"
+	       : iog_client_forked(io) ? "the handle belongs to the process that attached, not to its child"
+				       : io->err.text;
 }
 
 int iog_param(iog *io, const char *name, double value)

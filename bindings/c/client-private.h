@@ -14,13 +14,13 @@
 #include "bindings/c/iograph.h"
 
 struct iog {
-	int sock; /* -1: no agent */
-	int rc;   /* why there is none */
+	int sock;       /* -1: no agent */
+	int rc;         /* why there is none */
 	uint32_t forks; /* generation of this process, at attach */
 	uint32_t next_id;
-	uint32_t bell; /* as it was when the socket was empty */
-	uint32_t asked; /* a command that waits for its answer */
-	int answer;     /* 1: not yet */
+	uint32_t bell;      /* as it was when the socket was empty */
+	uint32_t asked;     /* a command that waits for its answer */
+	int answer;         /* 1: not yet */
 	uint64_t looked_ns; /* when the socket was last looked at without being told to */
 	struct iog_region_map page;
 	struct iog_stream *streams;
@@ -40,7 +40,8 @@ static inline bool iog_client_forked(const struct iog *io)
 /* The agent has said something, or its socket is to be looked at to see whether it is there. One load. */
 static inline bool iog_client_news(const struct iog *io)
 {
-	return io->page.map && atomic_load_explicit(&((const struct iog_attach_page *)io->page.map)->bell, memory_order_relaxed) != io->bell;
+	return io->page.map &&
+	       atomic_load_explicit(&((const struct iog_attach_page *)io->page.map)->bell, memory_order_relaxed) != io->bell;
 }
 
 /* Keeps the first failure of an attachment; returns code. */

@@ -98,12 +98,12 @@ int iog_close(iog_stream *s, double timeout);
 /* A variable of a step. data points to the element with all indices 0 of this view; it stays until iog_release. */
 typedef struct iog_view {
 	const void *data;
-	const char *dtype;              /* "f32", "u8" ... */
-	const char *unit;               /* "" when none */
-	const char *dim[8];             /* names of the dimensions */
+	const char *dtype;  /* "f32", "u8" ... */
+	const char *unit;   /* "" when none */
+	const char *dim[8]; /* names of the dimensions */
 	int rank;
-	int64_t shape[8], stride[8];    /* elements; bytes, may be negative */
-	int64_t start[8];               /* of this view in the shape of the whole */
+	int64_t shape[8], stride[8]; /* elements; bytes, may be negative */
+	int64_t start[8];            /* of this view in the shape of the whole */
 } iog_view;
 
 /*

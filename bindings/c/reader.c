@@ -38,7 +38,10 @@ struct ring {
 struct select {
 	char var[IOG_NAME]; /* "": everything */
 	int rank;           /* -1: the whole variable */
-	struct { int64_t lo, hi; bool index; } dim[IOG_RANK];
+	struct {
+		int64_t lo, hi;
+		bool index;
+	} dim[IOG_RANK];
 };
 
 struct iog_rec {
@@ -165,8 +168,8 @@ static int check_select(struct iog_reader *r)
 	for (int d = 0; d < s->rank; d++) {
 		const struct iog_dim *dim = &r->schema.dim[v->dim[d]];
 		if (s->dim[d].lo > 0 && dim->max && s->dim[d].lo >= dim->max)
-			return FAIL(r, -ERANGE, "select: index %lld of dimension %s, which has %lld; they begin at 0", (long long)s->dim[d].lo, dim->name,
-				    (long long)dim->max);
+			return FAIL(r, -ERANGE, "select: index %lld of dimension %s, which has %lld; they begin at 0",
+				(long long)s->dim[d].lo, dim->name, (long long)dim->max);
 	}
 	return 0;
 }
@@ -205,7 +208,7 @@ static int ring_wanted(struct iog_reader *r, const struct iog_msg *m, struct iog
 	if (!r->subscribed || m->a >= r->n_writers || ring_find(r, m->edge))
 		return iog_fail(err, -EPROTO, "stream %s: an edge for writer %u of %u is not expected", r->name, m->a, r->n_writers);
 	if (m->capacity < 2 || m->capacity > IOG_CREDIT_MAX || m->capacity & (m->capacity - 1) ||
-	    (m->policy == IOG_LATEST && m->capacity != IOG_LATEST_ENTRIES))
+		(m->policy == IOG_LATEST && m->capacity != IOG_LATEST_ENTRIES))
 		return iog_fail(err, -EPROTO, "stream %s: no edge has credit for %u steps", r->name, m->capacity);
 	struct ring *g = r->n_rings < COMEBACKS ? calloc(1, sizeof *g) : NULL;
 	if (!g)
@@ -229,8 +232,8 @@ static int ring_wanted(struct iog_reader *r, const struct iog_msg *m, struct iog
 /* Bytes of an arena; false when no arena is like that. */
 static bool arena_bytes(const struct iog_arena *a, uint64_t *bytes)
 {
-	return a->n_slots && a->n_slots < 1 << 20 && a->slot_bytes >= sizeof(struct iog_wire) && iog_mul(a->slot_bytes, a->n_slots, bytes) &&
-	       iog_add(*bytes, a->static_bytes, bytes) && *bytes < INT64_MAX - REGION_SLACK;
+	return a->n_slots && a->n_slots < 1 << 20 && a->slot_bytes >= sizeof(struct iog_wire) &&
+	       iog_mul(a->slot_bytes, a->n_slots, bytes) && iog_add(*bytes, a->static_bytes, bytes) && *bytes < INT64_MAX - REGION_SLACK;
 }
 
 static int ring_map(struct ring *g, const struct iog_msg *m, int *fds, uint32_t n, struct iog_err *err)
@@ -269,7 +272,8 @@ static int ring_made(struct iog_reader *r, const struct iog_msg *m, int *fds, ui
 		return rc;
 	const struct iog_arena *a = &m->arena;
 	struct iog_worker_in in = { .n_slots = a->n_slots, .slot_bytes = a->slot_bytes, .n_regions = 1 };
-	in.edge = (struct iog_edge){ .down = g->down.map, .up = g->up.map, .box = g->box.map, .capacity = g->capacity, .policy = g->policy };
+	in.edge =
+		(struct iog_edge){ .down = g->down.map, .up = g->up.map, .box = g->box.map, .capacity = g->capacity, .policy = g->policy };
 	in.region[0] = (struct iog_region){ .base = g->arena.map, .size = iog_arena_bytes(a), .arena = a->id };
 	rc = iog_collect_attach(r->collect, g->writer, &in, err);
 	g->made = !rc;
@@ -286,8 +290,8 @@ static void subscribed(struct iog_reader *r, const struct iog_msg *m)
 	if (r->subscribed)
 		return;
 	if (!m->schema.n_vars || !m->b || m->b > IOG_WRITERS || !m->blocks || m->blocks > IOG_BLOCKS_MAX) {
-		r->dead = FAIL(r, -EPROTO, "stream %s: the agent describes a stream of %u variables, %u writers and %u pieces", r->name, m->schema.n_vars, m->b,
-			       m->blocks);
+		r->dead = FAIL(r, -EPROTO, "stream %s: the agent describes a stream of %u variables, %u writers and %u pieces", r->name,
+			m->schema.n_vars, m->b, m->blocks);
 		return;
 	}
 	r->schema = m->schema;
@@ -368,8 +372,8 @@ static int options(struct iog_reader *r, const char *text, double *seconds)
 		if (iog_streq(word, "policy") && iog_client_policy(value) >= 0)
 			r->policy = (uint8_t)iog_client_policy(value);
 		else if (!iog_streq(word, "timeout") || !value || !iog_parse_seconds(value, seconds) || *seconds < 0)
-			return FAIL(r, -EINVAL, "stream %s: option \"%s%s%s\": known are policy=latest|block|drop-new, timeout=SECONDS", r->name, word,
-				    value ? "=" : "", value ? value : "");
+			return FAIL(r, -EINVAL, "stream %s: option \"%s%s%s\": known are policy=latest|block|drop-new, timeout=SECONDS",
+				r->name, word, value ? "=" : "", value ? value : "");
 	}
 	return 0;
 }
@@ -391,7 +395,8 @@ iog_reader *iog_subscribe(iog *io, const char *stream, const char *select, const
 	io->readers = r;
 	r->selected = -1;
 	if (!stream || !iog_name_valid(stream, true) || !iog_strset(r->name, sizeof r->name, stream))
-		r->dead = FAIL(r, -EINVAL, "stream \"%.80s\": a name has letters, digits and _, and fewer than %d bytes", stream ? stream : "", IOG_NAME);
+		r->dead = FAIL(r, -EINVAL, "stream \"%.80s\": a name has letters, digits and _, and fewer than %d bytes",
+			stream ? stream : "", IOG_NAME);
 	if (!r->dead)
 		r->dead = options(r, opts, &seconds);
 	if (!r->dead)
@@ -401,7 +406,9 @@ iog_reader *iog_subscribe(iog *io, const char *stream, const char *select, const
 	if (r->dead)
 		return r;
 	const uint64_t limit = iog_client_span(seconds);
-	struct iog_msg m = { .kind = IOG_MSG_SUBSCRIBE, .id = r->id, .policy = r->policy, .b = (uint32_t)IOG_MIN(limit / 1000000, (uint64_t)UINT32_MAX) };
+	struct iog_msg m = {
+		.kind = IOG_MSG_SUBSCRIBE, .id = r->id, .policy = r->policy, .b = (uint32_t)IOG_MIN(limit / 1000000, (uint64_t)UINT32_MAX)
+	};
 	iog_strset(m.name, sizeof m.name, stream);
 	iog_client_say(io, &m, NULL, 0);
 	/* The agent says when the time is over; it is given a little more for saying so. */
@@ -569,7 +576,13 @@ int iog_get(iog_rec *rec, const char *var, iog_view *view)
 	int64_t lo[IOG_RANK];
 	if (iog_var_opaque(def)) { /* encoded: as its bytes */
 		b = rec->rec->var[v].block[0];
-		*view = (iog_view){ .data = b.data, .dtype = "byte", .unit = "", .dim = { "byte" }, .rank = 1, .shape = { (int64_t)b.bytes }, .stride = { 1 } };
+		*view = (iog_view){ .data = b.data,
+			.dtype = "byte",
+			.unit = "",
+			.dim = { "byte" },
+			.rank = 1,
+			.shape = { (int64_t)b.bytes },
+			.stride = { 1 } };
 		return IOG_OK;
 	}
 	struct iog_record of = { .schema = s };
@@ -651,7 +664,10 @@ int iog_reader_stats(const iog_reader *r, iog_stats *stats)
 		return -EBADF;
 	if (r->collect)
 		iog_collect_stats(r->collect, &c);
-	*stats = (iog_stats){ .records = c.steps, .bytes = c.bytes, .dropped = c.passed_by + c.bad, .blocked_s = (double)r->blocked_ns * 1e-9,
-			      .readers = r->subscribed && !r->ended };
+	*stats = (iog_stats){ .records = c.steps,
+		.bytes = c.bytes,
+		.dropped = c.passed_by + c.bad,
+		.blocked_s = (double)r->blocked_ns * 1e-9,
+		.readers = r->subscribed && !r->ended };
 	return r->dead;
 }

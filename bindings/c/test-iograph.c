@@ -91,13 +91,21 @@ static void match(struct agent *a)
 			if (!w->who || !w->arena_known)
 				continue;
 			if (!s->told) {
-				struct iog_msg m = { .kind = IOG_MSG_SUBSCRIBED, .id = s->id, .b = a->ranks, .blocks = w->arena.blocks, .schema = w->arena.schema };
+				struct iog_msg m = { .kind = IOG_MSG_SUBSCRIBED,
+					.id = s->id,
+					.b = a->ranks,
+					.blocks = w->arena.blocks,
+					.schema = w->arena.schema };
 				say(s->who, &m, NULL, 0);
 				s->told = true;
 			}
 			if (!s->wanted[r]) {
-				struct iog_msg m = { .kind = IOG_MSG_EDGE_WANTED, .id = s->id, .edge = edge_number(i, r), .a = r, .policy = s->policy,
-						     .capacity = IOG_READER_CREDIT };
+				struct iog_msg m = { .kind = IOG_MSG_EDGE_WANTED,
+					.id = s->id,
+					.edge = edge_number(i, r),
+					.a = r,
+					.policy = s->policy,
+					.capacity = IOG_READER_CREDIT };
 				say(s->who, &m, NULL, 0);
 				s->wanted[r] = true;
 			}
@@ -179,7 +187,9 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 		r = (m->edge - 100) % RANKS;
 		if (i == SUBS || n != 1 || m->edge < 100 || !a->rank[r].who)
 			break;
-		out = (struct iog_msg){ .kind = IOG_MSG_EDGE, .id = a->rank[r].id, .edge = m->edge, .capacity = m->capacity, .policy = m->policy };
+		out = (struct iog_msg){
+			.kind = IOG_MSG_EDGE, .id = a->rank[r].id, .edge = m->edge, .capacity = m->capacity, .policy = m->policy
+		};
 		say(a->rank[r].who, &out, fds, 1);
 		may_begin(&a->rank[r]); /* one is expected at most */
 		break;
@@ -189,8 +199,13 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 		i = (m->edge - 100) / RANKS;
 		if (!a->sub[i].who)
 			break;
-		out = (struct iog_msg){ .kind = IOG_MSG_EDGE_MADE, .id = a->sub[i].id, .edge = m->edge, .a = r, .capacity = m->capacity, .policy = m->policy,
-					.arena = a->rank[r].arena.arena };
+		out = (struct iog_msg){ .kind = IOG_MSG_EDGE_MADE,
+			.id = a->sub[i].id,
+			.edge = m->edge,
+			.a = r,
+			.capacity = m->capacity,
+			.policy = m->policy,
+			.arena = a->rank[r].arena.arena };
 		say(a->sub[i].who, &out, (int[3]){ a->rank[r].arena_fd, fds[0], fds[1] }, n + 1);
 		break;
 	case IOG_MSG_CLOSE:
@@ -343,7 +358,11 @@ static void check_step(iog_rec *rec, int64_t step)
 	assert_true(*(const float *)v.data == (float)step);
 }
 
-struct subscribe { iog *io; const char *select, *options; iog_reader *got; };
+struct subscribe {
+	iog *io;
+	const char *select, *options;
+	iog_reader *got;
+};
 static void *subscribe_thread(void *arg)
 {
 	struct subscribe *x = arg;
@@ -424,7 +443,12 @@ static void without_an_agent(void **state)
 	assert_true(iog_now_ns() - t0 < SEC);
 }
 
-struct reading { struct pair *p; int64_t n, taken; uint64_t nap_ns; int rc; };
+struct reading {
+	struct pair *p;
+	int64_t n, taken;
+	uint64_t nap_ns;
+	int rc;
+};
 static void *reading_thread(void *arg)
 {
 	struct reading *x = arg;
@@ -545,7 +569,9 @@ static void contents_and_views(void **state)
 static void selections(void **state)
 {
 	(void)state;
-	static const struct { const char *text, *error; } wrong[] = {
+	static const struct {
+		const char *text, *error;
+	} wrong[] = {
 		{ "T[1:3, 4]", "select \"T[1:3, 4]\": column 7: expected an index" },
 		{ "T[", "column 3: expected an index" },
 		{ "T[]", "column 3: expected an index" },
@@ -600,7 +626,12 @@ static void selections(void **state)
 }
 
 /* One rank of a stream, in a thread. */
-struct part { struct agent *a; int rank, n; int64_t steps; int rc; };
+struct part {
+	struct agent *a;
+	int rank, n;
+	int64_t steps;
+	int rc;
+};
 static void *part_thread(void *arg)
 {
 	struct part *x = arg;
@@ -657,7 +688,8 @@ static void ranks_are_put_together(void **state)
 		assert_int_equal(v.shape[0], NZ * N);
 		for (int k = 0; k < NZ * N * NY; k++)
 			if (((const double *)v.data)[k] != value(i, k))
-				fail_msg("step %lld, run %lld, read %lld: element %d is %g", (long long)step, (long long)runs, (long long)n, k, ((const double *)v.data)[k]);
+				fail_msg("step %lld, run %lld, read %lld: element %d is %g", (long long)step, (long long)runs, (long long)n,
+					k, ((const double *)v.data)[k]);
 		assert_int_equal(iog_get(rec, "mass", &v), 0);
 		assert_int_equal(v.shape[0], NY);
 		for (int k = 0; k < NY; k++)
@@ -699,9 +731,21 @@ static void never_waits(const char *writer, const char *reader, bool newest)
 	assert_int_equal(iog_close(p.s, 5), 0);
 	pair_end(&p);
 }
-static void latest_never_waits(void **state) { (void)state; never_waits("policy=block", "policy=latest", true); }
-static void drop_new_never_waits(void **state) { (void)state; never_waits("policy=block", "policy=drop-new", false); }
-static void lossy_stream_never_waits(void **state) { (void)state; never_waits("policy=latest", "policy=block", false); }
+static void latest_never_waits(void **state)
+{
+	(void)state;
+	never_waits("policy=block", "policy=latest", true);
+}
+static void drop_new_never_waits(void **state)
+{
+	(void)state;
+	never_waits("policy=block", "policy=drop-new", false);
+}
+static void lossy_stream_never_waits(void **state)
+{
+	(void)state;
+	never_waits("policy=latest", "policy=block", false);
+}
 
 static void block_has_a_limit(void **state)
 {
@@ -870,7 +914,11 @@ static void agent_dies(void **state)
 static void mistakes(void **state)
 {
 	(void)state;
-	static const struct { const char *name, *schema, *options; int rank, n; const char *error; } wrong[] = {
+	static const struct {
+		const char *name, *schema, *options;
+		int rank, n;
+		const char *error;
+	} wrong[] = {
 		{ "heat", "T f64", NULL, 0, 1, "stream heat: schema: " },
 		{ "heat", "", NULL, 0, 1, "stream heat: a schema declares one variable or more" },
 		{ "heat", NULL, NULL, 0, 1, "stream heat: a schema declares one variable or more" },
@@ -960,12 +1008,14 @@ static void application_forks(void **state)
 		iog_stats st;
 		iog_rec *r2;
 		signal(SIGSEGV, SIG_DFL);
-		_exit(!(iog_begin(p.s, 3, 0) == -EBADF && !iog_fill(p.s, "T") && iog_put(p.s, "T", &v, NULL) == -EBADF && iog_attr(p.s, "dt", 1) == -EBADF &&
-			iog_commit(p.s) == -EBADF && iog_block(p.s, "T", SHAPE, ZERO, SHAPE) == -EBADF && iog_close(p.s, 1) == -EBADF &&
+		_exit(!(iog_begin(p.s, 3, 0) == -EBADF && !iog_fill(p.s, "T") && iog_put(p.s, "T", &v, NULL) == -EBADF &&
+			iog_attr(p.s, "dt", 1) == -EBADF && iog_commit(p.s) == -EBADF &&
+			iog_block(p.s, "T", SHAPE, ZERO, SHAPE) == -EBADF && iog_close(p.s, 1) == -EBADF &&
 			iog_stream_stats(p.s, &st) == -EBADF && iog_next(p.reader, 1, &r2) == -EBADF && iog_get(rec, "T", &v) == -EBADF &&
-			iog_reader_stats(p.reader, &st) == -EBADF && iog_param(p.w, "roi", 1) == -EBADF && iog_unsubscribe(p.reader) == -EBADF &&
-			iog_begin(iog_open(p.w, "x", "x: f64", NULL, 0, 1), 0, 0) < 0 && iog_next(iog_subscribe(p.r, "x", NULL, NULL), 0, &r2) < 0 &&
-			iog_detach(p.w) == -EBADF && iog_error(p.w)[0] && iog_rec_step(rec) == 0));
+			iog_reader_stats(p.reader, &st) == -EBADF && iog_param(p.w, "roi", 1) == -EBADF &&
+			iog_unsubscribe(p.reader) == -EBADF && iog_begin(iog_open(p.w, "x", "x: f64", NULL, 0, 1), 0, 0) < 0 &&
+			iog_next(iog_subscribe(p.r, "x", NULL, NULL), 0, &r2) < 0 && iog_detach(p.w) == -EBADF && iog_error(p.w)[0] &&
+			iog_rec_step(rec) == 0));
 	}
 	int st;
 	assert_int_equal(waitpid(pid, &st, 0), pid);
@@ -1015,7 +1065,8 @@ static void *liar_thread(void *arg)
 			m.kind = i < 4 ? IOG_MSG_OPENED + 5u * (i & 1) : 1 + (noise(&seed) >> 16) % (IOG_MSG_KINDS + 1);
 			if (i % 4 == 1)
 				m.kind = IOG_MSG_SUBSCRIBED;
-			m.id = 1 + (noise(&seed) >> 30), m.edge = noise(&seed) >> 30, m.a = WORD(), m.b = WORD(), m.epoch = WORD(), m.blocks = WORD();
+			m.id = 1 + (noise(&seed) >> 30), m.edge = noise(&seed) >> 30, m.a = WORD(), m.b = WORD(), m.epoch = WORD(),
+			m.blocks = WORD();
 			m.capacity = WORD(), m.policy = (uint8_t)((noise(&seed) >> 16) % 3);
 			m.arena = (struct iog_arena){ .static_bytes = WORD(), .slot_bytes = WORD(), .n_slots = WORD(), .id = WORD() };
 			if (noise(&seed) >> 31)
@@ -1131,8 +1182,8 @@ static void cost_of(const char *reader, uint64_t pause_ns)
 			taken[n++] = taken[i] > committed[i] ? taken[i] - committed[i] : 0;
 	qsort(spent, STEPS, sizeof *spent, ascending);
 	qsort(taken, n, sizeof *taken, ascending);
-	print_message("%s, %llu ns between steps: begin, fill and commit %llu ns; from there to iog_next %llu ns\n", reader, (unsigned long long)pause_ns,
-		      (unsigned long long)spent[STEPS / 2], (unsigned long long)taken[n / 2]);
+	print_message("%s, %llu ns between steps: begin, fill and commit %llu ns; from there to iog_next %llu ns\n", reader,
+		(unsigned long long)pause_ns, (unsigned long long)spent[STEPS / 2], (unsigned long long)taken[n / 2]);
 	pair_end(&p);
 }
 static void cost(void **state)

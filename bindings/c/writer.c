@@ -21,7 +21,7 @@
 enum {
 	CREDIT_MAX = 64,
 	STEPS_DEFAULT = 8,
-	FORGED_MAX = 8,      /* releases that could not be, before who sends them is cut off */
+	FORGED_MAX = 8,         /* releases that could not be, before who sends them is cut off */
 	REGION_SLACK = 2 << 20, /* a region may be that much larger than asked for: pages */
 	LOSSY_SLOTS = IOG_READERS * IOG_READER_CREDIT,
 };
@@ -41,12 +41,12 @@ struct edge {
 #define NO_EDGE ((struct edge){ .up = IOG_REGION_NONE, .down = IOG_REGION_NONE, .box = IOG_REGION_NONE })
 struct variable {
 	bool placed;
-	bool given;       /* static: has a value, in own memory */
+	bool given; /* static: has a value, in own memory */
 	uint32_t elem;
-	uint64_t at;      /* in the payload; static: not used */
-	uint64_t room;    /* bytes of the first part, which no later one may exceed */
-	uint64_t bytes;   /* of the part now */
-	uint8_t *memory;  /* static: the value, for this epoch and those that follow */
+	uint64_t at;     /* in the payload; static: not used */
+	uint64_t room;   /* bytes of the first part, which no later one may exceed */
+	uint64_t bytes;  /* of the part now */
+	uint8_t *memory; /* static: the value, for this epoch and those that follow */
 	int64_t global[IOG_RANK];
 };
 
@@ -54,8 +54,8 @@ struct iog_stream {
 	struct iog *io;
 	struct iog_stream *next;
 	uint32_t id;
-	int rc;     /* the first failure, which iog_close returns */
-	int dead;   /* why it cannot be used; 0: it can */
+	int rc;                                  /* the first failure, which iog_close returns */
+	int dead;                                /* why it cannot be used; 0: it can */
 	bool opened, made, any, in_step, shaped; /* shaped: a shape changed */
 	uint8_t policy;
 	uint64_t timeout_ns, bytes;
@@ -69,7 +69,7 @@ struct iog_stream {
 	uint32_t credit, slot;
 	uint64_t head_max, payload;
 	uint64_t touched, statics, statics_sent; /* by variable */
-	uint64_t new_statics; /* those of the epoch are not sent yet */
+	uint64_t new_statics;                    /* those of the epoch are not sent yet */
 	struct iog_schema schema;
 	struct variable var[IOG_VARS];
 	struct iog_block block[IOG_VARS];
@@ -137,7 +137,8 @@ static int edge_check(const struct iog_stream *s, const struct edge *e, struct i
 	if (e->capacity < 2 || e->capacity & (e->capacity - 1) || (e->policy == IOG_LATEST && e->capacity != IOG_LATEST_ENTRIES))
 		return iog_fail(err, -EPROTO, "stream %s: no edge has credit for %u steps", s->name, e->capacity);
 	if (s->lossy + lossy_slots(e) > lossy_max(s))
-		return iog_fail(err, -ENOSPC, "stream %s: %d readers take it directly, which is as many as there can be", s->name, IOG_READERS);
+		return iog_fail(
+			err, -ENOSPC, "stream %s: %d readers take it directly, which is as many as there can be", s->name, IOG_READERS);
 	return 0;
 }
 
@@ -159,8 +160,9 @@ static int edge_make(struct iog_stream *s, struct edge *e, struct iog_err *err)
 		if (!rc && !(e->box_map = iog_client_map_box(&e->box, err)))
 			rc = -ENOMEM;
 	}
-	struct iog_edge shared = { .down = e->down.map, .up = e->up.map, .box = e->box_map, .capacity = e->capacity, .policy = e->policy,
-					 .safe = e->safe };
+	struct iog_edge shared = {
+		.down = e->down.map, .up = e->up.map, .box = e->box_map, .capacity = e->capacity, .policy = e->policy, .safe = e->safe
+	};
 	/* A consumer that wants every step does not make a stream wait that was opened not to; what it has no credit for passes it by. */
 	if (e->policy == IOG_BLOCK && s->policy != IOG_BLOCK)
 		shared.policy = IOG_DROP_NEW;
@@ -209,7 +211,8 @@ static void edge_asked(struct iog_stream *s, const struct iog_msg *m, int *fds, 
 		if (s->edge[i].state == EDGE_FREE)
 			e = &s->edge[i];
 	if (n != 1 || edge_find(s, m->edge) || !e || !s->opened) {
-		iog_client_refuse(s->io, s->id, m->edge, "an edge comes with one descriptor, once, for a stream that is open and has place for it");
+		iog_client_refuse(
+			s->io, s->id, m->edge, "an edge comes with one descriptor, once, for a stream that is open and has place for it");
 		return;
 	}
 	e->number = m->edge, e->capacity = m->capacity, e->policy = m->policy, e->safe = m->safe;
@@ -275,8 +278,9 @@ static int options(struct iog_stream *s, const char *text)
 		else if (iog_streq(word, "bytes") && value && iog_parse_bytes(value, &s->bytes) && s->bytes)
 			continue;
 		else
-			return FAIL(s, -EINVAL, "stream %s: option \"%s%s%s\": known are policy=block|latest|drop-new, timeout=SECONDS, bytes=SIZE", s->name,
-				    word, value ? "=" : "", value ? value : "");
+			return FAIL(s, -EINVAL,
+				"stream %s: option \"%s%s%s\": known are policy=block|latest|drop-new, timeout=SECONDS, bytes=SIZE",
+				s->name, word, value ? "=" : "", value ? value : "");
 	}
 	s->timeout_ns = s->policy == IOG_BLOCK ? iog_client_span(seconds) : 0;
 	return 0;
@@ -286,7 +290,8 @@ static int parse(struct iog_stream *s, const char *schema, int rank, int nranks)
 {
 	struct iog_err err = { "" };
 	if (nranks < 1 || nranks > IOG_WRITERS || rank < 0 || rank >= nranks)
-		return FAIL(s, -EINVAL, "stream %s: rank %d of %d; a stream has 1 to %d writers on a node, counted from 0", s->name, rank, nranks, IOG_WRITERS);
+		return FAIL(s, -EINVAL, "stream %s: rank %d of %d; a stream has 1 to %d writers on a node, counted from 0", s->name, rank,
+			nranks, IOG_WRITERS);
 	if (!schema || iog_schema_parse(&s->schema, schema, &err) || !s->schema.n_vars)
 		return FAIL(s, -EINVAL, "stream %s: %s", s->name, err.text[0] ? err.text : "a schema declares one variable or more");
 	for (uint32_t v = 0; v < s->schema.n_vars; v++) {
@@ -331,7 +336,8 @@ iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *
 	s->next = io->streams;
 	io->streams = s;
 	if (!name || !iog_name_valid(name, true) || !iog_strset(s->name, sizeof s->name, name))
-		s->dead = FAIL(s, -EINVAL, "stream \"%.80s\": a name has letters, digits and _, and fewer than %d bytes", name ? name : "", IOG_NAME);
+		s->dead = FAIL(s, -EINVAL, "stream \"%.80s\": a name has letters, digits and _, and fewer than %d bytes", name ? name : "",
+			IOG_NAME);
 	if (!s->dead)
 		s->dead = options(s, opts);
 	if (!s->dead)
@@ -341,7 +347,9 @@ iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *
 	if (s->dead)
 		return s;
 	record_init(s, rank, nranks);
-	struct iog_msg m = { .kind = IOG_MSG_OPEN, .id = s->id, .a = (uint32_t)rank, .b = (uint32_t)nranks, .policy = s->policy, .schema = s->schema };
+	struct iog_msg m = {
+		.kind = IOG_MSG_OPEN, .id = s->id, .a = (uint32_t)rank, .b = (uint32_t)nranks, .policy = s->policy, .schema = s->schema
+	};
 	iog_strset(m.name, sizeof m.name, name);
 	iog_client_say(io, &m, NULL, 0);
 	const uint64_t until = iog_now_ns() + OPEN_NS;
@@ -378,8 +386,9 @@ int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64
 		return -ENOENT;
 	const struct iog_vardef *def = &s->schema.var[v];
 	if (!def->rank || !global || !offset || !count)
-		return FAIL(s, -EINVAL, "stream %s: iog_block wants a variable with dimensions, and three arrays as long as it has; %s has %u", s->name, var,
-			    def->rank);
+		return FAIL(s, -EINVAL,
+			"stream %s: iog_block wants a variable with dimensions, and three arrays as long as it has; %s has %u", s->name,
+			var, def->rank);
 	if (s->made && (s->statics >> v & 1))
 		return FAIL(s, -EINVAL, "stream %s: %s is static: its part stays what it was at the first step", s->name, var);
 	if (s->in_step)
@@ -388,17 +397,17 @@ int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64
 	for (unsigned i = 0; i < def->rank; i++) {
 		const struct iog_dim *d = &s->schema.dim[def->dim[i]];
 		if (global[i] < 0 || offset[i] < 0 || count[i] < 0 || offset[i] > global[i] - count[i])
-			return FAIL(s, -EINVAL, "stream %s: %s: %lld elements from %lld on do not lie in the %lld of dimension %s", s->name, var,
-				    (long long)count[i], (long long)offset[i], (long long)global[i], d->name);
+			return FAIL(s, -EINVAL, "stream %s: %s: %lld elements from %lld on do not lie in the %lld of dimension %s", s->name,
+				var, (long long)count[i], (long long)offset[i], (long long)global[i], d->name);
 		if ((d->fixed && global[i] != d->max) || (d->max && global[i] > d->max))
-			return FAIL(s, d->fixed ? -EINVAL : -EFBIG, "stream %s: %s: dimension %s has %s%lld elements, not %lld", s->name, var, d->name,
-				    d->fixed ? "" : "at most ", (long long)d->max, (long long)global[i]);
+			return FAIL(s, d->fixed ? -EINVAL : -EFBIG, "stream %s: %s: dimension %s has %s%lld elements, not %lld", s->name,
+				var, d->name, d->fixed ? "" : "at most ", (long long)d->max, (long long)global[i]);
 		if (!iog_mul(bytes, (uint64_t)count[i], &bytes) || bytes > INT64_MAX)
 			return FAIL(s, -EFBIG, "stream %s: %s is larger than memory", s->name, var);
 	}
 	if (s->made && bytes > x->room)
-		return FAIL(s, -EFBIG, "stream %s: %s: %llu bytes do not fit where the first step had %llu; open another stream", s->name, var,
-			    (unsigned long long)bytes, (unsigned long long)x->room);
+		return FAIL(s, -EFBIG, "stream %s: %s: %llu bytes do not fit where the first step had %llu; open another stream", s->name,
+			var, (unsigned long long)bytes, (unsigned long long)x->room);
 	memcpy(b.start, offset, def->rank * sizeof *offset);
 	memcpy(b.count, count, def->rank * sizeof *count);
 	iog_block_set_dense(&b, def->rank, x->elem);
@@ -423,8 +432,8 @@ static int shape(struct iog_stream *s)
 		for (unsigned i = 0; i < def->rank; i++) {
 			int64_t *e = &extent[def->dim[i]];
 			if (*e >= 0 && *e != s->var[v].global[i])
-				return FAIL(s, -EINVAL, "stream %s: dimension %s has %lld elements in %s and %lld in another variable", s->name,
-					    s->schema.dim[def->dim[i]].name, (long long)s->var[v].global[i], def->name, (long long)*e);
+				return FAIL(s, -EINVAL, "stream %s: dimension %s has %lld elements in %s and %lld in another variable",
+					s->name, s->schema.dim[def->dim[i]].name, (long long)s->var[v].global[i], def->name, (long long)*e);
 			*e = s->var[v].global[i];
 		}
 	}
@@ -460,8 +469,8 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 	if (!bytes)
 		bytes = IOG_MAX(BYTES_DEFAULT, STEPS_DEFAULT * a->slot_bytes);
 	if (bytes / a->slot_bytes < 2)
-		return FAIL(s, -EINVAL, "stream %s: bytes=%llu hold %llu steps of %llu bytes; at least 2 are needed", s->name, (unsigned long long)bytes,
-			    (unsigned long long)(bytes / a->slot_bytes), (unsigned long long)a->slot_bytes);
+		return FAIL(s, -EINVAL, "stream %s: bytes=%llu hold %llu steps of %llu bytes; at least 2 are needed", s->name,
+			(unsigned long long)bytes, (unsigned long long)(bytes / a->slot_bytes), (unsigned long long)a->slot_bytes);
 	const uint64_t most = s->credit_max >= 2 ? IOG_MIN(s->credit_max, (uint32_t)CREDIT_MAX) : CREDIT_MAX;
 	for (s->credit = 2; s->credit * 2ull <= IOG_MIN(most, bytes / a->slot_bytes); s->credit *= 2)
 		;
@@ -495,8 +504,13 @@ static int make(struct iog_stream *s)
 	iog_outlet_init(&s->o, &a, s->memory);
 	s->view = (struct iog_region){ .base = a.base, .size = a.static_bytes, .arena = a.id };
 	s->made = true;
-	struct iog_msg m = { .kind = IOG_MSG_ARENA, .id = s->id, .epoch = s->epoch, .blocks = s->schema.n_vars, .capacity = s->credit, .arena = a,
-			     .schema = s->schema };
+	struct iog_msg m = { .kind = IOG_MSG_ARENA,
+		.id = s->id,
+		.epoch = s->epoch,
+		.blocks = s->schema.n_vars,
+		.capacity = s->credit,
+		.arena = a,
+		.schema = s->schema };
 	m.arena.base = NULL;
 	iog_client_say(s->io, &m, &s->arena.fd, 1);
 	iog_client_drop_fd(&s->arena);
@@ -536,7 +550,8 @@ static void cut_silent(struct iog_stream *s)
 {
 	for (unsigned i = 0; i < IOG_FANOUT; i++) {
 		struct edge *e = &s->edge[i];
-		if (e->state == EDGE_LIVE && e->policy == IOG_BLOCK && iog_edge_outstanding(&s->o.edge[e->k]) >= IOG_MIN(e->capacity, s->credit))
+		if (e->state == EDGE_LIVE && e->policy == IOG_BLOCK &&
+			iog_edge_outstanding(&s->o.edge[e->k]) >= IOG_MIN(e->capacity, s->credit))
 			edge_cut(s, e);
 	}
 }
@@ -783,15 +798,16 @@ static int blocks(struct iog_stream *s)
 int iog_commit(iog_stream *s)
 {
 	if (iog_unlikely(iog_client_forked(s->io) || s->dead || !s->in_step))
-		return iog_client_forked(s->io) ? -EBADF :
-		       s->dead			? s->dead :
-						  FAIL(s, -EINVAL, "stream %s: iog_commit without a step", s->name);
+		return iog_client_forked(s->io) ? -EBADF
+		       : s->dead                ? s->dead
+						: FAIL(s, -EINVAL, "stream %s: iog_commit without a step", s->name);
 	const uint64_t now = iog_now_ns();
 	uint32_t viewed;
 	int64_t len = blocks(s);
 	s->rec.born_ns = now;
 	if (!len)
-		len = iog_wire_put(iog_arena_slot(&s->o.arena, s->slot), s->o.arena.slot_bytes, s->head_max, s->payload, &s->rec, &s->view, 1, &viewed);
+		len = iog_wire_put(iog_arena_slot(&s->o.arena, s->slot), s->o.arena.slot_bytes, s->head_max, s->payload, &s->rec, &s->view,
+			1, &viewed);
 	if (iog_unlikely(len < 0)) {
 		abandon(s);
 		return FAIL(s, (int)len, "stream %s: step %lld does not fit its slot", s->name, (long long)s->step);
@@ -875,8 +891,12 @@ int iog_stream_stats(const iog_stream *s, iog_stats *stats)
 	*stats = (iog_stats){ 0 };
 	if (iog_client_forked(s->io))
 		return -EBADF;
-	*stats = (iog_stats){ .records = s->records, .bytes = s->sent_bytes, .dropped = s->dropped, .skipped = s->skipped,
-			      .blocked_s = (double)s->blocked_ns * 1e-9, .readers = __builtin_popcount(s->o.live_mask) };
+	*stats = (iog_stats){ .records = s->records,
+		.bytes = s->sent_bytes,
+		.dropped = s->dropped,
+		.skipped = s->skipped,
+		.blocked_s = (double)s->blocked_ns * 1e-9,
+		.readers = __builtin_popcount(s->o.live_mask) };
 	for (uint32_t k = 0; k < s->o.n_edges; k++)
 		stats->dropped += s->o.edge[k].dropped;
 	return s->dead;

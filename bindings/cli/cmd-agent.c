@@ -139,7 +139,8 @@ const struct iog_cli_cmd iog_cmd_agent = {
 	.name = "agent",
 	.args = "",
 	.summary = "runs graphs for programs that publish streams",
-	.about = "Listens on a Unix socket of this node. Programs attach to it with iograph.h; graphs whose sources are streams start when all ranks of the "
+	.about = "Listens on a Unix socket of this node. Programs attach to it with iograph.h; graphs whose sources are streams start when "
+		 "all ranks of the "
 		 "program have opened them. Steps go through shared memory and never through this process's hands.\n\n"
 		 "The first Ctrl-C (or SIGTERM) ends the graphs in order, the second one at once.",
 	.examples = "iog agent --load heat.lua\niog agent --socket /tmp/my-agent --load heat.lua --once\n",

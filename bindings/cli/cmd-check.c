@@ -103,12 +103,14 @@ static int check_json(const char *file, struct iog_lua_set *set, uint32_t n_set,
 	json_t *list = json_array();
 	for (uint32_t i = 0; i < n; i++)
 		json_array_append_new(list, json_pack("{s:o, s:o, s:o, s:b}", "file", iog_cli_text(d[i]->file), "line",
-			d[i]->line ? json_integer(d[i]->line) : json_null(), "text", iog_cli_text(d[i]->text), "warning", d[i]->warning));
+						    d[i]->line ? json_integer(d[i]->line) : json_null(), "text", iog_cli_text(d[i]->text),
+						    "warning", d[i]->warning));
 	if (rc && !n)
-		json_array_append_new(list, json_pack("{s:o, s:n, s:s, s:b}", "file", iog_cli_text(file), "line", "text", strerror(-rc), "warning", 0));
+		json_array_append_new(
+			list, json_pack("{s:o, s:n, s:s, s:b}", "file", iog_cli_text(file), "line", "text", strerror(-rc), "warning", 0));
 	free(d);
-	int code = iog_cli_json(json_pack("{s:o, s:b, s:o, s:o}", "graph", iog_cli_text(file), "right", !rc, "mistakes", list, "memory_bytes",
-		rc ? json_null() : json_integer((json_int_t)iog_cut_bytes(&cg.cut))));
+	int code = iog_cli_json(json_pack("{s:o, s:b, s:o, s:o}", "graph", iog_cli_text(file), "right", !rc, "mistakes", list,
+		"memory_bytes", rc ? json_null() : json_integer((json_int_t)iog_cut_bytes(&cg.cut))));
 	iog_cli_unload(&cg);
 	return rc ? IOG_EXIT_FAILED : code;
 }

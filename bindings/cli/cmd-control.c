@@ -7,7 +7,8 @@
 #include "cli.h"
 #include "runtime/host/attach.h"
 
-static const struct iog_cli_opt options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" }, { .name = NULL } };
+static const struct iog_cli_opt options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
+	{ .name = NULL } };
 static const struct iog_cli_opt ps_options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
 	{ "json", 0, NULL, "the list as JSON" }, { .name = NULL } };
 
@@ -30,7 +31,9 @@ static int hello(const char *where)
 		fprintf(stderr, "iog: %s\n", err.text);
 		return -1;
 	}
-	m = (struct iog_msg){ .kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid(), .text = "iog" };
+	m = (struct iog_msg){
+		.kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid(), .text = "iog"
+	};
 	int rc = iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err);
 	if (!rc)
 		rc = iog_msg_recv(sock, &m, fds, &n, LIMIT_NS, &err);
@@ -38,7 +41,11 @@ static int hello(const char *where)
 		close(fds[0]);
 	if (rc == 1 && m.kind == IOG_MSG_WELCOME)
 		return sock;
-	fprintf(stderr, "iog: %s\n", rc == 1 ? m.text : rc == 0 ? "the agent closed the connection" : err.text[0] ? err.text : "the agent does not answer");
+	fprintf(stderr, "iog: %s\n",
+		rc == 1       ? m.text
+		: rc == 0     ? "the agent closed the connection"
+		: err.text[0] ? err.text
+			      : "the agent does not answer");
 	close(sock);
 	return -1;
 }
@@ -104,8 +111,10 @@ static void split(char *line, char *field[5])
 
 static int ps_run(int argc, char **argv)
 {
-	static const struct iog_cli_col graphs[] = { { "graph", false, false }, { "state", false, false }, { "delivered", true, false }, { "", false, true } };
-	static const struct iog_cli_col streams[] = { { "stream", false, false }, { "state", false, false }, { "ranks", false, false }, { "readers", true, false } };
+	static const struct iog_cli_col graphs[] = { { "graph", false, false }, { "state", false, false }, { "delivered", true, false },
+		{ "", false, true } };
+	static const struct iog_cli_col streams[] = { { "stream", false, false }, { "state", false, false }, { "ranks", false, false },
+		{ "readers", true, false } };
 	struct iog_cli_args a = { .cmd = &iog_cmd_ps, .argc = argc, .argv = argv };
 	static struct iog_msg m;
 	struct iog_err err = { "" };
@@ -133,11 +142,11 @@ static int ps_run(int argc, char **argv)
 			for (int i = 1; i < 5; i++)
 				iog_cli_table_cell(graph ? g : s, f[i]);
 			if (graph)
-				json_array_append_new(gs, json_pack("{s:o,s:s,s:I,s:o}", "name", iog_cli_text(f[1]), "state", f[2], "delivered", (json_int_t)atoll(f[3]),
-					"text", iog_cli_text(f[4])));
+				json_array_append_new(gs, json_pack("{s:o,s:s,s:I,s:o}", "name", iog_cli_text(f[1]), "state", f[2],
+								  "delivered", (json_int_t)atoll(f[3]), "text", iog_cli_text(f[4])));
 			else
-				json_array_append_new(ss, json_pack("{s:o,s:s,s:s,s:I}", "name", iog_cli_text(f[1]), "state", f[2], "ranks", f[3], "readers",
-					(json_int_t)atoll(f[4])));
+				json_array_append_new(ss, json_pack("{s:o,s:s,s:s,s:I}", "name", iog_cli_text(f[1]), "state", f[2], "ranks",
+								  f[3], "readers", (json_int_t)atoll(f[4])));
 		}
 	close(sock);
 	iog_cli_table_print(g, json || code ? NULL : stdout, "");
@@ -205,13 +214,31 @@ static int set_run(int argc, char **argv)
 	return ask(where, &m);
 }
 
-const struct iog_cli_cmd iog_cmd_ps = { .name = "ps", .args = "", .summary = "what an agent has: graphs and streams",
-	.about = "Lists the graphs of the agent and their states, and the streams that programs publish.", .examples = "iog ps\niog ps --json\n",
-	.opt = ps_options, .run = ps_run };
-const struct iog_cli_cmd iog_cmd_load = { .name = "load", .args = "FILE [NAME]", .summary = "loads a graph into an agent",
+const struct iog_cli_cmd iog_cmd_ps = { .name = "ps",
+	.args = "",
+	.summary = "what an agent has: graphs and streams",
+	.about = "Lists the graphs of the agent and their states, and the streams that programs publish.",
+	.examples = "iog ps\niog ps --json\n",
+	.opt = ps_options,
+	.run = ps_run };
+const struct iog_cli_cmd iog_cmd_load = { .name = "load",
+	.args = "FILE [NAME]",
+	.summary = "loads a graph into an agent",
 	.about = "The graph starts when all streams it takes are there. Its name is that of the file, unless another one is given.",
-	.examples = "iog load heat.lua\n", .opt = options, .run = load_run };
-const struct iog_cli_cmd iog_cmd_unload = { .name = "unload", .args = "NAME", .summary = "ends a graph of an agent",
-	.about = "In order: what is on its way arrives, sinks are flushed.", .examples = "iog unload heat\n", .opt = options, .run = unload_run };
-const struct iog_cli_cmd iog_cmd_set = { .name = "set", .args = "NAME=VALUE", .summary = "sets a live parameter of an agent's graphs",
-	.about = "From the next record on, in every graph that runs and has it.", .examples = "iog set cutoff=0.3\n", .opt = options, .run = set_run };
+	.examples = "iog load heat.lua\n",
+	.opt = options,
+	.run = load_run };
+const struct iog_cli_cmd iog_cmd_unload = { .name = "unload",
+	.args = "NAME",
+	.summary = "ends a graph of an agent",
+	.about = "In order: what is on its way arrives, sinks are flushed.",
+	.examples = "iog unload heat\n",
+	.opt = options,
+	.run = unload_run };
+const struct iog_cli_cmd iog_cmd_set = { .name = "set",
+	.args = "NAME=VALUE",
+	.summary = "sets a live parameter of an agent's graphs",
+	.about = "From the next record on, in every graph that runs and has it.",
+	.examples = "iog set cutoff=0.3\n",
+	.opt = options,
+	.run = set_run };

@@ -24,12 +24,11 @@ static unsigned items(struct item *it)
 {
 	unsigned n = 0;
 	for (const struct iog_source *const *s = iog_sources; *s && n < ITEMS; s++)
-		it[n++] = (struct item) { .kind = IOG_G_SOURCE, .name = (*s)->name, .summary = (*s)->summary, .params = (*s)->params };
+		it[n++] = (struct item){ .kind = IOG_G_SOURCE, .name = (*s)->name, .summary = (*s)->summary, .params = (*s)->params };
 	for (const struct iog_op *const *o = iog_ops; *o && n < ITEMS; o++)
-		it[n++] =
-			(struct item) { .kind = IOG_G_OP, .name = (*o)->name, .summary = (*o)->summary, .params = (*o)->params, .op = *o };
+		it[n++] = (struct item){ .kind = IOG_G_OP, .name = (*o)->name, .summary = (*o)->summary, .params = (*o)->params, .op = *o };
 	for (const struct iog_sink *const *s = iog_sinks; *s && n < ITEMS; s++)
-		it[n++] = (struct item) { .kind = IOG_G_SINK,
+		it[n++] = (struct item){ .kind = IOG_G_SINK,
 			.name = (*s)->name,
 			.summary = (*s)->summary,
 			.params = (*s)->params,
@@ -272,8 +271,8 @@ static int ops_run(int argc, char **argv)
 	if (!found) {
 		const char *near = iog_nearest(name, names, n);
 		json_decref(all);
-		fprintf(stderr, "iog ops: no operator, source or sink \"%s\"; %s%s%s\n", name, near ? "did you mean \"" : "", near ? near : "",
-			near ? "\"?" : "`iog ops` lists them");
+		fprintf(stderr, "iog ops: no operator, source or sink \"%s\"; %s%s%s\n", name, near ? "did you mean \"" : "",
+			near ? near : "", near ? "\"?" : "`iog ops` lists them");
 		return IOG_EXIT_USAGE;
 	}
 	if (json)

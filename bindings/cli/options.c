@@ -135,7 +135,7 @@ bool iog_cli_set(struct iog_cli_args *a, struct iog_lua_set *set, uint32_t *n)
 		iog_cli_usage(a->cmd, "--set may be given %d times", IOG_CLI_SETS);
 	else {
 		*is = 0;
-		set[(*n)++] = (struct iog_lua_set) { .name = text, .value = is + 1 };
+		set[(*n)++] = (struct iog_lua_set){ .name = text, .value = is + 1 };
 		return true;
 	}
 	end(a, IOG_EXIT_USAGE);

@@ -16,16 +16,23 @@
 #include "lua-value.h"
 #include "runtime/host/endpoint.h"
 
-#define STREAM "iog.stream"
-#define SINK "iog.sink"
+#define STREAM  "iog.stream"
+#define SINK    "iog.sink"
 #define NOTHING "iog.nothing" /* what a mistake that was reported gives: takes every call and index, so that one mistake stays one */
-#define CHUNK "graph"         /* how Lua calls the file: its own messages shorten long paths */
+#define CHUNK   "graph"       /* how Lua calls the file: its own messages shorten long paths */
 
 #ifndef IOG_SANITIZED
 #define IOG_SANITIZED 0
 #endif
 /* One call into C can take as long as memory allows, so steps alone do not bound the time. A sanitizer is slow. */
-enum { MEMORY_MAX = 64 << 20, STEPS_MAX = 10000000, STEPS_AT_ONCE = 1000, SECONDS_MAX = IOG_SANITIZED ? 10 : 2, NODES_MAX = 4096, MISTAKES_MAX = 100 };
+enum {
+	MEMORY_MAX = 64 << 20,
+	STEPS_MAX = 10000000,
+	STEPS_AT_ONCE = 1000,
+	SECONDS_MAX = IOG_SANITIZED ? 10 : 2,
+	NODES_MAX = 4096,
+	MISTAKES_MAX = 100
+};
 
 /* Behind every call: the graph under construction and the limits. */
 struct load {
@@ -36,22 +43,23 @@ struct load {
 	size_t memory;
 	long steps;
 	double start;
-	int line;                      /* being run; 0: none yet */
-	char string[16][IOG_NAME];     /* iog.param.string, to suggest them */
+	int line;                  /* being run; 0: none yet */
+	char string[16][IOG_NAME]; /* iog.param.string, to suggest them */
 	int string_line[16];
 	uint32_t n_strings;
-	const char *text;              /* the file */
+	const char *text; /* the file */
 	size_t len;
-	int missing;                   /* line that used a variable there is not, the last one; 0: none */
-	bool guess;                    /* and for one of them there is no telling what was meant */
+	int missing; /* line that used a variable there is not, the last one; 0: none */
+	bool guess;  /* and for one of them there is no telling what was meant */
 };
-struct stream { int node, port; };
-struct sink { int node; };
+struct stream {
+	int node, port;
+};
+struct sink {
+	int node;
+};
 
-static struct load *load_of(lua_State *L)
-{
-	return *(struct load **)lua_getextraspace(L);
-}
+static struct load *load_of(lua_State *L) { return *(struct load **)lua_getextraspace(L); }
 
 /* The line of the file at work; 0: none. */
 static int line_of(lua_State *L)
@@ -96,14 +104,15 @@ static void no_such(lua_State *L, const char *what, const char *name, const char
 {
 	const char *near = iog_nearest(name, names, n);
 	iog_graph_error(here(L), "no %s \"%s\"%s%s%s%s", what, name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "",
-			near ? "" : hint);
+		near ? "" : hint);
 }
 
 /* Options of edges that no source there is can honour: what would have no effect is a mistake. */
 static bool refused(struct iog_graph *g, const char *who, const char *option)
 {
 	static const char *const why[][2] = {
-		{ "timeout", "applies to streams that applications publish; not available for this source, whose records wait as long as it takes" },
+		{ "timeout", "applies to streams that applications publish; not available for this source, whose records wait as long as "
+			     "it takes" },
 		{ "qos", "orders streams that leave this host; not available, because none does" },
 	};
 	for (unsigned i = 0; i < IOG_COUNT(why); i++)
@@ -218,7 +227,8 @@ static void give(lua_State *L, struct iog_graph *g, int node, const char *name, 
 		iog_graph_set(g, node, name, &v, live);
 	} else if (n[node].kind == IOG_G_SOURCE && strcmp(name, "name")) {
 		n[node].bad = true;
-		iog_graph_error(g, "%s: \"%s\" belongs to what follows the source; give it to a sink, or in stream:queue { ... }", n[node].name, name);
+		iog_graph_error(g, "%s: \"%s\" belongs to what follows the source; give it to a sink, or in stream:queue { ... }",
+			n[node].name, name);
 	} else {
 		iog_graph_option(g, node, name, &v);
 	}
@@ -260,8 +270,9 @@ static void give_table(lua_State *L, struct iog_graph *g, int node, int idx)
 		lua_pop(L, 1);
 		if (lua_type(L, -1) != LUA_TSTRING || count == IOG_COUNT(names)) {
 			if (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1 || lua_tointeger(L, -1) > n) {
-				iog_graph_error(g, "%s: %s", nodes[node].name, count == IOG_COUNT(names) ? "more than 64 parameters" :
-						"a value that has neither a name nor a place in the list");
+				iog_graph_error(g, "%s: %s", nodes[node].name,
+					count == IOG_COUNT(names) ? "more than 64 parameters"
+								  : "a value that has neither a name nor a place in the list");
 				return;
 			}
 			continue;
@@ -308,14 +319,17 @@ static void give_args(lua_State *L, struct iog_graph *g, int node, int from)
 			iog_graph_link(g, s->node, s->port, node);
 		} else if (lua_isnil(L, i) && nodes[node].kind == IOG_G_OP && nodes[node].op->in_max > 1) {
 			nodes[node].bad = true;
-			iog_graph_error(g, "%s: input %u is nothing; a stream must be declared above the line that uses it (a graph cannot go round in a circle)",
-					nodes[node].name, nodes[node].n_in + 1);
+			iog_graph_error(g,
+				"%s: input %u is nothing; a stream must be declared above the line that uses it (a graph cannot go round "
+				"in a circle)",
+				nodes[node].name, nodes[node].n_in + 1);
 		} else if (lua_istable(L, i)) {
 			give_table(L, g, node, i);
 		} else if (first) {
 			give(L, g, node, first->name, i);
 		} else {
-			iog_graph_error(g, "%s takes no value without a name; write %s { name = value }", nodes[node].name, nodes[node].name);
+			iog_graph_error(
+				g, "%s takes no value without a name; write %s { name = value }", nodes[node].name, nodes[node].name);
 		}
 		lua_settop(L, top);
 	}
@@ -391,7 +405,9 @@ static int stream_to(lua_State *L)
 			iog_graph_link(g, s->node, s->port, IOG_NO_NODE);
 		if (!k && !luaL_testudata(L, i, NOTHING))
 			iog_graph_error(g, "to: wants a sink, as in stream:to(iog.sink.null {}), got %s",
-					luaL_testudata(L, i, STREAM) ? "a stream" : lua_isnoneornil(L, i) ? "nothing" : luaL_typename(L, i));
+				luaL_testudata(L, i, STREAM) ? "a stream"
+				: lua_isnoneornil(L, i)      ? "nothing"
+							     : luaL_typename(L, i));
 		if (!k)
 			continue;
 		iog_graph_link(g, s->node, s->port, k->node);
@@ -418,7 +434,8 @@ static int stream_place(lua_State *L)
 	if (lua_gettop(L) != 2) {
 		iog_graph_error(g, "%s: wants one target, as in stream:%s \"vm\"", option, option);
 	} else if (s->node >= 0 && n[s->node].kind != IOG_G_OP) {
-		iog_graph_error(g, "%s: %s is a source, which always runs on this host; write it after an operator", option, n[s->node].name);
+		iog_graph_error(
+			g, "%s: %s is a source, which always runs on this host; write it after an operator", option, n[s->node].name);
 	} else {
 		struct iog_value v = { .kind = IOG_V_STRING, .s = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "" };
 		iog_graph_option(g, s->node, option, &v);
@@ -461,8 +478,14 @@ enum { METHODS = 128 };
 /* Pushes the method called `name` of the stream at 1. Otherwise false, and the names of those there are. */
 static bool push_method(lua_State *L, const char *name, const char *names[METHODS], size_t *n)
 {
-	static const struct { const char *name; lua_CFunction f; } own[] = {
-		{ "to", stream_to }, { "on", stream_place }, { "never", stream_place }, { "queue", stream_queue },
+	static const struct {
+		const char *name;
+		lua_CFunction f;
+	} own[] = {
+		{ "to", stream_to },
+		{ "on", stream_place },
+		{ "never", stream_place },
+		{ "queue", stream_queue },
 	};
 	lua_Debug d = { .currentline = 0 };
 	lua_CFunction f = NULL;
@@ -530,8 +553,13 @@ static int make_sink(lua_State *L)
 {
 	const struct iog_sink *s = lua_touserdata(L, lua_upvalueindex(1));
 	struct iog_graph *g = here(L);
-	struct iog_gnode_end end = { .what = s, .name = s->name, .params = s->params, .conf_size = s->conf_size,
-				     .safe = s->flags & IOG_SINK_SAFE, .accept = s->accept, .accept_safe = s->accept_safe };
+	struct iog_gnode_end end = { .what = s,
+		.name = s->name,
+		.params = s->params,
+		.conf_size = s->conf_size,
+		.safe = s->flags & IOG_SINK_SAFE,
+		.accept = s->accept,
+		.accept_safe = s->accept_safe };
 	int node = iog_graph_end(g, IOG_G_SINK, &end);
 	if (node >= 0)
 		give_args(L, g, node, 1);
@@ -573,7 +601,7 @@ static int end_index(lua_State *L)
 
 /* ---- parameters ---- */
 
-static const char *override(lua_State *L, const char *name)
+static const char * override(lua_State *L, const char *name)
 {
 	struct load *l = load_of(L);
 	for (uint32_t i = 0; i < l->n_set; i++)
@@ -758,10 +786,7 @@ static int word_index(lua_State *L)
 
 /* ---- variables there are not ---- */
 
-static bool is_word(char c)
-{
-	return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_';
-}
+static bool is_word(char c) { return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_'; }
 
 static const char *skip_blanks(const char *t, const char *end)
 {
@@ -871,7 +896,8 @@ static size_t variables(lua_State *L, const char *names[VARIABLES], const char *
 static int no_variable(lua_State *L)
 {
 	static const char *const gone[] = { "io", "os", "debug", "package", "coroutine", "utf8", "dofile", "loadfile", "load", "loadstring",
-					    "collectgarbage", "pcall", "xpcall", "rawset", "rawget", "rawequal", "rawlen", "setmetatable", "getmetatable", "warn", NULL };
+		"collectgarbage", "pcall", "xpcall", "rawset", "rawget", "rawequal", "rawlen", "setmetatable", "getmetatable", "warn",
+		NULL };
 	const char *name = lua_type(L, 2) == LUA_TSTRING ? lua_tostring(L, 2) : "?", *names[VARIABLES];
 	struct load *l = load_of(L);
 	struct iog_graph *g = here(L);
@@ -888,8 +914,10 @@ static int no_variable(lua_State *L)
 		variables(L, names, near);
 		swallow(L, g, lua_gettop(L));
 	} else if (below) {
-		iog_graph_error(g, "no variable \"%s\" yet, line %d sets it; a stream must be declared above the line that uses it (a graph cannot go "
-				   "round in a circle)", name, below);
+		iog_graph_error(g,
+			"no variable \"%s\" yet, line %d sets it; a stream must be declared above the line that uses it (a graph cannot go "
+			"round in a circle)",
+			name, below);
 	} else {
 		iog_graph_error(g, "no variable \"%s\"; a variable must be declared above the line that uses it", name);
 		l->guess = true;
@@ -1043,14 +1071,14 @@ static void types(lua_State *L)
 static void open_all(lua_State *L)
 {
 	static const luaL_Reg libs[] = { { "_G", luaopen_base }, { "string", luaopen_string }, { "table", luaopen_table },
-					 { "math", luaopen_math }, { NULL, NULL } };
+		{ "math", luaopen_math }, { NULL, NULL } };
 	for (const luaL_Reg *r = libs; r->name; r++) {
 		luaL_requiref(L, r->name, r->func, 1);
 		lua_pop(L, 1);
 	}
 	/* What could read, load, run or hide something goes; patterns too, because they can take for ever in one step. */
-	static const char *const gone[] = { "dofile", "loadfile", "load", "collectgarbage", "pcall", "xpcall", "rawset", "rawget", "rawequal", "rawlen",
-					    "setmetatable", "getmetatable", "warn", NULL };
+	static const char *const gone[] = { "dofile", "loadfile", "load", "collectgarbage", "pcall", "xpcall", "rawset", "rawget",
+		"rawequal", "rawlen", "setmetatable", "getmetatable", "warn", NULL };
 	for (const char *const *n = gone; *n; n++) {
 		lua_pushnil(L);
 		lua_setglobal(L, *n);
@@ -1078,7 +1106,8 @@ static void open_all(lua_State *L)
 	lua_newtable(L);
 	ends(L, false, "source");
 	ends(L, true, "sink");
-	static const luaL_Reg params[] = { { "number", param_number }, { "region", param_region }, { "string", param_string }, { NULL, NULL } };
+	static const luaL_Reg params[] = { { "number", param_number }, { "region", param_region }, { "string", param_string },
+		{ NULL, NULL } };
 	luaL_newlib(L, params);
 	words(L, "kind of parameter");
 	lua_setfield(L, -2, "param");
@@ -1115,7 +1144,10 @@ static void lua_mistake(struct load *l, const char *msg)
 	iog_graph_error(l->g, "%s", msg);
 }
 
-struct body { const char *text; size_t len; };
+struct body {
+	const char *text;
+	size_t len;
+};
 
 static int protected(lua_State *L)
 {
@@ -1153,8 +1185,8 @@ static void unused_sets(struct load *l)
 			names[k++] = l->string[j];
 		const char *near = iog_nearest(l->set[i].name, names, k);
 		iog_graph_at(l->g, l->file, 0);
-		iog_graph_error(l->g, "--set %s: the graph declares no such parameter%s%s%s", l->set[i].name, near ? "; did you mean \"" : "",
-				near ? near : "", near ? "\"?" : "");
+		iog_graph_error(l->g, "--set %s: the graph declares no such parameter%s%s%s", l->set[i].name,
+			near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
 	}
 }
 
@@ -1191,7 +1223,7 @@ static void unused_strings(struct load *l)
 			continue;
 		iog_graph_at(l->g, l->file, l->string_line[i]);
 		iog_graph_warning(l->g, "parameter \"%s\" is not used: the file does not name \"%.*s\" again, so setting it has no effect",
-				  l->string[i], (int)n, t);
+			l->string[i], (int)n, t);
 	}
 }
 

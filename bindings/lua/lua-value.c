@@ -22,11 +22,13 @@ static bool list(lua_State *L, int idx, struct iog_value *v, int depth, struct i
 	while (lua_next(L, idx)) {
 		lua_pop(L, 1);
 		keys += lua_type(L, -1) == LUA_TSTRING;
-		strange |= lua_type(L, -1) != LUA_TSTRING && (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1 || lua_tointeger(L, -1) > n);
+		strange |=
+			lua_type(L, -1) != LUA_TSTRING && (!lua_isinteger(L, -1) || lua_tointeger(L, -1) < 1 || lua_tointeger(L, -1) > n);
 	}
 	if (n > IOG_LUA_ITEMS || keys > IOG_LUA_ITEMS || strange) {
-		iog_fail(err, -EINVAL, strange ? "a list with a value that has neither a name nor a place in it" : "a list of more than %d items",
-			 IOG_LUA_ITEMS);
+		iog_fail(err, -EINVAL,
+			strange ? "a list with a value that has neither a name nor a place in it" : "a list of more than %d items",
+			IOG_LUA_ITEMS);
 		return false;
 	}
 	uint32_t total = (uint32_t)n + keys;
@@ -72,8 +74,7 @@ static bool convert(lua_State *L, int idx, struct iog_value *v, const char **liv
 	memset(v, 0, sizeof *v);
 	const struct iog_lua_live *l;
 	switch (lua_type(L, idx)) {
-	case LUA_TNIL:
-		return true;
+	case LUA_TNIL: return true;
 	case LUA_TBOOLEAN:
 		v->kind = IOG_V_BOOL;
 		v->b = lua_toboolean(L, idx);
@@ -91,8 +92,7 @@ static bool convert(lua_State *L, int idx, struct iog_value *v, const char **liv
 			return false;
 		}
 		return true;
-	case LUA_TTABLE:
-		return list(L, idx, v, depth, err);
+	case LUA_TTABLE: return list(L, idx, v, depth, err);
 	case LUA_TUSERDATA:
 		l = luaL_testudata(L, idx, IOG_LUA_LIVE);
 		if (l && depth == 0) {
@@ -100,11 +100,11 @@ static bool convert(lua_State *L, int idx, struct iog_value *v, const char **liv
 			*live = l->name;
 			return true;
 		}
-		iog_fail(err, -EINVAL, l ? "a live parameter inside a list; give the whole list as iog.param.region" : "a stream or sink where a value is wanted");
+		iog_fail(err, -EINVAL,
+			l ? "a live parameter inside a list; give the whole list as iog.param.region"
+			  : "a stream or sink where a value is wanted");
 		return false;
-	default:
-		iog_fail(err, -EINVAL, "a %s where a value is wanted", lua_typename(L, lua_type(L, idx)));
-		return false;
+	default: iog_fail(err, -EINVAL, "a %s where a value is wanted", lua_typename(L, lua_type(L, idx))); return false;
 	}
 }
 

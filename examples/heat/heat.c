@@ -12,7 +12,7 @@
 enum { N = 64, R = N + 2 /* a row with its ghosts */, SPOT = 5 };
 static const double DX = 0.01 /* m */, DT = 0.1 /* s */, DIFFUSIVITY = 1.17e-4 /* m2/s */, COLD = 300, HOT = 1300 /* K */;
 
-#define AT(a, k, j, i) (a)[((size_t)(k) * R + (size_t)(j)) * R + (size_t)(i)]
+#define AT(a, k, j, i) (a)[((size_t)(k)*R + (size_t)(j)) * R + (size_t)(i)]
 
 /* Ghost layers: of the neighbours, or, where the block ends, the layer beside them, so that no heat flows there. */
 static void ghosts(double *T, int nz, int below, int above)
@@ -23,8 +23,10 @@ static void ghosts(double *T, int nz, int below, int above)
 		for (int i = 1; i <= N; i++)
 			AT(T, k, 0, i) = AT(T, k, 1, i), AT(T, k, N + 1, i) = AT(T, k, N, i);
 	}
-	MPI_Sendrecv(&AT(T, 1, 0, 0), R * R, MPI_DOUBLE, below, 0, &AT(T, nz + 1, 0, 0), R * R, MPI_DOUBLE, above, 0, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
-	MPI_Sendrecv(&AT(T, nz, 0, 0), R * R, MPI_DOUBLE, above, 1, &AT(T, 0, 0, 0), R * R, MPI_DOUBLE, below, 1, MPI_COMM_WORLD, MPI_STATUS_IGNORE);
+	MPI_Sendrecv(&AT(T, 1, 0, 0), R * R, MPI_DOUBLE, below, 0, &AT(T, nz + 1, 0, 0), R * R, MPI_DOUBLE, above, 0, MPI_COMM_WORLD,
+		MPI_STATUS_IGNORE);
+	MPI_Sendrecv(&AT(T, nz, 0, 0), R * R, MPI_DOUBLE, above, 1, &AT(T, 0, 0, 0), R * R, MPI_DOUBLE, below, 1, MPI_COMM_WORLD,
+		MPI_STATUS_IGNORE);
 	for (int j = 1; j <= N; j++)
 		for (int i = 1; i <= N; i++) {
 			if (below == MPI_PROC_NULL)
@@ -69,8 +71,10 @@ int main(int argc, char **argv)
 		for (int k = 1; k <= nz; k++)
 			for (int j = 1; j <= N; j++)
 				for (int i = 1; i <= N; i++)
-					AT(U, k, j, i) = AT(T, k, j, i) + a * (AT(T, k - 1, j, i) + AT(T, k + 1, j, i) + AT(T, k, j - 1, i) +
-						AT(T, k, j + 1, i) + AT(T, k, j, i - 1) + AT(T, k, j, i + 1) - 6 * AT(T, k, j, i));
+					AT(U, k, j, i) =
+						AT(T, k, j, i) +
+						a * (AT(T, k - 1, j, i) + AT(T, k + 1, j, i) + AT(T, k, j - 1, i) + AT(T, k, j + 1, i) +
+							    AT(T, k, j, i - 1) + AT(T, k, j, i + 1) - 6 * AT(T, k, j, i));
 		double *t = T;
 		T = U, U = t;
 	}

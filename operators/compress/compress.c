@@ -54,8 +54,8 @@ static int choose(struct compress_conf *c, const struct iog_schema *s, struct io
 			names[j] = s->var[j].name;
 		if (i < 0) {
 			near = iog_nearest(name, names, s->n_vars);
-			return iog_fail(err, -EINVAL, "the stream has no variable \"%s\"%s%s%s", name,
-				near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+			return iog_fail(err, -EINVAL, "the stream has no variable \"%s\"%s%s%s", name, near ? "; did you mean \"" : "",
+				near ? near : "", near ? "\"?" : "");
 		}
 		const struct iog_vardef *v = &s->var[i];
 		if (!v->rank || v->flags & IOG_VAR_STATIC || iog_var_opaque(v))
@@ -88,18 +88,17 @@ static int compress_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		if (!(c->chosen >> i & 1))
 			continue;
 		if (!iog_schema_var_max(s, i, &bytes))
-			return iog_fail(err, -EINVAL,
-				"the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
+			return iog_fail(err, -EINVAL, "the largest size of \"%s\" is not known; declare it at the source, like atom<=32000",
+				v->name);
 		if (v->n_codecs == IOG_CODECS)
-			return iog_fail(
-				err, -EINVAL, "\"%s\" has %u encodings already, the most there may be", v->name, IOG_CODECS);
+			return iog_fail(err, -EINVAL, "\"%s\" has %u encodings already, the most there may be", v->name, IOG_CODECS);
 		v->codec[v->n_codecs++] = IOG_CODEC_ZSTD;
 		c->max_bytes = IOG_MAX(c->max_bytes, IOG_ROUND_UP(bytes, IOG_ALIGN));
 		p->need.out_max[0] += IOG_ROUND_UP(bound(bytes), IOG_ALIGN);
 		p->need.out_blocks++;
 	}
 	p->need.scratch = c->max_bytes + FRAME_CHUNK;
-	p->cost = (struct iog_cost) { .cycles_record = 3000, .cycles_kib = 3000 * (0.7 + 0.3 * (double)c->level), .out_ratio = 0.8 };
+	p->cost = (struct iog_cost){ .cycles_record = 3000, .cycles_kib = 3000 * (0.7 + 0.3 * (double)c->level), .out_ratio = 0.8 };
 	return 0;
 }
 

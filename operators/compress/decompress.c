@@ -54,15 +54,15 @@ static int decompress_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		if (!(c->chosen >> i & 1))
 			continue;
 		if (!iog_schema_var_max(s, i, &bytes))
-			return iog_fail(err, -EINVAL,
-				"the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
+			return iog_fail(err, -EINVAL, "the largest size of \"%s\" is not known; declare it at the source, like atom<=32000",
+				v->name);
 		v->codec[--v->n_codecs] = IOG_CODEC_NONE;
 		c->max_bytes[i] = bytes;
 		p->need.out_max[0] += IOG_ROUND_UP(bytes, IOG_ALIGN);
 		p->need.out_blocks++;
 	}
 	p->need.scratch = FRAME_CHUNK + ZSTD_compressBound(FRAME_CHUNK);
-	p->cost = (struct iog_cost) { .cycles_record = 1000, .cycles_kib = 1500, .out_ratio = 1.25 };
+	p->cost = (struct iog_cost){ .cycles_record = 1000, .cycles_kib = 1500, .out_ratio = 1.25 };
 	return 0;
 }
 

@@ -23,8 +23,8 @@
 	}
 #define NAMES(...)                                                                                                                         \
 	{                                                                                                                                  \
-		.kind = IOG_V_LIST, .item = (const struct iog_value[]) { __VA_ARGS__ },                                                    \
-		.n_items = sizeof((struct iog_value[]) { __VA_ARGS__ }) / sizeof(struct iog_value)                                         \
+		.kind = IOG_V_LIST, .item = (const struct iog_value[]){ __VA_ARGS__ },                                                     \
+		.n_items = sizeof((struct iog_value[]){ __VA_ARGS__ }) / sizeof(struct iog_value)                                          \
 	}
 
 static const char *const all_types =
@@ -224,14 +224,14 @@ static void mistakes_are_named(void **state)
 {
 	const char *const schema = "position: f32[atom<=300,xyz]; T: f64; static mass: f32[kind=3]";
 	(void)state;
-	refused(&(struct op_case) { .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("positon")) } } },
+	refused(&(struct op_case){ .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("positon")) } } },
 		"did you mean \"position\"");
-	refused(&(struct op_case) { .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("T")) } } }, "single value");
-	refused(&(struct op_case) { .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("mass")) } } }, "static");
-	refused(&(struct op_case) { .op = "compress", .schema = schema, .conf = { { "level", INT(99) } } }, "level");
-	refused(&(struct op_case) { .op = "compress", .schema = "T: f64" }, "no variable to encode");
-	refused(&(struct op_case) { .op = "compress", .schema = "position: f32[atom]" }, "atom<=32000");
-	refused(&(struct op_case) { .op = "decompress", .schema = schema }, "put compress before it");
+	refused(&(struct op_case){ .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("T")) } } }, "single value");
+	refused(&(struct op_case){ .op = "compress", .schema = schema, .conf = { { "variables", NAMES(STR("mass")) } } }, "static");
+	refused(&(struct op_case){ .op = "compress", .schema = schema, .conf = { { "level", INT(99) } } }, "level");
+	refused(&(struct op_case){ .op = "compress", .schema = "T: f64" }, "no variable to encode");
+	refused(&(struct op_case){ .op = "compress", .schema = "position: f32[atom]" }, "atom<=32000");
+	refused(&(struct op_case){ .op = "decompress", .schema = schema }, "put compress before it");
 }
 
 int main(void)

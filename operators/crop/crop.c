@@ -61,14 +61,12 @@ static int no_such_dim(const struct iog_schema *s, const struct iog_interval *v,
 			at += (size_t)iog_format(list + at, sizeof list - at, "%s%s", d ? ", " : "", s->dim[d].name);
 	}
 	if (!v->name[0])
-		return iog_fail(err, -EINVAL,
-			"\"box\" has an interval at position %u, but the stream has no dimension for it; it has %s", k + 1,
-			s->n_dims ? list : "none");
+		return iog_fail(err, -EINVAL, "\"box\" has an interval at position %u, but the stream has no dimension for it; it has %s",
+			k + 1, s->n_dims ? list : "none");
 	near = iog_nearest(v->name, names, s->n_dims);
 	if (near)
 		return iog_fail(err, -EINVAL, "\"box\" names the unknown dimension \"%s\"; did you mean \"%s\"?", v->name, near);
-	return iog_fail(
-		err, -EINVAL, "\"box\" names the unknown dimension \"%s\"; the stream has %s", v->name, s->n_dims ? list : "none");
+	return iog_fail(err, -EINVAL, "\"box\" names the unknown dimension \"%s\"; the stream has %s", v->name, s->n_dims ? list : "none");
 }
 
 /*
@@ -126,9 +124,8 @@ static int crop_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	for (unsigned i = 0; i < s->n_vars; i++)
 		for (unsigned k = 0; s->var[i].n_codecs && k < s->var[i].rank; k++)
 			if (c->cropped >> s->var[i].dim[k] & 1)
-				return iog_fail(err, -EINVAL,
-					"variable \"%s\" is encoded (%s); crop before encoding, or decode first", s->var[i].name,
-					iog_codec_name(s->var[i].codec[s->var[i].n_codecs - 1]));
+				return iog_fail(err, -EINVAL, "variable \"%s\" is encoded (%s); crop before encoding, or decode first",
+					s->var[i].name, iog_codec_name(s->var[i].codec[s->var[i].n_codecs - 1]));
 
 	*p->out[0] = *s;
 	for (unsigned d = 0; d < s->n_dims; d++) {
@@ -142,7 +139,7 @@ static int crop_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	c->split = split_dim(s);
 	p->split[0] = c->split;
 	p->need.out_blocks = s->n_vars;
-	p->cost = (struct iog_cost) { .cycles_record = 200 + 40.0 * s->n_vars, .cycles_kib = 0, .out_ratio = 1 };
+	p->cost = (struct iog_cost){ .cycles_record = 200 + 40.0 * s->n_vars, .cycles_kib = 0, .out_ratio = 1 };
 	return 0;
 }
 
@@ -203,7 +200,7 @@ static enum iog_step crop_segment(const struct iog_call *call, const struct iog_
 		lo[d] = IOG_MIN(IOG_MAX(c->lo[d] - first, 0), a->extent);
 		hi[d] = IOG_MIN(IOG_MAX(c->hi[d] - first, lo[d]), a->extent);
 		/* The origin is that of the box, also when the box lies outside: it must not depend on an extent that may still be open. */
-		o->rec.axis[d] = (struct iog_axis) { .extent = hi[d] - lo[d],
+		o->rec.axis[d] = (struct iog_axis){ .extent = hi[d] - lo[d],
 			.origin = a->origin + a->spacing * (double)IOG_MAX(c->lo[d] - first, 0),
 			.spacing = a->spacing };
 	}

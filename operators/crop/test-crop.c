@@ -15,21 +15,21 @@
 	}
 #define PAIR(lo, hi)                                                                                                                       \
 	{                                                                                                                                  \
-		.kind = IOG_V_LIST, .item = (const struct iog_value[]) { NUM(lo), NUM(hi) }, .n_items = 2                                  \
+		.kind = IOG_V_LIST, .item = (const struct iog_value[]){ NUM(lo), NUM(hi) }, .n_items = 2                                   \
 	}
 #define BOX(...)                                                                                                                           \
 	{                                                                                                                                  \
 		"box",                                                                                                                     \
 		{                                                                                                                          \
-			.kind = IOG_V_LIST, .item = (const struct iog_value[]) { __VA_ARGS__ },                                            \
-			.n_items = sizeof((struct iog_value[]) { __VA_ARGS__ }) / sizeof(struct iog_value)                                 \
+			.kind = IOG_V_LIST, .item = (const struct iog_value[]){ __VA_ARGS__ },                                             \
+			.n_items = sizeof((struct iog_value[]){ __VA_ARGS__ }) / sizeof(struct iog_value)                                  \
 		}                                                                                                                          \
 	}
 #define NAMED(name, ...)                                                                                                                   \
 	{                                                                                                                                  \
 		"box",                                                                                                                     \
 		{                                                                                                                          \
-			.kind = IOG_V_LIST, .key = (const char *const[]) { name }, .item = (const struct iog_value[]) { __VA_ARGS__ },     \
+			.kind = IOG_V_LIST, .key = (const char *const[]){ name }, .item = (const struct iog_value[]){ __VA_ARGS__ },       \
 			.n_items = 1                                                                                                       \
 		}                                                                                                                          \
 	}
@@ -89,7 +89,7 @@ static const char *const image = "image: u8[y=48,x=64,rgb]", *const atoms = "pos
 static void position_is_x_y_z(void **state)
 {
 	(void)state;
-	struct rig *r = rig(image, &(struct op_case) { .op = "crop", .conf = { BOX(PAIR(8, 40), PAIR(4, 30)) } });
+	struct rig *r = rig(image, &(struct op_case){ .op = "crop", .conf = { BOX(PAIR(8, 40), PAIR(4, 30)) } });
 	assert_int_equal(extent(r, "x"), 32);
 	assert_int_equal(extent(r, "y"), 26);
 	assert_int_equal(extent(r, "rgb"), 3);
@@ -99,7 +99,7 @@ static void position_is_x_y_z(void **state)
 static void position_without_xyz_is_slowest_first(void **state)
 {
 	(void)state;
-	struct rig *r = rig(atoms, &(struct op_case) { .op = "crop", .conf = { BOX(PAIR(10, 30)) } });
+	struct rig *r = rig(atoms, &(struct op_case){ .op = "crop", .conf = { BOX(PAIR(10, 30)) } });
 	assert_int_equal(extent(r, "atom"), 20);
 	assert_int_equal(extent(r, "xyz"), 3);
 	rig_finish(r);
@@ -108,7 +108,7 @@ static void position_without_xyz_is_slowest_first(void **state)
 static void nothing_is_copied(void **state)
 {
 	(void)state;
-	struct rig *r = rig(atoms, &(struct op_case) { .op = "crop", .conf = { NAMED("atom", PAIR(10, 30)) } });
+	struct rig *r = rig(atoms, &(struct op_case){ .op = "crop", .conf = { NAMED("atom", PAIR(10, 30)) } });
 	assert_int_equal(r->s.plan.need.out_max[0], 0);
 	assert_ptr_equal(r->out->var[0].block->data, r->in.rec.var[0].block->data + 10 * 12);
 	assert_ptr_equal(r->out->var[1].block->data, r->in.rec.var[1].block->data + 10 * 4);
@@ -136,7 +136,7 @@ static void bounds_are_half_open_and_clamped(void **state)
 	};
 	(void)state;
 	for (unsigned i = 0; i < IOG_COUNT(t); i++) {
-		struct rig *r = rig(image, &(struct op_case) { .op = "crop", .conf = { NAMED("x", PAIR(t[i].lo, t[i].hi)) } });
+		struct rig *r = rig(image, &(struct op_case){ .op = "crop", .conf = { NAMED("x", PAIR(t[i].lo, t[i].hi)) } });
 		assert_int_equal(extent(r, "x"), t[i].n);
 		assert_int_equal(r->out->var[0].n_blocks, 1);
 		assert_int_equal(r->out->var[0].block->count[1], t[i].n);
@@ -147,7 +147,7 @@ static void bounds_are_half_open_and_clamped(void **state)
 static void origin_moves(void **state)
 {
 	(void)state;
-	struct rig *r = rig(image, &(struct op_case) { .op = "crop", .conf = { NAMED("x", PAIR(8, 40)) } });
+	struct rig *r = rig(image, &(struct op_case){ .op = "crop", .conf = { NAMED("x", PAIR(8, 40)) } });
 	const struct iog_axis *a = &r->in.rec.axis[1], *b = &r->out->axis[1];
 	assert_true(b->origin == a->origin + 8 * a->spacing && b->spacing == a->spacing);
 	rig_finish(r);
@@ -156,7 +156,7 @@ static void origin_moves(void **state)
 /* What the output declares of a dimension: extents, and whether they are exact. */
 static void declares(const char *schema, const char *dim, double lo, double hi, int64_t max, uint32_t fixed, const char *labels)
 {
-	struct rig *r = rig(schema, &(struct op_case) { .op = "crop", .conf = { NAMED(dim, PAIR(lo, hi)) } });
+	struct rig *r = rig(schema, &(struct op_case){ .op = "crop", .conf = { NAMED(dim, PAIR(lo, hi)) } });
 	const struct iog_dim *d = &r->s.out[0].dim[iog_schema_dim(&r->s.out[0], dim)];
 	assert_int_equal(d->max, max);
 	assert_int_equal(d->fixed, fixed);
@@ -189,7 +189,7 @@ static void declares_what_is_left(void **state)
 static void a_live_box_keeps_the_maximum(void **state)
 {
 	(void)state;
-	struct rig *r = rig(image, &(struct op_case) { .op = "crop", .conf = { NAMED("x", PAIR(8, 40)) } });
+	struct rig *r = rig(image, &(struct op_case){ .op = "crop", .conf = { NAMED("x", PAIR(8, 40)) } });
 	const struct iog_schema in = *r->s.plan.in[0];
 	struct iog_schema out = { 0 };
 	struct iog_plan p = { .n_in = 1, .n_out = 1, .in = { &in }, .out = { &out }, .live_params = 1 };
@@ -204,14 +204,14 @@ static void a_live_box_keeps_the_maximum(void **state)
 static void mistakes_are_named(void **state)
 {
 	(void)state;
-	refused(atoms, &(struct op_case) { .op = "crop", .conf = { NAMED("atmo", PAIR(0, 1)) } }, "did you mean \"atom\"");
-	refused(image, &(struct op_case) { .op = "crop", .conf = { BOX(PAIR(0, 1), PAIR(0, 1), PAIR(0, 1)) } }, "position 3");
-	refused(image, &(struct op_case) { .op = "crop", .conf = { NAMED("x", PAIR(20, 10)) } }, "lower end first");
-	refused(image, &(struct op_case) { .op = "crop", .conf = { { "box", { .kind = IOG_V_LIST } } } }, "interval");
+	refused(atoms, &(struct op_case){ .op = "crop", .conf = { NAMED("atmo", PAIR(0, 1)) } }, "did you mean \"atom\"");
+	refused(image, &(struct op_case){ .op = "crop", .conf = { BOX(PAIR(0, 1), PAIR(0, 1), PAIR(0, 1)) } }, "position 3");
+	refused(image, &(struct op_case){ .op = "crop", .conf = { NAMED("x", PAIR(20, 10)) } }, "lower end first");
+	refused(image, &(struct op_case){ .op = "crop", .conf = { { "box", { .kind = IOG_V_LIST } } } }, "interval");
 	struct op_case twice = { .op = "crop",
 		.conf = { { "box", { .kind = IOG_V_LIST,
-					   .key = (const char *const[]) { "x", "x" },
-					   .item = (const struct iog_value[]) { PAIR(0, 1), PAIR(0, 2) },
+					   .key = (const char *const[]){ "x", "x" },
+					   .item = (const struct iog_value[]){ PAIR(0, 1), PAIR(0, 2) },
 					   .n_items = 2 } } } };
 	refused(image, &twice, "two intervals");
 }
@@ -226,7 +226,7 @@ static void encoded_variables_are_refused(void **state)
 	assert_int_equal(iog_schema_parse(&in, image, &err), 0);
 	in.var[0].codec[in.var[0].n_codecs++] = IOG_CODEC_JPEG;
 	assert_int_equal(iog_schema_seal(&in, &err), 0);
-	assert_true(op_setup_plan(&s, &(struct op_case) { .op = "crop", .conf = { NAMED("x", PAIR(0, 1)) } }, &all, 1, &err) < 0);
+	assert_true(op_setup_plan(&s, &(struct op_case){ .op = "crop", .conf = { NAMED("x", PAIR(0, 1)) } }, &all, 1, &err) < 0);
 	assert_non_null(strstr(err.text, "jpeg"));
 }
 

@@ -88,8 +88,8 @@ static int no_such_var(const struct iog_schema *s, const char *name, struct iog_
 	for (unsigned i = 0; i < s->n_vars; i++)
 		names[i] = s->var[i].name;
 	const char *near = iog_nearest(name, names, s->n_vars);
-	return iog_fail(err, -EINVAL, "the stream has no variable \"%s\"%s%s%s", name, near ? "; did you mean \"" : "",
-		near ? near : "", near ? "\"?" : "");
+	return iog_fail(err, -EINVAL, "the stream has no variable \"%s\"%s%s%s", name, near ? "; did you mean \"" : "", near ? near : "",
+		near ? "\"?" : "");
 }
 
 /* Adds NAME_key, NAME_quantum and NAME_base. */
@@ -98,8 +98,8 @@ static int add_scalars(struct iog_schema *out, const struct iog_vardef *v, struc
 	static const char suffix[3][8] = { "key", "quantum", "base" };
 	static const uint8_t dtype[3] = { IOG_U8, IOG_F64, IOG_U64 };
 	if (iog_strlen(v->name) + sizeof "_quantum" > IOG_NAME)
-		return iog_fail(err, -EINVAL, "the name \"%s\" is too long to append \"_quantum\" to it; %u letters at most",
-			v->name, (unsigned)(IOG_NAME - sizeof "_quantum"));
+		return iog_fail(err, -EINVAL, "the name \"%s\" is too long to append \"_quantum\" to it; %u letters at most", v->name,
+			(unsigned)(IOG_NAME - sizeof "_quantum"));
 	for (unsigned k = 0; k < 3; k++) {
 		char name[2 * IOG_NAME];
 		iog_format(name, sizeof name, "%s_%s", v->name, suffix[k]);
@@ -124,8 +124,8 @@ static int delta_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		return iog_fail(err, -EINVAL, "\"%s\" must be an array of real numbers that is neither static nor encoded", v->name);
 	uint64_t bytes;
 	if (!iog_schema_var_max(s, (unsigned)i, &bytes))
-		return iog_fail(err, -EINVAL, "the largest size of \"%s\" is not known; declare it at the source, like atom<=32000",
-			v->name);
+		return iog_fail(
+			err, -EINVAL, "the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
 	if (!(c->quantum >= 1e-300) || !(c->quantum <= 1e300))
 		return iog_fail(err, -EINVAL, "\"quantum\" must be a number between 1e-300 and 1e300");
 	if (c->key_every < 1)
@@ -148,7 +148,7 @@ static int delta_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	p->need.scratch = bytes;
 	p->need.out_max[0] = IOG_ROUND_UP(c->max_elems * 4, IOG_ALIGN) + IOG_ALIGN;
 	p->need.out_blocks = 4;
-	p->cost = (struct iog_cost) { .cycles_record = 500, .cycles_kib = 2.0 * 1024 / iog_dtype_size(v->dtype), .out_ratio = 1 };
+	p->cost = (struct iog_cost){ .cycles_record = 500, .cycles_kib = 2.0 * 1024 / iog_dtype_size(v->dtype), .out_ratio = 1 };
 	return 0;
 }
 
@@ -163,12 +163,12 @@ static bool put_scalars(const struct delta_conf *c, struct iog_out *o, const str
 	struct iog_block *b = at ? iog_out_blocks(o, c->key, 3) : NULL;
 	if (!b)
 		return false;
-	*at = (struct scalars) { .base = st->key ? seq : st->seq, .quantum = c->quantum, .key = (uint8_t)st->key };
+	*at = (struct scalars){ .base = st->key ? seq : st->seq, .quantum = c->quantum, .key = (uint8_t)st->key };
 	const uint8_t *data[3] = { &at->key, (const uint8_t *)&at->quantum, (const uint8_t *)&at->base };
 	for (unsigned k = 0; k < 3; k++) {
 		b[k].data = data[k];
 		b[k].bytes = 0;
-		o->rec.var[c->key + k] = (struct iog_var) { .block = &b[k], .n_blocks = 1 };
+		o->rec.var[c->key + k] = (struct iog_var){ .block = &b[k], .n_blocks = 1 };
 	}
 	return true;
 }
@@ -221,7 +221,7 @@ static enum iog_step delta_segment(const struct iog_call *call, const struct iog
 		if (i != c->var)
 			iog_out_pass(o, i, r, i);
 	for (unsigned k = 0; k < 3; k++)
-		o->rec.var[c->key + k] = (struct iog_var) { 0 };
+		o->rec.var[c->key + k] = (struct iog_var){ 0 };
 	int32_t *out = iog_out_dense(o, c->var, c->rank, 4, count);
 	if (!out)
 		return IOG_NO_SPACE;

@@ -271,19 +271,16 @@ static void refused(const struct op_case *c, const char *says)
 static void mistakes_are_named(void **state)
 {
 	(void)state;
-	refused(&(struct op_case) { .op = "delta", .schema = atoms, .conf = { { "variable", STR("positon") }, { "quantum", NUM(1) } } },
+	refused(&(struct op_case){ .op = "delta", .schema = atoms, .conf = { { "variable", STR("positon") }, { "quantum", NUM(1) } } },
 		"did you mean \"position\"");
-	refused(&(struct op_case) { .op = "delta", .schema = atoms, .conf = { { "quantum", NUM(0) } } }, "quantum");
-	refused(&(struct op_case) { .op = "delta", .schema = atoms, .conf = { { "variable", STR("T") }, { "quantum", NUM(1) } } },
+	refused(&(struct op_case){ .op = "delta", .schema = atoms, .conf = { { "quantum", NUM(0) } } }, "quantum");
+	refused(&(struct op_case){ .op = "delta", .schema = atoms, .conf = { { "variable", STR("T") }, { "quantum", NUM(1) } } },
 		"array of real numbers");
-	refused(&(struct op_case) { .op = "delta", .schema = "static position: f32[atom<=9]", .conf = { { "quantum", NUM(1) } } },
-		"static");
-	refused(&(struct op_case) { .op = "delta", .schema = "position: f32[atom]", .conf = { { "quantum", NUM(1) } } }, "atom<=32000");
-	refused(
-		&(struct op_case) {
-			.op = "delta", .schema = "position: f32[atom<=9]; position_key: u8", .conf = { { "quantum", NUM(1) } } },
+	refused(&(struct op_case){ .op = "delta", .schema = "static position: f32[atom<=9]", .conf = { { "quantum", NUM(1) } } }, "static");
+	refused(&(struct op_case){ .op = "delta", .schema = "position: f32[atom]", .conf = { { "quantum", NUM(1) } } }, "atom<=32000");
+	refused(&(struct op_case){ .op = "delta", .schema = "position: f32[atom<=9]; position_key: u8", .conf = { { "quantum", NUM(1) } } },
 		"position_key");
-	refused(&(struct op_case) { .op = "undelta", .schema = atoms }, "does not hold differences");
+	refused(&(struct op_case){ .op = "undelta", .schema = atoms }, "does not hold differences");
 }
 
 int main(void)

@@ -79,8 +79,8 @@ static int companion(const struct iog_schema *s, const struct iog_vardef *v, con
 	iog_format(name, sizeof name, "%s_%s", v->name, suffix);
 	int i = iog_schema_var(s, name);
 	if (i < 0 || s->var[i].dtype != dtype || s->var[i].rank || s->var[i].n_codecs)
-		return iog_fail(err, -EINVAL, "\"%s\" needs the attribute \"%s\" of type %s that delta adds to the stream",
-			v->name, name, iog_dtype_name(dtype));
+		return iog_fail(err, -EINVAL, "\"%s\" needs the attribute \"%s\" of type %s that delta adds to the stream", v->name, name,
+			iog_dtype_name(dtype));
 	*index = (uint32_t)i;
 	return 0;
 }
@@ -128,8 +128,8 @@ static int undelta_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		return rc;
 	uint64_t bytes;
 	if (!iog_schema_var_max(s, (unsigned)i, &bytes))
-		return iog_fail(err, -EINVAL,
-			"the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
+		return iog_fail(
+			err, -EINVAL, "the largest size of \"%s\" is not known; declare it at the source, like atom<=32000", v->name);
 	c->var = (uint32_t)i, c->dtype = v->orig, c->rank = v->rank;
 	c->max_elems = bytes / 4;
 	restore_schema(c, p->out[0], s);
@@ -138,7 +138,7 @@ static int undelta_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	p->need.scratch = bytes;
 	p->need.out_max[0] = IOG_ROUND_UP(c->max_elems * iog_dtype_size(v->orig), IOG_ALIGN);
 	p->need.out_blocks = 1;
-	p->cost = (struct iog_cost) { .cycles_record = 500, .cycles_kib = 256, .out_ratio = 1 };
+	p->cost = (struct iog_cost){ .cycles_record = 500, .cycles_kib = 256, .out_ratio = 1 };
 	return 0;
 }
 

@@ -12,7 +12,7 @@
 struct filter_conf {
 	char where[IOG_TEXT];
 	/* derived */
-	uint32_t dim;     /* IOG_DIMS: the condition is about the whole record */
+	uint32_t dim; /* IOG_DIMS: the condition is about the whole record */
 	uint32_t pad;
 	uint64_t carried; /* bit per variable: it has the dimension */
 	struct iog_expr expr;
@@ -25,7 +25,7 @@ struct filter_state {
 
 static const struct iog_param filter_params[] = {
 	IOG_PARAM(struct filter_conf, where, IOG_P_EXPR, .flags = IOG_PF_REQUIRED | IOG_PF_FIRST | IOG_PF_LIVE,
-		  .doc = "Condition on each element (\"type == 2 and x > 0.4\"), or on the record (\"step % 10 == 0\", \"max(T) > 1500\")."),
+		.doc = "Condition on each element (\"type == 2 and x > 0.4\"), or on the record (\"step % 10 == 0\", \"max(T) > 1500\")."),
 	{ 0 },
 };
 
@@ -52,12 +52,16 @@ static int filter_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	if (c->expr.scope == IOG_SCOPE_RECORD) {
 		if (!c->expr.uses && !iog_expr_reads(&c->expr))
 			return iog_fail(err, -EINVAL, "\"%s\" does not depend on the record; name a variable", c->where);
-		p->cost = (struct iog_cost){ .cycles_record = 1500, .cycles_kib = c->expr.uses & IOG_EXPR_USES_REDUCE ? 300 : 0, .out_ratio = 1 };
+		p->cost = (struct iog_cost){
+			.cycles_record = 1500, .cycles_kib = c->expr.uses & IOG_EXPR_USES_REDUCE ? 300 : 0, .out_ratio = 1
+		};
 		return 0;
 	}
 	if (c->expr.n_dims != 1)
-		return iog_fail(err, -EINVAL, "\"%s\" ranges over %u dimensions (%s, %s, ...); filter needs a condition over one: use components "
-				"(position.x), or reduce (max(...))", c->where, c->expr.n_dims, s->dim[c->expr.dim[0]].name, s->dim[c->expr.dim[1]].name);
+		return iog_fail(err, -EINVAL,
+			"\"%s\" ranges over %u dimensions (%s, %s, ...); filter needs a condition over one: use components "
+			"(position.x), or reduce (max(...))",
+			c->where, c->expr.n_dims, s->dim[c->expr.dim[0]].name, s->dim[c->expr.dim[1]].name);
 	c->dim = c->expr.dim[0];
 	const char *name = s->dim[c->dim].name;
 	if (!s->dim[c->dim].max)
@@ -70,7 +74,7 @@ static int filter_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 			continue;
 		if (v->n_codecs)
 			return iog_fail(err, -EINVAL, "variable \"%s\" is encoded (%s); filter before encoding, or decode first", v->name,
-					iog_codec_name(v->codec[v->n_codecs - 1]));
+				iog_codec_name(v->codec[v->n_codecs - 1]));
 		for (unsigned k = (unsigned)d + 1; k < v->rank; k++)
 			if (v->dim[k] == c->dim)
 				return iog_fail(err, -EINVAL, "variable \"%s\" has dimension \"%s\" twice", v->name, name);
@@ -149,14 +153,15 @@ static void stream(struct streams *t, const uint64_t *bits, int64_t from, int64_
 {
 	for (uint32_t i = 0; i < t->n; i++) {
 		const struct stream *s = &t->s[i];
-		iog_compact(s->to + (uint64_t)t->kept * s->row, (uint64_t)(t->extent - t->kept) * s->row, s->from + from * s->stride, s->stride, s->row, bits,
-			(uint64_t)from, (uint64_t)(to - from), t->isa);
+		iog_compact(s->to + (uint64_t)t->kept * s->row, (uint64_t)(t->extent - t->kept) * s->row, s->from + from * s->stride,
+			s->stride, s->row, bits, (uint64_t)from, (uint64_t)(to - from), t->isa);
 	}
 	t->kept += ones(bits, from, to);
 }
 
 /* One bit per element of the dimension: all blocks of the bound expression, each at its place. */
-static enum iog_step decide(struct iog_expr_run *run, const struct filter_conf *c, const struct iog_record *r, uint64_t *bits, struct streams *t)
+static enum iog_step decide(
+	struct iog_expr_run *run, const struct filter_conf *c, const struct iog_record *r, uint64_t *bits, struct streams *t)
 {
 	const uint32_t blocks = iog_expr_blocks(&c->expr, r);
 	memset(bits, 0, (size_t)(t->extent / 64 + 1) * 8);
@@ -189,8 +194,8 @@ static enum iog_step decide(struct iog_expr_run *run, const struct filter_conf *
 }
 
 /* The kept elements of block b into the output block: rows of `row` bytes where the dimensions behind d lie together, else elements. */
-static void compact_block(const struct iog_block *out, const struct iog_block *b, unsigned rank, unsigned d, uint32_t elem, const uint64_t *bits,
-			  uint32_t isa)
+static void compact_block(const struct iog_block *out, const struct iog_block *b, unsigned rank, unsigned d, uint32_t elem,
+	const uint64_t *bits, uint32_t isa)
 {
 	uint8_t *dst = (uint8_t *)(uintptr_t)out->data;
 	const uint64_t end = (uint64_t)out->count[0] * (uint64_t)out->stride[0];
@@ -209,7 +214,8 @@ static void compact_block(const struct iog_block *out, const struct iog_block *b
 			from += at[k] * b->stride[k];
 		}
 		if (row == out->stride[d]) {
-			iog_compact(dst + to, end - (uint64_t)to, from, b->stride[d], (uint64_t)row, bits, (uint64_t)b->start[d], (uint64_t)b->count[d], isa);
+			iog_compact(dst + to, end - (uint64_t)to, from, b->stride[d], (uint64_t)row, bits, (uint64_t)b->start[d],
+				(uint64_t)b->count[d], isa);
 		} else {
 			for (int64_t i = 0; i < b->count[d]; i++)
 				if (bits[(b->start[d] + i) / 64] >> (b->start[d] + i) % 64 & 1) {
@@ -311,7 +317,9 @@ const struct iog_op iog_op_filter = {
 	.params = filter_params,
 	.flags = IOG_STATELESS | IOG_FREESTANDING | IOG_DETERMINISTIC,
 	.conf_size = sizeof(struct filter_conf),
-	.in_min = 1, .in_max = 1, .outs = 1,
+	.in_min = 1,
+	.in_max = 1,
+	.outs = 1,
 	.plan = filter_plan,
 	.run = filter_run,
 	.segment = filter_segment,

@@ -16,7 +16,8 @@
 extern const struct iog_op iog_op_filter;
 
 enum { MAX = 3000, SPACE = 1 << 20 };
-#define SCHEMA "id: i64[atom<=3000]; type: i32[atom]; position: f32[atom,xyz]; charge: i8[atom]; bond: u16[atom,pair=2]; wide: f64[atom];" \
+#define SCHEMA                                                                                                                             \
+	"id: i64[atom<=3000]; type: i32[atom]; position: f32[atom,xyz]; charge: i8[atom]; bond: u16[atom,pair=2]; wide: f64[atom];"        \
 	"rgb: u8[atom,rgb]; static mass: f32[atom]; field: f64[row=4,atom]; box: f64[cell]; temperature: f64; cutoff: f32"
 
 static struct iog_schema schema, out_schema;
@@ -31,7 +32,8 @@ static uint8_t *data[IOG_VARS];
 
 static uint32_t isa_max(void)
 {
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+		__builtin_cpu_supports("avx512vl"))
 		return IOG_ISA_AVX512;
 	return __builtin_cpu_supports("avx2") ? IOG_ISA_AVX2 : IOG_ISA_BASE;
 }
@@ -73,7 +75,8 @@ static void make_record(int64_t n)
 		free(data[v]);
 		data[v] = malloc(bytes + 1);
 		for (uint64_t i = 0; i < elems; i++)
-			iog_store(data[v] + i * iog_dtype_size(def->dtype), def->dtype, (double)((i * 2654435761u + v * 40503u) % 1009) / 100 - 3);
+			iog_store(data[v] + i * iog_dtype_size(def->dtype), def->dtype,
+				(double)((i * 2654435761u + v * 40503u) % 1009) / 100 - 3);
 		b->data = data[v];
 		rec.var[v] = (struct iog_var){ .block = b, .n_blocks = 1 };
 	}
@@ -89,7 +92,9 @@ static enum iog_step run_seg(const struct iog_record *r, const struct iog_seg *s
 	iog_record_head(&out.rec, r, schema.n_dims);
 	out.rec.schema = &out_schema;
 	out.space = space, out.size = plan.need.out_max[0], out.block = out_blocks, out.max_blocks = plan.need.out_blocks;
-	struct iog_call c = { .conf = conf, .state = state, .scratch = scratch, .n_in = 1, .n_out = 1, .isa = isa, .out = &out, .in = { r } };
+	struct iog_call c = {
+		.conf = conf, .state = state, .scratch = scratch, .n_in = 1, .n_out = 1, .isa = isa, .out = &out, .in = { r }
+	};
 	return seg ? iog_op_filter.segment(&c, seg) : iog_op_filter.run(&c);
 }
 
@@ -111,7 +116,8 @@ static void check(const bool *keep, int64_t n)
 			const bool field = v == 8;
 			int64_t width = field ? 4 : def->rank > 1 ? rec.axis[def->dim[1]].extent : 1;
 			for (int64_t j = 0; j < width; j++) {
-				double a = field ? element(&rec, v, j, i) : element(&rec, v, i, j), b = field ? element(&out.rec, v, j, k) : element(&out.rec, v, k, j);
+				double a = field ? element(&rec, v, j, i) : element(&rec, v, i, j),
+				       b = field ? element(&out.rec, v, j, k) : element(&out.rec, v, k, j);
 				if (memcmp(&a, &b, 8))
 					fail_msg("%s of atom %ld, component %ld: %g, not %g", def->name, (long)i, (long)j, b, a);
 			}
@@ -138,8 +144,14 @@ static const struct {
 	const char *where;
 	bool (*keep)(int64_t);
 } conditions[] = {
-	{ "type == 2", c_type }, { "x > -1 and x < 2.5 and type == 1", c_slab }, { "zs > 0.25", c_scaled }, { "y > cutoff or charge < 0", c_attr },
-	{ "id > 1e30", c_none }, { "wide < 1e30", c_all }, { "id * limit > 2", c_live }, { "sqrt(x^2 + y^2) < 3", c_speed },
+	{ "type == 2", c_type },
+	{ "x > -1 and x < 2.5 and type == 1", c_slab },
+	{ "zs > 0.25", c_scaled },
+	{ "y > cutoff or charge < 0", c_attr },
+	{ "id > 1e30", c_none },
+	{ "wide < 1e30", c_all },
+	{ "id * limit > 2", c_live },
+	{ "sqrt(x^2 + y^2) < 3", c_speed },
 	{ "rgb.g ~= 0 and wide >= 0.5", c_bytes },
 };
 
@@ -187,7 +199,12 @@ static void pieces(void **unused)
 		assert_int_equal(iog_join_init(&join, &out_schema, plan.split[0], MAX, joined, SPACE), 0);
 		for (int64_t first = 0; first < 1000; first += each[e]) {
 			int64_t n = IOG_MIN(each[e], 1000 - first);
-			struct iog_seg seg = { .dim = plan.split[0], .is_first = first == 0, .is_last = first + n == 1000, .first = first, .count = n, .total = 1000 };
+			struct iog_seg seg = { .dim = plan.split[0],
+				.is_first = first == 0,
+				.is_last = first + n == 1000,
+				.first = first,
+				.count = n,
+				.total = 1000 };
 			struct iog_record piece;
 			assert_int_equal(iog_segment_cut(&piece, &rec, plan.split[0], first, n, cut, 64), 0);
 			assert_int_equal(run_seg(&piece, &seg, isa_max()), IOG_OK);
@@ -246,10 +263,20 @@ static void not_a_number(void **unused)
 	make_record(4);
 	static const double v[] = { NAN, INFINITY, -INFINITY, 1 };
 	memcpy(data[5], v, sizeof v);
-	static const struct { const char *where; bool keep[4]; } cases[] = {
-		{ "wide > 0", { 0, 1, 0, 1 } }, { "wide <= 0", { 0, 0, 1, 0 } }, { "wide == wide", { 0, 1, 1, 1 } }, { "not (wide > 0)", { 1, 0, 1, 0 } },
-		{ "wide ~= 1", { 1, 1, 1, 0 } }, { "wide >= 1e308", { 0, 1, 0, 0 } }, { "isfinite(wide)", { 0, 0, 0, 1 } }, { "isnan(wide)", { 1, 0, 0, 0 } },
-		{ "wide + 1 > 0", { 0, 1, 0, 1 } }, { "wide < 2 and wide > -2", { 0, 0, 0, 1 } },
+	static const struct {
+		const char *where;
+		bool keep[4];
+	} cases[] = {
+		{ "wide > 0", { 0, 1, 0, 1 } },
+		{ "wide <= 0", { 0, 0, 1, 0 } },
+		{ "wide == wide", { 0, 1, 1, 1 } },
+		{ "not (wide > 0)", { 1, 0, 1, 0 } },
+		{ "wide ~= 1", { 1, 1, 1, 0 } },
+		{ "wide >= 1e308", { 0, 1, 0, 0 } },
+		{ "isfinite(wide)", { 0, 0, 0, 1 } },
+		{ "isnan(wide)", { 1, 0, 0, 0 } },
+		{ "wide + 1 > 0", { 0, 1, 0, 1 } },
+		{ "wide < 2 and wide > -2", { 0, 0, 0, 1 } },
 	};
 	for (size_t i = 0; i < IOG_COUNT(cases); i++)
 		for (uint32_t isa = 0; isa <= isa_max(); isa++) {
@@ -265,9 +292,16 @@ static void record_scope(void **unused)
 	(void)unused;
 	struct iog_err err;
 	make_record(10);
-	static const struct { const char *where; enum iog_step step; } cases[] = {
-		{ "step == 7", IOG_OK }, { "step % 2 == 0", IOG_ELIDE }, { "max(x) > 1e9", IOG_ELIDE }, { "count(type == type) == 10", IOG_OK },
-		{ "limit > 1 and time < 1", IOG_OK }, { "box.lx == 10", IOG_OK },
+	static const struct {
+		const char *where;
+		enum iog_step step;
+	} cases[] = {
+		{ "step == 7", IOG_OK },
+		{ "step % 2 == 0", IOG_ELIDE },
+		{ "max(x) > 1e9", IOG_ELIDE },
+		{ "count(type == type) == 10", IOG_OK },
+		{ "limit > 1 and time < 1", IOG_OK },
+		{ "box.lx == 10", IOG_OK },
 	};
 	for (size_t i = 0; i < IOG_COUNT(cases); i++) {
 		assert_int_equal(make_plan(cases[i].where, &err), 0);
@@ -303,9 +337,15 @@ static void output_schema(void **unused)
 static void messages(void **unused)
 {
 	(void)unused;
-	static const struct { const char *where, *part; } cases[] = {
-		{ "tpye == 2", "did you mean \"type\"" }, { "field > 1", "ranges over 2 dimensions (row, atom" }, { "position > 1", "ranges over 2 dimensions (atom, xyz" },
-		{ "1 < 2", "does not depend on the record" }, { "x + 1", "a condition is expected" }, { "x >", "ends where a value is expected" },
+	static const struct {
+		const char *where, *part;
+	} cases[] = {
+		{ "tpye == 2", "did you mean \"type\"" },
+		{ "field > 1", "ranges over 2 dimensions (row, atom" },
+		{ "position > 1", "ranges over 2 dimensions (atom, xyz" },
+		{ "1 < 2", "does not depend on the record" },
+		{ "x + 1", "a condition is expected" },
+		{ "x >", "ends where a value is expected" },
 	};
 	for (size_t i = 0; i < IOG_COUNT(cases); i++) {
 		struct iog_err err = { "" };
@@ -343,7 +383,8 @@ static int teardown(void **unused)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(plain_loop), cmocka_unit_test(pieces), cmocka_unit_test(merged_blocks), cmocka_unit_test(not_a_number),
-		cmocka_unit_test(record_scope), cmocka_unit_test(output_schema), cmocka_unit_test(messages) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(plain_loop), cmocka_unit_test(pieces), cmocka_unit_test(merged_blocks),
+		cmocka_unit_test(not_a_number), cmocka_unit_test(record_scope), cmocka_unit_test(output_schema),
+		cmocka_unit_test(messages) };
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

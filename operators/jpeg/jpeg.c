@@ -45,8 +45,9 @@ static int find_image(const struct iog_schema *s, const char *name, struct iog_e
 		const int i = iog_schema_var(s, name);
 		if (i >= 0 && is_image(s, (uint32_t)i))
 			return i;
-		return i < 0 ? iog_fail(err, -EINVAL, "the stream has no variable \"%s\"", name) :
-			iog_fail(err, -EINVAL, "variable \"%s\" is not an image: it must be u8[y,x,rgb] or u8[y,x], not encoded", name);
+		return i < 0 ? iog_fail(err, -EINVAL, "the stream has no variable \"%s\"", name)
+			     : iog_fail(err, -EINVAL, "variable \"%s\" is not an image: it must be u8[y,x,rgb] or u8[y,x], not encoded",
+				       name);
 	}
 	for (uint32_t i = 0; i < s->n_vars; i++)
 		if (is_image(s, i)) {
@@ -57,8 +58,8 @@ static int find_image(const struct iog_schema *s, const char *name, struct iog_e
 	if (count[kind] == 1)
 		return found[kind];
 	return count[kind] ? iog_fail(err, -EINVAL, "the stream has %d images; name one: jpeg { variable = \"%s\" }", count[kind],
-		s->var[found[kind]].name) :
-		iog_fail(err, -EINVAL, "the stream has no image, u8[y,x,rgb] or u8[y,x]; does a render come before?");
+				     s->var[found[kind]].name)
+			   : iog_fail(err, -EINVAL, "the stream has no image, u8[y,x,rgb] or u8[y,x]; does a render come before?");
 }
 
 static int jpeg_plan(void *conf, struct iog_plan *p, struct iog_err *err)
@@ -81,7 +82,8 @@ static int jpeg_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	out->var[i].flags &= (uint8_t)~IOG_VAR_STATIC;
 	out->var[i].codec[out->var[i].n_codecs++] = IOG_CODEC_JPEG;
 	p->need.scratch = bytes;
-	p->need.out_max[0] = IOG_ROUND_UP(tjBufSize((int)IOG_MAX(x->max, 1), (int)IOG_MAX(y->max, 1), c->gray ? TJSAMP_GRAY : TJSAMP_444), IOG_ALIGN);
+	p->need.out_max[0] =
+		IOG_ROUND_UP(tjBufSize((int)IOG_MAX(x->max, 1), (int)IOG_MAX(y->max, 1), c->gray ? TJSAMP_GRAY : TJSAMP_444), IOG_ALIGN);
 	p->need.out_blocks = 1;
 	p->cost = (struct iog_cost){ .cycles_record = 50e3, .cycles_kib = 2400, .out_ratio = 0.1 };
 	return 0;
@@ -118,7 +120,7 @@ static enum iog_step jpeg_run(const struct iog_call *call)
 	int64_t pitch = b->stride[0];
 	int flags = TJFLAG_NOREALLOC;
 	bool rows = image->n_blocks == 1 && b->count[0] == h && b->count[1] == w && (b->stride[1] == channels || w == 1) &&
-		(c->gray || (b->count[2] == 3 && b->stride[2] == 1));
+		    (c->gray || (b->count[2] == 3 && b->stride[2] == 1));
 	if (h == 1)
 		pitch = w * channels;
 	if (rows && pitch < 0) {
@@ -140,7 +142,8 @@ static enum iog_step jpeg_run(const struct iog_call *call)
 	struct iog_block *out = iog_out_blocks(o, c->var, 1);
 	if (!to || !out)
 		return IOG_NO_SPACE;
-	if (tjCompress2(call->lib, pixel, (int)w, (int)pitch, (int)h, c->gray ? TJPF_GRAY : TJPF_RGB, &to, &bytes, sampling, (int)c->quality, flags))
+	if (tjCompress2(call->lib, pixel, (int)w, (int)pitch, (int)h, c->gray ? TJPF_GRAY : TJPF_RGB, &to, &bytes, sampling,
+		    (int)c->quality, flags))
 		return IOG_FAILED;
 	o->used = (uint64_t)(to - o->space) + bytes;
 	*out = (struct iog_block){ .data = to, .bytes = bytes, .count = { h, w, channels } };
@@ -158,7 +161,9 @@ const struct iog_op iog_op_jpeg = {
 	.params = jpeg_params,
 	.flags = IOG_STATELESS | IOG_DETERMINISTIC,
 	.conf_size = sizeof(struct jpeg_conf),
-	.in_min = 1, .in_max = 1, .outs = 1,
+	.in_min = 1,
+	.in_max = 1,
+	.outs = 1,
 	.plan = jpeg_plan,
 	.run = jpeg_run,
 	.open = jpeg_open,

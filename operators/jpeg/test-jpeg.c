@@ -27,9 +27,18 @@ struct rig {
 	double mark;
 };
 
-struct set { const char *name; struct iog_value v; };
-#define NUM(x) { .kind = IOG_V_NUMBER, .n = (x), .integer = true }
-#define STR(x) { .kind = IOG_V_STRING, .s = (x) }
+struct set {
+	const char *name;
+	struct iog_value v;
+};
+#define NUM(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_NUMBER, .n = (x), .integer = true                                                                            \
+	}
+#define STR(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_STRING, .s = (x)                                                                                             \
+	}
 
 static int rig_plan(struct rig *g, const char *schema, const struct set *set, struct iog_err *err)
 {
@@ -68,7 +77,9 @@ static void rig_fill(struct rig *g, const uint8_t *data, int64_t h, int64_t w, i
 
 static enum iog_step rig_run(struct rig *g)
 {
-	struct iog_call call = { .conf = g->conf, .scratch = g->scratch, .lib = g->lib, .in = { &g->r }, .n_in = 1, .n_out = 1, .out = &g->o };
+	struct iog_call call = {
+		.conf = g->conf, .scratch = g->scratch, .lib = g->lib, .in = { &g->r }, .n_in = 1, .n_out = 1, .out = &g->o
+	};
 	g->o.used = 0, g->o.block = g->out_block, g->o.max_blocks = g->plan.need.out_blocks, g->o.n_blocks = 0;
 	memset(g->o.space, 0xee, g->o.size);
 	memset(g->scratch, 0xdd, g->plan.need.scratch);
@@ -114,8 +125,15 @@ static void test_round_trip(void **state)
 {
 	(void)state;
 	static uint8_t p[H * W * 3], q[H * W * 3];
-	static const struct { const char *name; int sampling; int worst; } kinds[] = {
-		{ "420", TJSAMP_420, 12 }, { "422", TJSAMP_422, 12 }, { "444", TJSAMP_444, 8 }, { "gray", TJSAMP_GRAY, 255 },
+	static const struct {
+		const char *name;
+		int sampling;
+		int worst;
+	} kinds[] = {
+		{ "420", TJSAMP_420, 12 },
+		{ "422", TJSAMP_422, 12 },
+		{ "444", TJSAMP_444, 8 },
+		{ "gray", TJSAMP_GRAY, 255 },
 	};
 	uint64_t last = 0;
 	paint(p, H, W, 3);
@@ -155,17 +173,18 @@ static void test_views(void **state)
 	paint(p, H, W, 3);
 	for (size_t i = 0; i < H * W; i++)
 		memcpy(apart + 4 * i, p + 3 * i, 3);
-	static const struct { int64_t at, h, w, sy, sx, sc; } views[] = {
-		{ 0, H, W, W * 3, 3, 1 },
-		{ 10 * W * 3 + 15 * 3, 40, 33, W * 3, 3, 1 },           /* crop: an odd width, rows apart */
-		{ 0, H / 2, W, 2 * W * 3, 3, 1 },                       /* every second row */
-		{ (H - 1) * W * 3, H, W, -W * 3, 3, 1 },                /* upside down */
-		{ (W - 1) * 3, H, W, W * 3, -3, 1 },                    /* mirrored: gathered */
-		{ 2, H, W, W * 3, 3, -1 },                              /* bgr: gathered */
-		{ 0, H, W / 3, W * 3, 9, 1 },                           /* every third column: gathered */
-		{ 5 * 3, 1, 1, W * 3, 3, 1 },                           /* one pixel */
-		{ 0, 1, W, -7, 3, 1 },                                  /* one row: its stride means nothing */
-		{ 0, H, W, 0, 3, 1 },                                   /* the same row again and again */
+	static const struct {
+		int64_t at, h, w, sy, sx, sc;
+	} views[] = {
+		{ 0, H, W, W * 3, 3, 1 }, { 10 * W * 3 + 15 * 3, 40, 33, W * 3, 3, 1 }, /* crop: an odd width, rows apart */
+		{ 0, H / 2, W, 2 * W * 3, 3, 1 },                                       /* every second row */
+		{ (H - 1) * W * 3, H, W, -W * 3, 3, 1 },                                /* upside down */
+		{ (W - 1) * 3, H, W, W * 3, -3, 1 },                                    /* mirrored: gathered */
+		{ 2, H, W, W * 3, 3, -1 },                                              /* bgr: gathered */
+		{ 0, H, W / 3, W * 3, 9, 1 },                                           /* every third column: gathered */
+		{ 5 * 3, 1, 1, W * 3, 3, 1 },                                           /* one pixel */
+		{ 0, 1, W, -7, 3, 1 },                                                  /* one row: its stride means nothing */
+		{ 0, H, W, 0, 3, 1 },                                                   /* the same row again and again */
 	};
 	assert_int_equal(rig_plan(&g, rgb, NULL, &err), 0);
 	for (size_t k = 0; k < IOG_COUNT(views); k++) {
@@ -265,7 +284,9 @@ static void test_not_there(void **state)
 static void test_refused(void **state)
 {
 	(void)state;
-	static const struct { const char *schema, *variable, *says; } cases[] = {
+	static const struct {
+		const char *schema, *variable, *says;
+	} cases[] = {
 		{ "a: f32[y<=8,x<=8,rgb]; mark: f64", NULL, "has no image" },
 		{ "a: u8[y<=8,x<=8,rgb]; b: u8[y,x,rgb]; mark: f64", NULL, "2 images" },
 		{ "image: u8[y,x,rgb]; mark: f64", NULL, "maximum" },

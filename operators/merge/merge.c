@@ -76,8 +76,8 @@ static int same_kind(const struct iog_vardef *v, const struct iog_vardef *w, uns
 static int match(struct merge_conf *c, const struct iog_schema *a, const struct iog_schema *b, unsigned port, struct iog_err *err)
 {
 	if (a->n_vars != b->n_vars)
-		return iog_fail(err, -EINVAL, "input %u has %u variables, but input 1 has %u; all inputs must have the same",
-			port + 1, b->n_vars, a->n_vars);
+		return iog_fail(err, -EINVAL, "input %u has %u variables, but input 1 has %u; all inputs must have the same", port + 1,
+			b->n_vars, a->n_vars);
 	for (unsigned d = 0; d < a->n_dims; d++) {
 		int e = iog_schema_dim(b, a->dim[d].name);
 		if (e < 0)
@@ -96,8 +96,8 @@ static int match(struct merge_conf *c, const struct iog_schema *a, const struct 
 		for (unsigned d = 0; d < v->rank; d++)
 			if (w->dim[d] != c->dim_of[port][v->dim[d]])
 				return iog_fail(err, -EINVAL,
-					"dimension %u of variable \"%s\" is \"%s\" in input %u, but \"%s\" in input 1", d + 1,
-					v->name, b->dim[w->dim[d]].name, port + 1, a->dim[v->dim[d]].name);
+					"dimension %u of variable \"%s\" is \"%s\" in input %u, but \"%s\" in input 1", d + 1, v->name,
+					b->dim[w->dim[d]].name, port + 1, a->dim[v->dim[d]].name);
 		c->var_of[port][i] = (uint8_t)k;
 	}
 	return 0;
@@ -116,8 +116,8 @@ static int find_along(struct merge_conf *c, const struct iog_schema *s, struct i
 	for (unsigned d = 0; d < s->n_dims; d++)
 		names[d] = s->dim[d].name;
 	const char *near = iog_nearest(c->along, names, s->n_dims);
-	return iog_fail(err, -EINVAL, "\"along\" names the unknown dimension \"%s\"%s%s%s", c->along,
-		near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+	return iog_fail(err, -EINVAL, "\"along\" names the unknown dimension \"%s\"%s%s%s", c->along, near ? "; did you mean \"" : "",
+		near ? near : "", near ? "\"?" : "");
 }
 
 static int merge_plan(void *conf, struct iog_plan *p, struct iog_err *err)
@@ -144,8 +144,7 @@ static int merge_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 			if (!sum)
 				total = IOG_MAX(total, (uint64_t)from->max);
 			else if (!iog_add(total, (uint64_t)from->max, &total) || total > INT64_MAX)
-				return iog_fail(
-					err, -EINVAL, "the sizes of dimension \"%s\" add up to more than 63 bits", s->dim[d].name);
+				return iog_fail(err, -EINVAL, "the sizes of dimension \"%s\" add up to more than 63 bits", s->dim[d].name);
 		}
 		to->max = known ? (int64_t)total : 0;
 		/* A writer that leaves a step out makes the sum shorter. */
@@ -179,7 +178,7 @@ static int merge_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	for (unsigned i = 0; p->n_in > 1 && c->require != MERGE_ALL && i < s->n_vars; i++)
 		out->var[i].flags &= (uint8_t)~IOG_VAR_STATIC;
 	p->need.out_blocks = s->n_vars * p->n_in;
-	p->cost = (struct iog_cost) { .cycles_record = 200 + 30.0 * s->n_vars * p->n_in, .cycles_kib = 0, .out_ratio = 1 };
+	p->cost = (struct iog_cost){ .cycles_record = 200 + 30.0 * s->n_vars * p->n_in, .cycles_kib = 0, .out_ratio = 1 };
 	return 0;
 }
 
@@ -222,7 +221,7 @@ static bool merge_var(const struct merge_conf *c, const struct iog_call *call, u
 		n += in->n_blocks;
 		o->n_blocks += in->n_blocks;
 	}
-	o->rec.var[i] = (struct iog_var) { .block = first, .n_blocks = n };
+	o->rec.var[i] = (struct iog_var){ .block = first, .n_blocks = n };
 	return true;
 }
 

@@ -64,8 +64,8 @@ static void rig_finish(struct rig *r)
 static void end_to_end(void **state)
 {
 	(void)state;
-	struct rig *r = rig(&(struct op_case) { .op = "merge", .conf = { { "along", STR("atom") } } },
-		(const char *const[]) { atoms, atoms, atoms }, 3, 0, 0);
+	struct rig *r = rig(&(struct op_case){ .op = "merge", .conf = { { "along", STR("atom") } } },
+		(const char *const[]){ atoms, atoms, atoms }, 3, 0, 0);
 	int64_t n0 = r->rec[0]->axis[0].extent, n1 = r->rec[1]->axis[0].extent, n2 = r->rec[2]->axis[0].extent;
 	assert_int_equal(r->step, IOG_OK);
 	assert_int_equal(r->s.out[0].dim[0].max, 900);
@@ -86,14 +86,14 @@ static void a_missing_input_counts_nothing(void **state)
 {
 	(void)state;
 	const char *const two[] = { atoms, atoms };
-	struct rig *r = rig(&(struct op_case) { .op = "merge", .conf = { { "along", STR("atom") } } }, two, 2, 0, 1);
+	struct rig *r = rig(&(struct op_case){ .op = "merge", .conf = { { "along", STR("atom") } } }, two, 2, 0, 1);
 	assert_int_equal(r->step, IOG_OK);
 	assert_int_equal(r->out->axis[0].extent, r->rec[1]->axis[0].extent);
 	assert_int_equal(r->out->var[0].n_blocks, 1);
 	assert_int_equal(r->out->var[0].block[0].start[0], 0);
 	assert_ptr_equal(r->out->var[3].block, r->rec[1]->var[3].block);
 	rig_finish(r);
-	r = rig(&(struct op_case) { .op = "merge", .conf = { { "require", STR("all") } } }, two, 2, 0, 2);
+	r = rig(&(struct op_case){ .op = "merge", .conf = { { "require", STR("all") } } }, two, 2, 0, 2);
 	assert_int_equal(r->step, IOG_ELIDE);
 	rig_finish(r);
 }
@@ -102,7 +102,7 @@ static void variables_are_matched_by_name(void **state)
 {
 	(void)state;
 	const char *const two[] = { "a: f32[atom<=300]; b: i32[atom,xyz]", "b: i32[atom<=300,xyz]; a: f32[atom]" };
-	struct rig *r = rig(&(struct op_case) { .op = "merge", .conf = { { "along", STR("atom") } } }, two, 2, 0, 0);
+	struct rig *r = rig(&(struct op_case){ .op = "merge", .conf = { { "along", STR("atom") } } }, two, 2, 0, 0);
 	assert_int_equal(r->step, IOG_OK);
 	assert_ptr_equal(r->out->var[0].block[1].data, r->rec[1]->var[1].block->data);
 	assert_ptr_equal(r->out->var[1].block[1].data, r->rec[1]->var[0].block->data);
@@ -113,7 +113,7 @@ static void pieces_of_other_width_are_bad_input(void **state)
 {
 	(void)state;
 	const char *const two[] = { "a: f32[row<=300,col<=300]", "a: f32[row<=300,col<=300]" };
-	struct rig *r = rig(&(struct op_case) { .op = "merge", .conf = { { "along", STR("row") } } }, two, 2, 0, 0);
+	struct rig *r = rig(&(struct op_case){ .op = "merge", .conf = { { "along", STR("row") } } }, two, 2, 0, 0);
 	assert_int_equal(r->step, IOG_BAD_INPUT);
 	rig_finish(r);
 }
@@ -122,7 +122,7 @@ static void extents_without_along_are_the_largest(void **state)
 {
 	(void)state;
 	const char *const two[] = { "a: f32[row<=300]", "a: f32[row<=200]" };
-	struct rig *r = rig(&(struct op_case) { .op = "merge" }, two, 2, 0, 0);
+	struct rig *r = rig(&(struct op_case){ .op = "merge" }, two, 2, 0, 0);
 	assert_int_equal(r->step, IOG_OK);
 	assert_int_equal(r->s.out[0].dim[0].max, 300);
 	assert_int_equal(r->out->axis[0].extent, IOG_MAX(r->rec[0]->axis[0].extent, r->rec[1]->axis[0].extent));
@@ -136,9 +136,12 @@ static void mismatches_are_named(void **state)
 	} t[] = {
 		{ "a: f32[n<=9]", "a: f64[n<=9]", "", "variable \"a\" is f64 in input 2, but f32 in input 1" },
 		{ "a: f32[n<=9]", "a: f32[n<=9,m<=9]; b: i8[m]", "", "variables" },
-		{ "a: f32[n<=9]; b: i8[m<=9]", "a: f32[n<=9,m<=9]; b: i8[m]", "", "variable \"a\" has 2 dimensions in input 2, but 1 in input 1" },
-		{ "a: f32[n<=9]; static m: f32[n]", "a: f32[n<=9]; m: f32[n]", "", "variable \"m\" is static in input 1 (the same for all records), but not in input 2" },
-		{ "a: f32[n<=9]", "static a: f32[n<=9]", "", "variable \"a\" is static in input 2 (the same for all records), but not in input 1" },
+		{ "a: f32[n<=9]; b: i8[m<=9]", "a: f32[n<=9,m<=9]; b: i8[m]", "",
+			"variable \"a\" has 2 dimensions in input 2, but 1 in input 1" },
+		{ "a: f32[n<=9]; static m: f32[n]", "a: f32[n<=9]; m: f32[n]", "",
+			"variable \"m\" is static in input 1 (the same for all records), but not in input 2" },
+		{ "a: f32[n<=9]", "static a: f32[n<=9]", "",
+			"variable \"a\" is static in input 2 (the same for all records), but not in input 1" },
 		{ "a: u8[y<=9,x<=9,rgb] | jpeg", "a: u8[y<=9,x<=9,rgb]", "", "variable \"a\" is u8 in input 2, but u8 | jpeg in input 1" },
 		{ "a: f32[n<=9]", "b: f32[n<=9]", "", "no variable \"a\"" },
 		{ "a: f32[n<=9]", "a: f32[m<=9]", "", "no dimension \"n\"" },
@@ -166,7 +169,7 @@ static void differences_are_refused(void **state)
 	(void)state;
 	assert_int_equal(op_setup_init(&delta, op_case_find("delta-f32"), &err), 0);
 	const struct iog_schema *all[] = { &delta.out[0], &delta.out[0] };
-	assert_true(op_setup_plan(&s, &(struct op_case) { .op = "merge" }, all, 2, &err) < 0);
+	assert_true(op_setup_plan(&s, &(struct op_case){ .op = "merge" }, all, 2, &err) < 0);
 	assert_non_null(strstr(err.text, "undelta"));
 	op_setup_finish(&delta);
 }

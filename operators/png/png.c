@@ -11,9 +11,9 @@
 #include "core/iog_op.h"
 
 enum {
-	PNG_SIDE = 1 << 20,     /* pixels along a side */
-	LIBRARY = 640 << 10,    /* bytes libpng and zlib take, rows apart; zlib's largest state is 268 KiB */
-	ROWS = 6,               /* row buffers libpng takes, at most */
+	PNG_SIDE = 1 << 20,  /* pixels along a side */
+	LIBRARY = 640 << 10, /* bytes libpng and zlib take, rows apart; zlib's largest state is 268 KiB */
+	ROWS = 6,            /* row buffers libpng takes, at most */
 };
 static const int filters[] = { PNG_FILTER_SUB, PNG_FILTER_NONE, PNG_FILTER_UP, PNG_FILTER_AVG, PNG_FILTER_PAETH, PNG_ALL_FILTERS };
 
@@ -50,8 +50,9 @@ static int find_image(const struct iog_schema *s, const char *name, struct iog_e
 		const int i = iog_schema_var(s, name);
 		if (i >= 0 && is_image(s, (uint32_t)i))
 			return i;
-		return i < 0 ? iog_fail(err, -EINVAL, "the stream has no variable \"%s\"", name) :
-			iog_fail(err, -EINVAL, "variable \"%s\" is not an image: it must be u8[y,x,rgb] or u8[y,x], not encoded", name);
+		return i < 0 ? iog_fail(err, -EINVAL, "the stream has no variable \"%s\"", name)
+			     : iog_fail(err, -EINVAL, "variable \"%s\" is not an image: it must be u8[y,x,rgb] or u8[y,x], not encoded",
+				       name);
 	}
 	for (uint32_t i = 0; i < s->n_vars; i++)
 		if (is_image(s, i)) {
@@ -62,8 +63,8 @@ static int find_image(const struct iog_schema *s, const char *name, struct iog_e
 	if (count[kind] == 1)
 		return found[kind];
 	return count[kind] ? iog_fail(err, -EINVAL, "the stream has %d images; name one: png { variable = \"%s\" }", count[kind],
-		s->var[found[kind]].name) :
-		iog_fail(err, -EINVAL, "the stream has no image, u8[y,x,rgb] or u8[y,x]; does a render come before?");
+				     s->var[found[kind]].name)
+			   : iog_fail(err, -EINVAL, "the stream has no image, u8[y,x,rgb] or u8[y,x]; does a render come before?");
 }
 
 /*
@@ -105,8 +106,13 @@ static int png_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 }
 
 /* What libpng is given: memory to take from, and where the file goes. */
-struct pool { uint8_t *at, *end; };
-struct sink { uint8_t *at, *end; bool full; };
+struct pool {
+	uint8_t *at, *end;
+};
+struct sink {
+	uint8_t *at, *end;
+	bool full;
+};
 
 static png_voidp pool_take(png_structp png, png_alloc_size_t bytes)
 {
@@ -133,11 +139,15 @@ static void sink_write(png_structp png, png_bytep data, png_size_t n)
 }
 
 static void sink_flush(png_structp png) { (void)png; }
-static void on_error(png_structp png, png_const_charp text) { (void)text; png_longjmp(png, 1); }
+static void on_error(png_structp png, png_const_charp text)
+{
+	(void)text;
+	png_longjmp(png, 1);
+}
 static void on_warning(png_structp png, png_const_charp text) { (void)png, (void)text; }
 
-static enum iog_step encode(const struct png_conf *c, struct pool *pool, struct sink *sink, const uint8_t *pixel, int64_t pitch, uint32_t w,
-	uint32_t h)
+static enum iog_step encode(
+	const struct png_conf *c, struct pool *pool, struct sink *sink, const uint8_t *pixel, int64_t pitch, uint32_t w, uint32_t h)
 {
 	png_structp png = png_create_write_struct_2(PNG_LIBPNG_VER_STRING, NULL, on_error, on_warning, pool, pool_take, pool_give);
 	if (!png)
@@ -150,8 +160,8 @@ static enum iog_step encode(const struct png_conf *c, struct pool *pool, struct 
 		return IOG_FAILED;
 	png_set_write_fn(png, sink, sink_write, sink_flush);
 	png_set_user_limits(png, PNG_SIDE, PNG_SIDE);
-	png_set_IHDR(png, info, w, h, 8, c->gray ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
-		PNG_FILTER_TYPE_DEFAULT);
+	png_set_IHDR(png, info, w, h, 8, c->gray ? PNG_COLOR_TYPE_GRAY : PNG_COLOR_TYPE_RGB, PNG_INTERLACE_NONE,
+		PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
 	png_set_compression_level(png, (int)c->level);
 	png_set_filter(png, PNG_FILTER_TYPE_BASE, filters[c->filter]);
 	png_write_info(png, info);
@@ -210,7 +220,9 @@ const struct iog_op iog_op_png = {
 	.params = png_params,
 	.flags = IOG_STATELESS | IOG_DETERMINISTIC,
 	.conf_size = sizeof(struct png_conf),
-	.in_min = 1, .in_max = 1, .outs = 1,
+	.in_min = 1,
+	.in_max = 1,
+	.outs = 1,
 	.plan = png_plan,
 	.run = png_run,
 };

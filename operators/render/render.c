@@ -38,7 +38,8 @@ struct conf {
 
 static const struct iog_param params[] = {
 	IOG_PARAM(struct conf, color, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_LIVE, .def = "",
-		.doc = "What colours a particle: a variable or a component (type, vz, position.z); by type when there is one, else all the same."),
+		.doc = "What colours a particle: a variable or a component (type, vz, position.z); by type when there is one, else all the "
+		       "same."),
 	IOG_PARAM(struct conf, map, IOG_P_CHOICE, .flags = IOG_PF_LIVE, .def = "auto", .choices = "auto|viridis|cividis|okabe-ito",
 		.doc = "Colours; auto takes okabe-ito (8 categories) for integers and viridis for other numbers."),
 	IOG_PARAM(struct conf, range, IOG_P_NUMBERS, .flags = IOG_PF_LIVE,
@@ -66,12 +67,40 @@ static const struct iog_param params[] = {
  * cividis: Nunez, Anderton, Renslow, "Optimizing colormaps with consideration for color vision deficiency", PLoS ONE 13 (2018) e0199239.
  */
 static const uint32_t viridis[16] = {
-	0x440154, 0x481a6c, 0x472f7d, 0x414487, 0x39568c, 0x31688e, 0x2a788e, 0x23888e,
-	0x1f988b, 0x22a884, 0x35b779, 0x54c568, 0x7ad151, 0xa5db36, 0xd2e21b, 0xfde725,
+	0x440154,
+	0x481a6c,
+	0x472f7d,
+	0x414487,
+	0x39568c,
+	0x31688e,
+	0x2a788e,
+	0x23888e,
+	0x1f988b,
+	0x22a884,
+	0x35b779,
+	0x54c568,
+	0x7ad151,
+	0xa5db36,
+	0xd2e21b,
+	0xfde725,
 };
 static const uint32_t cividis[16] = {
-	0x00224e, 0x002e6c, 0x1e3a6f, 0x35456c, 0x47516c, 0x575d6d, 0x666970, 0x757575,
-	0x848279, 0x948e77, 0xa59c74, 0xb7a96e, 0xc8b866, 0xdbc75a, 0xeed649, 0xfee838,
+	0x00224e,
+	0x002e6c,
+	0x1e3a6f,
+	0x35456c,
+	0x47516c,
+	0x575d6d,
+	0x666970,
+	0x757575,
+	0x848279,
+	0x948e77,
+	0xa59c74,
+	0xb7a96e,
+	0xc8b866,
+	0xdbc75a,
+	0xeed649,
+	0xfee838,
 };
 /* Okabe, Ito, "Color Universal Design" (2008), from type 1 on; their black, which is no colour for a shaded ball, is a grey for type 0. */
 static const uint32_t okabe_ito[TYPES] = { 0x9a9a9a, 0x56b4e9, 0xe69f00, 0x009e73, 0xd55e00, 0xf0e442, 0xcc79a7, 0x0072b2 };
@@ -79,8 +108,7 @@ static const uint32_t okabe_ito[TYPES] = { 0x9a9a9a, 0x56b4e9, 0xe69f00, 0x009e7
 /* Right, up, towards the viewer: right-handed. The oblique view is no true isometric one, where a near and a far corner would coincide:
  * 30 degrees to the left of the -y axis, 24 degrees up. */
 static const double views[VIEWS][3][3] = {
-	[VIEW_ISO] = { { 0.86602540378443865, -0.5, 0 },
-		{ 0.20336832153790019, 0.35224426506091405, 0.91354545764260090 },
+	[VIEW_ISO] = { { 0.86602540378443865, -0.5, 0 }, { 0.20336832153790019, 0.35224426506091405, 0.91354545764260090 },
 		{ -0.45677272882130045, -0.79115357472941187, 0.40673664307580020 } },
 	[VIEW_X] = { { 0, 1, 0 }, { 0, 0, 1 }, { 1, 0, 0 } },
 	[VIEW_Y] = { { -1, 0, 0 }, { 0, 0, 1 }, { 0, 1, 0 } },
@@ -213,10 +241,13 @@ static int plan_variables(struct conf *c, const struct iog_schema *s, struct iog
 			return unknown(s, "color", c->color, err);
 		const struct iog_vardef *v = &s->var[k.var];
 		if (k.scaled)
-			return iog_fail(err, -EINVAL, "color \"%s\" is a scaled coordinate; colour by \"position.%c\" instead", c->color, c->color[0]);
+			return iog_fail(err, -EINVAL, "color \"%s\" is a scaled coordinate; colour by \"position.%c\" instead", c->color,
+				c->color[0]);
 		if (v->rank != (k.index < 0 ? 1 : 2) || v->dim[0] != c->atoms || !is_number(v->dtype) || v->n_codecs)
 			return iog_fail(err, -EINVAL, "color \"%s\" must be one number for each %s%s", c->color, s->dim[c->atoms].name,
-				v->n_codecs ? ", not encoded" : v->rank > 1 && k.index < 0 ? "; name a component, as in velocity.z" : "");
+				v->n_codecs                  ? ", not encoded"
+				: v->rank > 1 && k.index < 0 ? "; name a component, as in velocity.z"
+							     : "");
 		c->color_var = k.var;
 		c->color_comp = k.index;
 	}
@@ -280,17 +311,17 @@ struct frame {
 	struct layout at;
 	uint8_t *scratch;
 	uint32_t isa, shift;
-	int64_t n;               /* particles, with those that are missing or not finite */
+	int64_t n;                /* particles, with those that are missing or not finite */
 	float *x, *y, *z, *value; /* by particle: position relative to the centre; what colours it */
 	uint8_t *class;
 	uint32_t n_class;
 	double radius[IOG_BALL_CLASSES]; /* in the unit of positions */
 	bool box;
-	double corner[8][3], centre[3];  /* of the box, or of what encloses the particles; corners relative to the centre */
+	double corner[8][3], centre[3]; /* of the box, or of what encloses the particles; corners relative to the centre */
 	double diagonal;
-	float m[3][3];           /* position to samples: right, down, towards the viewer */
+	float m[3][3]; /* position to samples: right, down, towards the viewer */
 	float mid[2], width, height;
-	float near, far, kz;     /* of what can be seen; depth units per sample */
+	float near, far, kz; /* of what can be seen; depth units per sample */
 	uint32_t n_balls;
 };
 
@@ -409,14 +440,15 @@ static bool scene(struct frame *f)
 	for (int64_t i = 0; i < f->n; i++)
 		count += f->x[i] - f->x[i] == 0 && f->y[i] - f->y[i] == 0 && f->z[i] - f->z[i] == 0;
 	for (int d = 0; d < 3; d++) {
-		double part = size[d] > 0 ? ((double)hi[d] - (double)lo[d]) / size[d] : 1, steps = (double)(int64_t)(IOG_MIN(part, 1.0) * 20 + 0.999);
+		double part = size[d] > 0 ? ((double)hi[d] - (double)lo[d]) / size[d] : 1,
+		       steps = (double)(int64_t)(IOG_MIN(part, 1.0) * 20 + 0.999);
 		volume *= (size[d] > 0 ? size[d] : longest / 20) * IOG_MAX(steps, 1.0) / 20;
 	}
 	if (f->box) {
 		/* Of an oblique cell only a part of the enclosing brick is filled. */
-		const double (*e)[3] = (const double (*)[3])box.edge;
+		const double(*e)[3] = (const double(*)[3])box.edge;
 		double det = e[0][0] * (e[1][1] * e[2][2] - e[1][2] * e[2][1]) - e[0][1] * (e[1][0] * e[2][2] - e[1][2] * e[2][0]) +
-			e[0][2] * (e[1][0] * e[2][1] - e[1][1] * e[2][0]);
+			     e[0][2] * (e[1][0] * e[2][1] - e[1][1] * e[2][0]);
 		volume *= (det < 0 ? -det : det) / (size[0] * size[1] * size[2]);
 	}
 	f->n_class = IOG_MAX(c->radius.n, 1u);
@@ -431,7 +463,7 @@ static bool scene(struct frame *f)
 static void camera(struct frame *f)
 {
 	const struct conf *c = f->c;
-	const double (*v)[3] = views[c->view];
+	const double(*v)[3] = views[c->view];
 	const double s = c->smooth ? 2 : 1;
 	double reach[3] = { 0 }, margin = 0;
 	for (int i = 0; i < 8; i++)
@@ -555,7 +587,9 @@ static void sort(const struct frame *f, struct iog_ball *ball, struct iog_ball *
 }
 
 /* The tiles a ball touches: [x0, x1] x [y0, y1]; false when it touches none. */
-struct span { int32_t x0, x1, y0, y1; };
+struct span {
+	int32_t x0, x1, y0, y1;
+};
 static inline bool touches(const struct frame *f, const struct iog_tile *t, const struct iog_ball *b, struct span *s)
 {
 	const int32_t j = t->class[b->class].j, x = b->x >> t->shift, y = b->y >> t->shift;
@@ -565,7 +599,9 @@ static inline bool touches(const struct frame *f, const struct iog_tile *t, cons
 	return x + j >= 0 && y + j >= 0 && x - j <= w && y - j <= h;
 }
 
-struct edge { float a[3], b[3]; };
+struct edge {
+	float a[3], b[3];
+};
 
 static void edges_of(const struct frame *f, struct edge *edge)
 {
@@ -578,7 +614,8 @@ static void edges_of(const struct frame *f, struct edge *edge)
 				const double *p = f->corner[end ? i | 1 << d : i];
 				float *to = end ? e->b : e->a;
 				for (int r = 0; r < 3; r++)
-					to[r] = f->m[r][0] * (float)p[0] + f->m[r][1] * (float)p[1] + f->m[r][2] * (float)p[2] + (r < 2 ? f->mid[r] : 0);
+					to[r] = f->m[r][0] * (float)p[0] + f->m[r][1] * (float)p[1] + f->m[r][2] * (float)p[2] +
+						(r < 2 ? f->mid[r] : 0);
 			}
 		}
 }
@@ -667,9 +704,9 @@ struct canvas {
 	const struct iog_ball *ball;
 	struct edge edge[EDGES];
 	uint32_t n_edges;
-	float half;                     /* of an edge's thickness */
+	float half; /* of an edge's thickness */
 	uint8_t *image, blank[IOG_TILE_W * 3];
-	bool clean;                     /* nothing was drawn since the tile was cleared */
+	bool clean; /* nothing was drawn since the tile was cleared */
 };
 
 static void tile_begin(const struct frame *f, struct canvas *v, uint32_t k)
@@ -797,7 +834,8 @@ static enum iog_step render_run(const struct iog_call *call)
 	f.x = (float *)(void *)(f.scratch + f.at.work);
 	f.y = f.x + f.n, f.z = f.y + f.n, f.value = f.z + f.n;
 	f.class = f.scratch + f.at.class;
-	struct iog_ball *ball = (struct iog_ball *)(void *)(f.scratch + f.at.ball), *sorted = (struct iog_ball *)(void *)(f.scratch + f.at.sorted);
+	struct iog_ball *ball = (struct iog_ball *)(void *)(f.scratch + f.at.ball),
+			*sorted = (struct iog_ball *)(void *)(f.scratch + f.at.sorted);
 
 	if (!scene(&f))
 		return IOG_BAD_INPUT;
@@ -834,7 +872,9 @@ const struct iog_op iog_op_render = {
 	.params = params,
 	.flags = IOG_STATELESS | IOG_FREESTANDING | IOG_DETERMINISTIC,
 	.conf_size = sizeof(struct conf),
-	.in_min = 1, .in_max = 1, .outs = 1,
+	.in_min = 1,
+	.in_max = 1,
+	.outs = 1,
 	.plan = render_plan,
 	.run = render_run,
 };

@@ -34,12 +34,27 @@ struct rig {
 	int64_t steps;
 };
 
-struct set { const char *name; struct iog_value v; };
-#define NUM(x) { .kind = IOG_V_NUMBER, .n = (x), .integer = (double)(int64_t)(x) == (x) }
-#define STR(x) { .kind = IOG_V_STRING, .s = (x) }
-#define BOOL(x) { .kind = IOG_V_BOOL, .b = (x) }
-#define LIST(...) { .kind = IOG_V_LIST, .item = (const struct iog_value[]){ __VA_ARGS__ }, \
-		.n_items = sizeof((struct iog_value[]){ __VA_ARGS__ }) / sizeof(struct iog_value) }
+struct set {
+	const char *name;
+	struct iog_value v;
+};
+#define NUM(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_NUMBER, .n = (x), .integer = (double)(int64_t)(x) == (x)                                                     \
+	}
+#define STR(x)                                                                                                                             \
+	{                                                                                                                                  \
+		.kind = IOG_V_STRING, .s = (x)                                                                                             \
+	}
+#define BOOL(x)                                                                                                                            \
+	{                                                                                                                                  \
+		.kind = IOG_V_BOOL, .b = (x)                                                                                               \
+	}
+#define LIST(...)                                                                                                                          \
+	{                                                                                                                                  \
+		.kind = IOG_V_LIST, .item = (const struct iog_value[]){ __VA_ARGS__ },                                                     \
+		.n_items = sizeof((struct iog_value[]){ __VA_ARGS__ }) / sizeof(struct iog_value)                                          \
+	}
 
 static int rig_plan(struct rig *g, const char *layout, int max, const struct set *set, struct iog_err *err)
 {
@@ -180,13 +195,18 @@ static void test_golden(void **state)
 	(void)state;
 	float p[64 * 3], v[64 * 3];
 	int32_t t[64];
-	const struct { const char *name; int64_t n; struct set set[8]; } cases[] = {
+	const struct {
+		const char *name;
+		int64_t n;
+		struct set set[8];
+	} cases[] = {
 		{ "fluid", 64, { { "color", STR("vz") } } },
-		{ "types", 64, { { "view", STR("x") }, { "background", STR("black") }, { "radius", LIST(NUM(0.3), NUM(0.6), NUM(0.45)) }, { "smooth",
-			BOOL(false) } } },
-		{ "cividis", 64, { { "color", STR("position.z") }, { "map", STR("cividis") }, { "range", LIST(NUM(1), NUM(3)) }, { "view", STR("-y") },
-			{ "zoom", NUM(1.5) },
-			{ "background", STR("#203040") } } },
+		{ "types", 64,
+			{ { "view", STR("x") }, { "background", STR("black") }, { "radius", LIST(NUM(0.3), NUM(0.6), NUM(0.45)) },
+				{ "smooth", BOOL(false) } } },
+		{ "cividis", 64,
+			{ { "color", STR("position.z") }, { "map", STR("cividis") }, { "range", LIST(NUM(1), NUM(3)) },
+				{ "view", STR("-y") }, { "zoom", NUM(1.5) }, { "background", STR("#203040") } } },
 		{ "large", 8, { { "radius", NUM(1.4) }, { "smooth", BOOL(false) }, { "fade", NUM(0) } } },
 		{ "empty", 0, { { NULL, { 0 } } } },
 	};
@@ -232,8 +252,8 @@ static void test_widths_agree(void **state)
 	static const double radii[] = { 0.001, 0.2, 0.5, 0.8, 3 };
 	for (size_t r = 0; r < IOG_COUNT(radii); r++)
 		for (int smooth = 0; smooth < 2; smooth++) {
-			const struct set set[] = { { "width", NUM(333) }, { "height", NUM(217) }, { "radius", NUM(radii[r]) }, { "smooth", BOOL(smooth) }, { "color",
-				STR("vx") }, { NULL, { 0 } } };
+			const struct set set[] = { { "width", NUM(333) }, { "height", NUM(217) }, { "radius", NUM(radii[r]) },
+				{ "smooth", BOOL(smooth) }, { "color", STR("vx") }, { NULL, { 0 } } };
 			uint8_t *base = picture(layout_f32, N, set, 10, p, v, t, N, IOG_ISA_BASE);
 			for (uint32_t isa = IOG_ISA_AVX2; isa <= widest(); isa++) {
 				uint8_t *other = picture(layout_f32, N, set, 10, p, v, t, N, isa);
@@ -290,8 +310,9 @@ static void test_layouts_agree(void **state)
 	struct iog_block *b = rig_blocks(&g, POSITION, 3);
 	static const int64_t from[4] = { 0, 17, 400, N };
 	for (int i = 0; i < 3; i++)
-		b[2 - i] = (struct iog_block){ .data = (void *)(p + 3 * from[i]), .start = { from[i] }, .count = { from[i + 1] - from[i], 3 }, .stride = { 12,
-			4 } };
+		b[2 - i] = (struct iog_block){
+			.data = (void *)(p + 3 * from[i]), .start = { from[i] }, .count = { from[i + 1] - from[i], 3 }, .stride = { 12, 4 }
+		};
 	assert_int_equal(rig_run(&g, widest()), IOG_OK);
 	assert_memory_equal(g.o.space, want, 200 * 150 * 3);
 
@@ -326,9 +347,11 @@ static void test_many_tiles(void **state)
 	enum { N = 30 };
 	float p[N * 3], v[N * 3];
 	int32_t t[N];
-	const struct set set[] = { { "width", NUM(640) }, { "height", NUM(480) }, { "radius", NUM(1.5) }, { "color", STR("vx") }, { NULL, { 0 } } };
+	const struct set set[] = { { "width", NUM(640) }, { "height", NUM(480) }, { "radius", NUM(1.5) }, { "color", STR("vx") },
+		{ NULL, { 0 } } };
 	particles(N, 6, p, v, t);
-	uint8_t *few = picture(layout_f32, N, set, 6, p, v, t, N, widest()), *room = picture(layout_f32, 100000, set, 6, p, v, t, N, widest());
+	uint8_t *few = picture(layout_f32, N, set, 6, p, v, t, N, widest()),
+		*room = picture(layout_f32, 100000, set, 6, p, v, t, N, widest());
 	assert_memory_equal(few, room, 640 * 480 * 3);
 	free(few), free(room);
 }
@@ -341,16 +364,16 @@ static void test_depth(void **state)
 	/* Seen along -z: type 1 (sky blue) lies behind type 4 (vermilion) in the middle; type 2 stands alone at the left. */
 	const float p[] = { 5, 5, 2, 5, 5, 8, 2, 5, 5 }, v[9] = { 0 };
 	const int32_t t[] = { 1, 4, 2 };
-	const struct set set[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("z") }, { "radius", NUM(1) }, { "fade", NUM(0) }, { NULL,
-		{ 0 } } };
+	const struct set set[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("z") }, { "radius", NUM(1) },
+		{ "fade", NUM(0) }, { NULL, { 0 } } };
 	uint8_t *front = picture(layout_f32, 3, set, 10, p, v, t, 3, widest());
 	const uint8_t *c = pixel(front, 200, 100, 100);
 	assert_true(c[0] > 150 && c[2] < c[0] / 2); /* red before blue */
 	c = pixel(front, 200, 100 - 3 * 200 * 92 / 100 / 12, 100);
 	assert_true(c[0] > 150 && c[1] > 100 && c[2] < 90); /* orange */
 
-	const struct set from_below[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("-z") }, { "radius", NUM(1) }, { "fade", NUM(0) },
-		{ NULL, { 0 } } };
+	const struct set from_below[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("-z") }, { "radius", NUM(1) },
+		{ "fade", NUM(0) }, { NULL, { 0 } } };
 	uint8_t *behind = picture(layout_f32, 3, from_below, 10, p, v, t, 3, widest());
 	c = pixel(behind, 200, 100, 100);
 	assert_true(c[2] > 150 && c[0] < c[2]);
@@ -381,11 +404,14 @@ static void test_box(void **state)
 	(void)state;
 	const float p[] = { 10, 5, 10 }, v[3] = { 0 };
 	const int32_t t[] = { 1 };
-	const struct set with[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("-y") }, { "radius", NUM(1) }, { NULL, { 0 } } };
-	const struct set without[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("-y") }, { "radius", NUM(1) }, { "box",
-		BOOL(false) }, { NULL, { 0 } } };
-	uint8_t *edges = picture(layout_f32, 1, with, 10, p, v, t, 0, widest()), *nothing = picture(layout_f32, 1, without, 10, p, v, t, 0, widest());
-	uint8_t *both = picture(layout_f32, 1, with, 10, p, v, t, 1, widest()), *ball = picture(layout_f32, 1, without, 10, p, v, t, 1, widest());
+	const struct set with[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("-y") }, { "radius", NUM(1) },
+		{ NULL, { 0 } } };
+	const struct set without[] = { { "width", NUM(200) }, { "height", NUM(200) }, { "view", STR("-y") }, { "radius", NUM(1) },
+		{ "box", BOOL(false) }, { NULL, { 0 } } };
+	uint8_t *edges = picture(layout_f32, 1, with, 10, p, v, t, 0, widest()),
+		*nothing = picture(layout_f32, 1, without, 10, p, v, t, 0, widest());
+	uint8_t *both = picture(layout_f32, 1, with, 10, p, v, t, 1, widest()),
+		*ball = picture(layout_f32, 1, without, 10, p, v, t, 1, widest());
 	for (size_t i = 0; i < 200 * 200 * 3; i++)
 		assert_int_equal(nothing[i], 255);
 	/* A frame as wide as high, 92 % of the picture without the margin for the radius. */
@@ -397,7 +423,8 @@ static void test_box(void **state)
 	assert_true(differing(both, ball, 200 * 200) > 400);
 	/* Far behind the ball nothing of an edge shows: seen from behind, with the ball at the near corner. */
 	const float near[] = { 10, -1.5f, 10 };
-	uint8_t *hides = picture(layout_f32, 1, with, 10, near, v, t, 1, widest()), *alone = picture(layout_f32, 1, without, 10, near, v, t, 1, widest());
+	uint8_t *hides = picture(layout_f32, 1, with, 10, near, v, t, 1, widest()),
+		*alone = picture(layout_f32, 1, without, 10, near, v, t, 1, widest());
 	int inside = 0, same = 0;
 	for (size_t i = 0; i < 200 * 200; i++)
 		if (memcmp(alone + 3 * i, nothing + 3 * i, 3)) {
@@ -413,11 +440,13 @@ static void test_strange_positions(void **state)
 {
 	(void)state;
 	const float nan = __builtin_nanf(""), inf = __builtin_inff();
-	float p[] = { 3, 3, 3, 7, 6, 5, nan, 5, 5, 5, inf, 5, 5, 5, -inf, 1e30f, 5, 5, -3e38f, 3e38f, 3e38f, 12, 5, 5 }, v[24] = { 0, 0, 0, 1 };
+	float p[] = { 3, 3, 3, 7, 6, 5, nan, 5, 5, 5, inf, 5, 5, 5, -inf, 1e30f, 5, 5, -3e38f, 3e38f, 3e38f, 12, 5, 5 },
+	      v[24] = { 0, 0, 0, 1 };
 	const int32_t t[] = { 1, 2, 3, 4, 5, 6, 7, 2 };
-	const struct set set[] = { { "width", NUM(200) }, { "height", NUM(150) }, { "radius", NUM(0.8) }, { "range", LIST(NUM(0), NUM(1)) }, { "color",
-		STR("vx") }, { NULL, { 0 } } };
-	uint8_t *two = picture(layout_f32, 8, set, 10, p, v, t, 2, widest()), *seven = picture(layout_f32, 8, set, 10, p, v, t, 7, widest());
+	const struct set set[] = { { "width", NUM(200) }, { "height", NUM(150) }, { "radius", NUM(0.8) }, { "range", LIST(NUM(0), NUM(1)) },
+		{ "color", STR("vx") }, { NULL, { 0 } } };
+	uint8_t *two = picture(layout_f32, 8, set, 10, p, v, t, 2, widest()),
+		*seven = picture(layout_f32, 8, set, 10, p, v, t, 7, widest());
 	uint8_t *eight = picture(layout_f32, 8, set, 10, p, v, t, 8, widest());
 	assert_memory_equal(two, seven, 200 * 150 * 3);
 	/* Outside the box, but in the picture: drawn where it is. */
@@ -425,8 +454,8 @@ static void test_strange_positions(void **state)
 	free(two), free(seven), free(eight);
 
 	/* Values that are no numbers, with automatic range: grey, and the others unchanged. */
-	const struct set automatic[] = { { "width", NUM(200) }, { "height", NUM(150) }, { "view", STR("z") }, { "radius", NUM(0.8) }, { "color",
-		STR("vx") }, { "fade", NUM(0) }, { NULL, { 0 } } };
+	const struct set automatic[] = { { "width", NUM(200) }, { "height", NUM(150) }, { "view", STR("z") }, { "radius", NUM(0.8) },
+		{ "color", STR("vx") }, { "fade", NUM(0) }, { NULL, { 0 } } };
 	const float q[] = { 2, 5, 5, 8, 5, 5, 5, 5, 5 };
 	float w[] = { 0, 0, 0, 1, 0, 0, nan, 0, 0 };
 	uint8_t *grey = picture(layout_f32, 8, automatic, 10, q, w, t, 3, widest());
@@ -471,8 +500,8 @@ static void test_extremes(void **state)
 		{ { "width", NUM(16) }, { "height", NUM(16) }, { "zoom", NUM(1000) } },
 		{ { "width", NUM(64) }, { "height", NUM(16) }, { "zoom", NUM(0.01) } },
 		{ { "width", NUM(64) }, { "height", NUM(64) }, { "radius", NUM(1e30) }, { "zoom", NUM(1000) } },
-		{ { "width", NUM(64) }, { "height", NUM(64) }, { "radius", LIST(NUM(1e-300), NUM(1e20)) }, { "range", LIST(NUM(-1e300), NUM(1e300)) },
-			{ "color", STR("vx") } },
+		{ { "width", NUM(64) }, { "height", NUM(64) }, { "radius", LIST(NUM(1e-300), NUM(1e20)) },
+			{ "range", LIST(NUM(-1e300), NUM(1e300)) }, { "color", STR("vx") } },
 	};
 	for (size_t i = 0; i < IOG_COUNT(sets); i++)
 		for (int s = 0; s < 3; s++) {
@@ -525,7 +554,11 @@ static void test_record(void **state)
 static void test_refused(void **state)
 {
 	(void)state;
-	const struct { const char *layout; struct set set[3]; const char *says; } cases[] = {
+	const struct {
+		const char *layout;
+		struct set set[3];
+		const char *says;
+	} cases[] = {
 		{ NULL, { { "color", STR("tpye") } }, "did you mean \"type\"" },
 		{ NULL, { { "color", STR("velocity") } }, "name a component" },
 		{ NULL, { { "color", STR("zs") } }, "position.z" },
@@ -538,7 +571,8 @@ static void test_refused(void **state)
 		{ NULL, { { "view", STR("top") } }, "view" },
 		{ NULL, { { "width", NUM(100000) } }, "width" },
 		{ "position: f32[atom,xyz]; n: i64; m: f32[k<=%d]", { { NULL, { 0 } } }, "needs a maximum" },
-		{ "mean: f64; count: i64; n: f32[k<=%d]", { { NULL, { 0 } } }, "does not have; it draws particles, and the stream has mean, count, n" },
+		{ "mean: f64; count: i64; n: f32[k<=%d]", { { NULL, { 0 } } },
+			"does not have; it draws particles, and the stream has mean, count, n" },
 		{ NULL, { { "color", STR("charge") } }, "which the stream does not have; the stream has box, position, " },
 		{ "position: f32[atom<=%d,xyz]", { { "radius", LIST(NUM(1), NUM(2)) } }, "no variable type" },
 		{ "position: f32[atom<=%d,xyz]; image: i64", { { NULL, { 0 } } }, "\"image\" already" },

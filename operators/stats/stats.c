@@ -28,14 +28,14 @@ struct stats_state {
 
 static const struct iog_param stats_params[] = {
 	IOG_PARAM(struct stats_conf, variables, IOG_P_NAMES, .flags = IOG_PF_FIRST,
-		  .doc = "Variables or components (\"x\", \"velocity\"); by default all numeric ones with dimensions, but for the box."),
+		.doc = "Variables or components (\"x\", \"velocity\"); by default all numeric ones with dimensions, but for the box."),
 	{ 0 },
 };
 
 static bool numeric(const struct iog_vardef *v)
 {
-	return !v->n_codecs && v->dtype > IOG_NONE && v->dtype < IOG_DTYPES && v->dtype != IOG_C64 && v->dtype != IOG_C128 && v->dtype != IOG_BOOL &&
-	       v->dtype != IOG_BYTE;
+	return !v->n_codecs && v->dtype > IOG_NONE && v->dtype < IOG_DTYPES && v->dtype != IOG_C64 && v->dtype != IOG_C128 &&
+	       v->dtype != IOG_BOOL && v->dtype != IOG_BYTE;
 }
 
 /* Label number k of "x,y,z" into dst; false when there is none. */
@@ -58,7 +58,8 @@ static int add_column(struct stats_conf *c, struct iog_plan *p, unsigned var, in
 	const bool floats = v->dtype == IOG_F16 || v->dtype == IOG_F32 || v->dtype == IOG_F64;
 	char base[IOG_NAME], column[IOG_NAME];
 	if (c->n == COLUMNS || p->out[0]->n_vars + 4u + floats > IOG_VARS)
-		return iog_fail(err, -EINVAL, "more figures than a record can hold (%d); choose with \"variables\", for example { \"%s\" }", IOG_VARS, v->name);
+		return iog_fail(err, -EINVAL, "more figures than a record can hold (%d); choose with \"variables\", for example { \"%s\" }",
+			IOG_VARS, v->name);
 	iog_strset(base, sizeof base, v->name);
 	if (component >= 0) {
 		label(s->dim[v->dim[v->rank - 1]].labels, (unsigned)component, column);
@@ -71,7 +72,8 @@ static int add_column(struct stats_conf *c, struct iog_plan *p, unsigned var, in
 		const bool counts = k == 0 || k == 4;
 		iog_format(name, sizeof name, "%s_%s", base, what[k]);
 		if (iog_strlen(name) >= IOG_NAME)
-			return iog_fail(err, -EINVAL, "\"%s\" is longer than %d characters; rename variable \"%s\"", name, IOG_NAME - 1, v->name);
+			return iog_fail(
+				err, -EINVAL, "\"%s\" is longer than %d characters; rename variable \"%s\"", name, IOG_NAME - 1, v->name);
 		int rc = iog_schema_add_var(p->out[0], name, counts ? IOG_I64 : IOG_F64, 0, NULL, counts ? "" : v->unit);
 		if (rc < 0)
 			return iog_fail(err, rc, "\"%s\" would be there twice; choose with \"variables\"", name);
@@ -112,11 +114,15 @@ static int stats_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		struct iog_component x = iog_schema_component(s, name, iog_strlen(name));
 		if (x.var < 0 || x.scaled) {
 			near = iog_nearest(name, names, s->n_vars);
-			return iog_fail(err, -EINVAL, "no variable \"%s\" in the stream%s%s%s", name, near ? "; did you mean \"" : "", near ? near : "", near ? "\"?" : "");
+			return iog_fail(err, -EINVAL, "no variable \"%s\" in the stream%s%s%s", name, near ? "; did you mean \"" : "",
+				near ? near : "", near ? "\"?" : "");
 		}
 		if (!numeric(&s->var[x.var]) || !s->var[x.var].rank)
 			return iog_fail(err, -EINVAL, "\"%s\" (%s%s) has no numbers to sum up; it takes decoded real arrays", name,
-					iog_dtype_name(s->var[x.var].dtype), s->var[x.var].n_codecs ? ", encoded" : s->var[x.var].rank ? "" : ", one value per record");
+				iog_dtype_name(s->var[x.var].dtype),
+				s->var[x.var].n_codecs ? ", encoded"
+				: s->var[x.var].rank   ? ""
+						       : ", one value per record");
 		rc = x.index < 0 ? add_variable(c, p, (unsigned)x.var, err) : add_column(c, p, (unsigned)x.var, x.index, err);
 	}
 	if (rc)
@@ -197,7 +203,7 @@ static enum iog_step stats_segment(const struct iog_call *call, const struct iog
 			mean = min;
 		const unsigned out = c->column[k].out;
 		if (!put(o, out, &f->n) || !put(o, out + 1, &min) || !put(o, out + 2, &max) || !put(o, out + 3, &mean) ||
-		    (c->column[k].floats && !put(o, out + 4, &f->nan)))
+			(c->column[k].floats && !put(o, out + 4, &f->nan)))
 			return IOG_NO_SPACE;
 	}
 	return IOG_OK;
@@ -211,7 +217,9 @@ const struct iog_op iog_op_stats = {
 	.params = stats_params,
 	.flags = IOG_STATELESS | IOG_FREESTANDING | IOG_DETERMINISTIC,
 	.conf_size = sizeof(struct stats_conf),
-	.in_min = 1, .in_max = 1, .outs = 1,
+	.in_min = 1,
+	.in_max = 1,
+	.outs = 1,
 	.plan = stats_plan,
 	.run = stats_run,
 	.segment = stats_segment,

@@ -15,7 +15,9 @@
 
 extern const struct iog_op iog_op_stats;
 
-#define SCHEMA "position: f32[atom<=5000,xyz] Angstrom; type: i32[atom]; energy: f64[atom] eV; static mass: f32[kind=3]; T: f32[row<=40,column=30];" \
+#define SCHEMA                                                                                                                             \
+	"position: f32[atom<=5000,xyz] Angstrom; type: i32[atom]; energy: f64[atom] eV; static mass: f32[kind=3]; T: "                     \
+	"f32[row<=40,column=30];"                                                                                                          \
 	"flag: bool[atom]; box: f64[cell]; temperature: f64 K"
 enum { POSITION, TYPE, ENERGY, MASS, FIELD, FLAG, BOX, TEMPERATURE, VARS, N = 4321 };
 
@@ -30,7 +32,8 @@ static uint8_t *data[VARS];
 
 static uint32_t isa_max(void)
 {
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+		__builtin_cpu_supports("avx512vl"))
 		return IOG_ISA_AVX512;
 	return __builtin_cpu_supports("avx2") ? IOG_ISA_AVX2 : IOG_ISA_BASE;
 }
@@ -60,7 +63,10 @@ static void make_record(int64_t atoms, int64_t rows)
 	memset(&rec, 0, sizeof rec);
 	rec.schema = &schema;
 	for (unsigned d = 0; d < schema.n_dims; d++)
-		rec.axis[d] = (struct iog_axis){ schema.dim[d].fixed ? schema.dim[d].max : schema.dim[d].name[0] == 'a' ? atoms : rows, 0, 1 };
+		rec.axis[d] = (struct iog_axis){ schema.dim[d].fixed            ? schema.dim[d].max
+						 : schema.dim[d].name[0] == 'a' ? atoms
+										: rows,
+			0, 1 };
 	for (unsigned v = 0; v < VARS; v++) {
 		const struct iog_vardef *def = &schema.var[v];
 		const uint32_t size = iog_dtype_size(def->dtype);
@@ -82,7 +88,9 @@ static enum iog_step run_seg(const struct iog_record *r, const struct iog_seg *s
 	memset(&out, 0, sizeof out);
 	out.rec.schema = &out_schema;
 	out.space = space, out.size = plan.need.out_max[0], out.block = out_blocks, out.max_blocks = plan.need.out_blocks;
-	struct iog_call c = { .conf = conf, .state = state, .scratch = scratch, .n_in = 1, .n_out = 1, .isa = isa, .out = &out, .in = { r } };
+	struct iog_call c = {
+		.conf = conf, .state = state, .scratch = scratch, .n_in = 1, .n_out = 1, .isa = isa, .out = &out, .in = { r }
+	};
 	return seg ? iog_op_stats.segment(&c, seg) : iog_op_stats.run(&c);
 }
 
@@ -110,8 +118,11 @@ static void expect(const char *name, const uint8_t *p, int64_t stride, unsigned 
 		}
 		sum += ((lane[0] + lane[4]) + (lane[2] + lane[6])) + ((lane[1] + lane[5]) + (lane[3] + lane[7]));
 	}
-	const struct { const char *what; double v; } all[] = { { "count", (double)n }, { "min", lo }, { "max", hi },
-		{ "mean", n > nan ? sum / (double)(n - nan) : NAN }, { "nan", (double)nan } };
+	const struct {
+		const char *what;
+		double v;
+	} all[] = { { "count", (double)n }, { "min", lo }, { "max", hi }, { "mean", n > nan ? sum / (double)(n - nan) : NAN },
+		{ "nan", (double)nan } };
 	for (unsigned k = 0; k < (dtype == IOG_F32 || dtype == IOG_F64 ? 5u : 4u); k++) {
 		char full[64];
 		snprintf(full, sizeof full, "%s_%s", name, all[k].what);
@@ -186,7 +197,8 @@ static void blocks(void **unused)
 	for (unsigned v = POSITION; v <= ENERGY; v++) {
 		for (unsigned k = 0; k < 3; k++) {
 			part[v][k] = block[v];
-			part[v][k].start[0] = from[k], part[v][k].count[0] = to[k] - from[k], part[v][k].data += from[k] * block[v].stride[0];
+			part[v][k].start[0] = from[k], part[v][k].count[0] = to[k] - from[k],
+			part[v][k].data += from[k] * block[v].stride[0];
 		}
 		rec.var[v] = (struct iog_var){ .block = part[v], .n_blocks = 3 };
 	}
@@ -208,7 +220,12 @@ static void pieces(void **unused)
 	for (size_t e = 0; e < IOG_COUNT(each); e++) {
 		for (int64_t first = 0; first < N; first += each[e]) {
 			const int64_t n = IOG_MIN(each[e], N - first);
-			struct iog_seg seg = { .dim = plan.split[0], .is_first = first == 0, .is_last = first + n == N, .first = first, .count = n, .total = N };
+			struct iog_seg seg = { .dim = plan.split[0],
+				.is_first = first == 0,
+				.is_last = first + n == N,
+				.first = first,
+				.count = n,
+				.total = N };
 			struct iog_record piece;
 			assert_int_equal(iog_segment_cut(&piece, &rec, plan.split[0], first, n, cut, 64), 0);
 			assert_int_equal(run_seg(&piece, &seg, (uint32_t)(first / each[e]) % (isa_max() + 1)), IOG_OK);
@@ -221,8 +238,10 @@ static void pieces(void **unused)
 static void messages(void **unused)
 {
 	(void)unused;
-	static const struct { const char *names, *part; } cases[] = { { "poistion", "did you mean \"position\"" }, { "temperature", "one value per record" },
-		{ "flag", "bool" }, { "x position", "there twice" }, { "xs", "no variable \"xs\"" } };
+	static const struct {
+		const char *names, *part;
+	} cases[] = { { "poistion", "did you mean \"position\"" }, { "temperature", "one value per record" }, { "flag", "bool" },
+		{ "x position", "there twice" }, { "xs", "no variable \"xs\"" } };
 	for (size_t i = 0; i < IOG_COUNT(cases); i++) {
 		struct iog_err err = { "" };
 		assert_int_not_equal(make_plan(cases[i].names, &err), 0);
@@ -251,7 +270,7 @@ static int teardown(void **unused)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(values), cmocka_unit_test(not_a_number), cmocka_unit_test(blocks), cmocka_unit_test(pieces),
-		cmocka_unit_test(messages) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(values), cmocka_unit_test(not_a_number), cmocka_unit_test(blocks),
+		cmocka_unit_test(pieces), cmocka_unit_test(messages) };
 	return cmocka_run_group_tests(tests, setup, teardown);
 }

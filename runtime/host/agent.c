@@ -37,7 +37,7 @@ struct stream {
 	struct iog_schema schema;
 	uint32_t n_writers, blocks, epoch, runs;
 	uint8_t policy;
-	bool known;                      /* all ranks have their memory */
+	bool known; /* all ranks have their memory */
 	struct writer *writer[IOG_WRITERS];
 };
 struct writer {
@@ -46,26 +46,26 @@ struct writer {
 	uint32_t id, rank, blocks;
 	struct iog_region_map map;
 	struct iog_arena arena;
-	bool closed, ready;              /* ready: it was told that it may begin */
+	bool closed, ready; /* ready: it was told that it may begin */
 };
 struct reader {
 	struct client *client;
 	struct stream *stream;
 	uint32_t id;
 	uint8_t policy;
-	uint64_t until_ns;               /* for the stream to appear */
+	uint64_t until_ns; /* for the stream to appear */
 	bool told;
 };
 /* A writer's edge to a reader, or to the graph's feed (reader NULL). */
 struct edge {
 	uint32_t id;
-	struct writer *writer;           /* NULL: gone; kept while the feed may read what it left */
+	struct writer *writer; /* NULL: gone; kept while the feed may read what it left */
 	struct stream *stream;
 	struct reader *reader;
-	uint32_t feed_life;              /* the feed's collector that has it */
+	uint32_t feed_life; /* the feed's collector that has it */
 	uint32_t capacity;
 	uint8_t policy;
-	bool asked, made;                /* the writer was asked, and has answered */
+	bool asked, made; /* the writer was asked, and has answered */
 	struct iog_region_map up, down, box, arena;
 };
 enum run_state { WAITS, RUNS, ENDED, FAILED };
@@ -89,10 +89,10 @@ struct iog_agent {
 	struct edge **edge;
 	struct run *run[GRAPHS];
 	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, next_edge;
-	bool look;                       /* a stream became known, a feed opened: connect */
+	bool look; /* a stream became known, a feed opened: connect */
 	int rc;
 	struct iog_err err;
-	struct iog_msg msg;              /* the one being handled, and the one being made: large */
+	struct iog_msg msg; /* the one being handled, and the one being made: large */
 	struct iog_msg out;
 };
 
@@ -240,8 +240,15 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		free(e);
 		return;
 	}
-	*e = (struct edge){ .id = ++a->next_edge, .writer = w, .stream = w->stream, .reader = r, .feed_life = feed_life, .up = IOG_REGION_NONE,
-		.down = IOG_REGION_NONE, .box = IOG_REGION_NONE, .arena = IOG_REGION_NONE };
+	*e = (struct edge){ .id = ++a->next_edge,
+		.writer = w,
+		.stream = w->stream,
+		.reader = r,
+		.feed_life = feed_life,
+		.up = IOG_REGION_NONE,
+		.down = IOG_REGION_NONE,
+		.box = IOG_REGION_NONE,
+		.arena = IOG_REGION_NONE };
 	e->policy = r ? r->policy : w->stream->policy == IOG_BLOCK ? IOG_BLOCK : IOG_DROP_NEW;
 	e->capacity = IOG_READER_CREDIT;
 	if (e->policy == IOG_BLOCK)
@@ -335,7 +342,8 @@ static const char *on_open(struct iog_agent *a, struct client *c, const struct i
 		s->epoch = ++s->runs << 16;
 	}
 	if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy)
-		refuse(a, c, m->id, "stream \"%s\" is open with %u ranks and another schema or policy; all ranks must open it alike", s->name, s->n_writers);
+		refuse(a, c, m->id, "stream \"%s\" is open with %u ranks and another schema or policy; all ranks must open it alike",
+			s->name, s->n_writers);
 	else if (s->writer[m->a])
 		refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by process %d", m->a, s->name, s->writer[m->a]->client->pid);
 	else if (push(&a->writer, &a->n_writers, w)) {
@@ -369,8 +377,9 @@ static const char *on_arena(struct iog_agent *a, struct client *c, struct iog_ms
 	uint64_t bytes, slots;
 	if (!w || n != 1 || w->map.fd >= 0 || m->schema.id != w->stream->schema.id || !m->blocks || m->blocks > IOG_BLOCKS_MAX)
 		return "gave memory in a way that makes no sense";
-	if (!m->arena.n_slots || m->arena.n_slots > IOG_CREDIT_MAX || m->arena.slot_bytes > ARENA_MAX || m->arena.static_bytes > ARENA_MAX ||
-	    !iog_mul(m->arena.slot_bytes, m->arena.n_slots, &slots) || !iog_add(slots, m->arena.static_bytes, &bytes) || bytes > ARENA_MAX)
+	if (!m->arena.n_slots || m->arena.n_slots > IOG_CREDIT_MAX || m->arena.slot_bytes > ARENA_MAX ||
+		m->arena.static_bytes > ARENA_MAX || !iog_mul(m->arena.slot_bytes, m->arena.n_slots, &slots) ||
+		!iog_add(slots, m->arena.static_bytes, &bytes) || bytes > ARENA_MAX)
 		return "gave memory of a size that cannot be";
 	for (uint32_t i = 0; i < m->schema.n_dims; i++)
 		if (m->schema.dim[i].max <= 0)
@@ -474,7 +483,9 @@ static int feed_edge(struct iog_agent *a, struct edge *e, int *fds, uint32_t n, 
 		return rc;
 	}
 	struct iog_worker_in in = { .edge = { .down = e->down.map, .up = e->up.map, .capacity = e->capacity, .policy = e->policy },
-		.n_slots = w->arena.n_slots, .slot_bytes = w->arena.slot_bytes, .n_regions = 1 };
+		.n_slots = w->arena.n_slots,
+		.slot_bytes = w->arena.slot_bytes,
+		.n_regions = 1 };
 	/* The slots end where the arena ends, whatever the region is rounded up to. */
 	in.region[0] = (struct iog_region){ .base = e->arena.map, .size = iog_arena_bytes(&w->arena), .arena = w->arena.id };
 	(void)a;
@@ -586,8 +597,9 @@ static const char *handle(struct iog_agent *a, struct client *c, struct iog_msg 
 			return "did not say hello";
 		iog_strset(c->name, sizeof c->name, m->text);
 		if (m->a >> 16 != IOG_ATTACH_MAJOR) {
-			refuse(a, c, 0, "the agent speaks version %d of the protocol, this program version %u: use libraries of the same release", IOG_ATTACH_MAJOR,
-				m->a >> 16);
+			refuse(a, c, 0,
+				"the agent speaks version %d of the protocol, this program version %u: use libraries of the same release",
+				IOG_ATTACH_MAJOR, m->a >> 16);
 			return "speaks another version";
 		}
 		if (iog_region_create(&c->page, "iog-attach", sizeof(struct iog_attach_page), 0, &err))
@@ -798,11 +810,13 @@ static void runs_poll(struct iog_agent *a)
 	}
 }
 
-int iog_agent_load(struct iog_agent *a, const char *name, const char *path, void (*diags)(void *, const struct iog_graph *), struct iog_err *err)
+int iog_agent_load(
+	struct iog_agent *a, const char *name, const char *path, void (*diags)(void *, const struct iog_graph *), struct iog_err *err)
 {
 	for (uint32_t i = 0; i < a->n_runs; i++)
 		if (!strcmp(a->run[i]->name, name) && (a->run[i]->state == WAITS || a->run[i]->state == RUNS))
-			return iog_fail(err, -EEXIST, "a graph named \"%s\" is loaded; unload it first, or give this one another name", name);
+			return iog_fail(
+				err, -EEXIST, "a graph named \"%s\" is loaded; unload it first, or give this one another name", name);
 	struct run *r = a->n_runs < GRAPHS ? calloc(1, sizeof *r) : NULL;
 	if (!r)
 		return iog_fail(err, -ENOSPC, "the agent has no room for another graph");
@@ -852,7 +866,8 @@ static bool source_opens(const struct iog_agent *a, const struct stream *s)
 	for (uint32_t i = 0; i < a->n_runs && !iog_feed_life(s->feed); i++) {
 		struct iog_gnode *n;
 		for (uint32_t k = a->run[i]->state == RUNS ? iog_graph_nodes(a->run[i]->g, &n) : 0; k-- > 0;)
-			if (n[k].kind == IOG_G_SOURCE && !strcmp(n[k].end.name, "stream") && !strcmp(n[k].conf, s->name)) /* its first parameter */
+			if (n[k].kind == IOG_G_SOURCE && !strcmp(n[k].end.name, "stream") &&
+				!strcmp(n[k].conf, s->name)) /* its first parameter */
 				return true;
 	}
 	return false;
@@ -934,10 +949,7 @@ int iog_agent_new(struct iog_agent **out, const struct iog_agent_opts *o, struct
 	return 0;
 }
 
-const char *iog_agent_path(const struct iog_agent *a)
-{
-	return a->path;
-}
+const char *iog_agent_path(const struct iog_agent *a) { return a->path; }
 
 int iog_agent_result(const struct iog_agent *a, struct iog_err *err)
 {
@@ -958,7 +970,8 @@ bool iog_agent_describe(const struct iog_agent *a, uint32_t *at, char *text, siz
 	const uint32_t i = (*at)++;
 	if (i < a->n_runs) {
 		const struct run *r = a->run[i];
-		snprintf(text, size, "graph\t%s\t%s\t%llu\t%s", r->name, state[r->state], r->e ? (unsigned long long)iog_engine_delivered(r->e) : 0ull, r->text);
+		snprintf(text, size, "graph\t%s\t%s\t%llu\t%s", r->name, state[r->state],
+			r->e ? (unsigned long long)iog_engine_delivered(r->e) : 0ull, r->text);
 		return true;
 	}
 	if (i - a->n_runs >= a->n_streams)

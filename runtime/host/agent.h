@@ -29,7 +29,8 @@ const char *iog_agent_path(const struct iog_agent *a);
  * Loads a graph. It starts as soon as all streams it takes have been opened by all their ranks. 0 or -errno with a message; mistakes in the
  * file are told by `diags` (NULL: only the first, in err).
  */
-int iog_agent_load(struct iog_agent *a, const char *name, const char *path, void (*diags)(void *ctx, const struct iog_graph *g), struct iog_err *err);
+int iog_agent_load(
+	struct iog_agent *a, const char *name, const char *path, void (*diags)(void *ctx, const struct iog_graph *g), struct iog_err *err);
 /* Ends a graph in order. -ENOENT. */
 int iog_agent_unload(struct iog_agent *a, const char *name, struct iog_err *err);
 /* Looks after clients and graphs for at most timeout_s. Returns how many graphs wait or run. */

@@ -77,9 +77,10 @@ static int folder_make(const char *path, struct iog_err *err)
 		return iog_fail(err, -ENOTDIR, "%s is not a folder; set IOG_SOCKET to a path in a folder of your own", dir);
 	if (st.st_uid != geteuid())
 		return iog_fail(err, -EPERM, "%s belongs to user %u, not to you; set IOG_SOCKET to a path in a folder of your own", dir,
-				(unsigned)st.st_uid);
+			(unsigned)st.st_uid);
 	if (st.st_mode & (S_IWGRP | S_IWOTH))
-		return iog_fail(err, -EPERM, "others may write to %s: chmod go-w it, or set IOG_SOCKET to a path in a folder of your own", dir);
+		return iog_fail(
+			err, -EPERM, "others may write to %s: chmod go-w it, or set IOG_SOCKET to a path in a folder of your own", dir);
 	return 0;
 }
 
@@ -102,8 +103,9 @@ int iog_attach_path(const char *where, bool make, char *path, size_t size, struc
 	if (!n)
 		return iog_fail(err, -EINVAL, "the path of the agent's socket is empty");
 	if ((size_t)n >= sizeof((struct sockaddr_un *)0)->sun_path || (size_t)n >= size)
-		return iog_fail(err, -ENAMETOOLONG, "the path of the agent's socket has %d bytes, 107 are possible: %.60s...; set IOG_SOCKET to a shorter one", n,
-				where ? where : run);
+		return iog_fail(err, -ENAMETOOLONG,
+			"the path of the agent's socket has %d bytes, 107 are possible: %.60s...; set IOG_SOCKET to a shorter one", n,
+			where ? where : run);
 	rc = make ? folder_make(text, err) : 0;
 	if (!rc)
 		memcpy(path, text, (size_t)n + 1);
@@ -135,8 +137,9 @@ static int replace_stale(const struct sockaddr_un *a, struct iog_err *err)
 	close(s);
 	/* EAGAIN: somebody listens, and many wait for an answer. */
 	if (rc != ECONNREFUSED)
-		return rc && rc != EAGAIN ? iog_fail(err, -rc, "%s: %s", a->sun_path, strerror(rc)) :
-					    iog_fail(err, -EADDRINUSE, "an agent answers at %s already; use it, or end it first", a->sun_path);
+		return rc && rc != EAGAIN
+			       ? iog_fail(err, -rc, "%s: %s", a->sun_path, strerror(rc))
+			       : iog_fail(err, -EADDRINUSE, "an agent answers at %s already; use it, or end it first", a->sun_path);
 	if (unlink(a->sun_path) && errno != ENOENT)
 		return iog_fail(err, -errno, "removing the old socket %s: %s", a->sun_path, strerror(errno));
 	return 0;
@@ -206,7 +209,8 @@ int iog_attach_connect(const char *path, uint64_t limit_ns, struct iog_err *err)
 	else if ((rc = iog_attach_peer(s, &uid, &pid)))
 		iog_fail(err, rc, "who listens at %s: %s", path, strerror(-rc));
 	else if (uid != geteuid() && uid != 0)
-		rc = iog_fail(err, -EPERM, "the agent at %s belongs to user %u (process %d); set IOG_SOCKET to one of your own", path, uid, pid);
+		rc = iog_fail(
+			err, -EPERM, "the agent at %s belongs to user %u (process %d); set IOG_SOCKET to one of your own", path, uid, pid);
 	if (!rc)
 		return s;
 	close(s);

@@ -30,26 +30,26 @@
 
 enum { IOG_ATTACH_MAGIC = 0x41474f49 /* "IOGA" */, IOG_ATTACH_MAJOR = 1, IOG_ATTACH_MINOR = 0 };
 enum {
-	IOG_WRITERS = 64,  /* of one stream on a node; one segment each in a merged record */
-	IOG_READERS = 4,   /* that read a writer's memory directly */
+	IOG_WRITERS = 64, /* of one stream on a node; one segment each in a merged record */
+	IOG_READERS = 4,  /* that read a writer's memory directly */
 	IOG_READER_CREDIT = 4,
 	IOG_STREAM_NAME = 64,
 };
 
 enum iog_msg_kind {
-	IOG_MSG_HELLO = 1,   /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid */
-	IOG_MSG_WELCOME,     /* the same; fd: page (struct iog_attach_page) */
-	IOG_MSG_ERROR,       /* text; id: of what it is about. What was asked for is not done */
+	IOG_MSG_HELLO = 1, /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid */
+	IOG_MSG_WELCOME,   /* the same; fd: page (struct iog_attach_page) */
+	IOG_MSG_ERROR,     /* text; id: of what it is about. What was asked for is not done */
 	/* writers */
-	IOG_MSG_OPEN,        /* id: the client's number of the stream; name, a: rank, b: nranks, policy; schema (sealed) */
-	IOG_MSG_OPENED,      /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice) */
-	IOG_MSG_ARENA,       /* id; arena; schema with maxima; blocks: blocks per record at most; capacity: what blocking edges may have; fd: arena.
+	IOG_MSG_OPEN,   /* id: the client's number of the stream; name, a: rank, b: nranks, policy; schema (sealed) */
+	IOG_MSG_OPENED, /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice) */
+	IOG_MSG_ARENA, /* id; arena; schema with maxima; blocks: blocks per record at most; capacity: what blocking edges may have; fd: arena.
 	                        Again for a new shape: a new epoch */
-	IOG_MSG_READY,       /* id: the graphs that wait for the stream have been given edges; answers ARENA, once all ranks are there */
-	IOG_MSG_EDGE,        /* id, edge; capacity, policy, safe; fd: up. Agent to writer; reader to agent */
-	IOG_MSG_EDGE_MADE,   /* id, edge; capacity, policy; fds: down, and box when policy is latest. Agent to reader: also arena, fds: arena, down, box */
-	IOG_MSG_CUT,         /* id, edge: its consumer is gone */
-	IOG_MSG_CLOSE,       /* id: nothing more comes; the writer waits for releases by itself */
+	IOG_MSG_READY, /* id: the graphs that wait for the stream have been given edges; answers ARENA, once all ranks are there */
+	IOG_MSG_EDGE,  /* id, edge; capacity, policy, safe; fd: up. Agent to writer; reader to agent */
+	IOG_MSG_EDGE_MADE, /* id, edge; capacity, policy; fds: down, and box when policy is latest. Agent to reader: also arena, fds: arena, down, box */
+	IOG_MSG_CUT,   /* id, edge: its consumer is gone */
+	IOG_MSG_CLOSE, /* id: nothing more comes; the writer waits for releases by itself */
 	/* readers */
 	IOG_MSG_SUBSCRIBE,   /* id: the client's number of the reader; name; policy; b: milliseconds to wait for the stream */
 	IOG_MSG_SUBSCRIBED,  /* id; schema with maxima; b: nranks; epoch; blocks: of one writer's record at most */
@@ -57,11 +57,11 @@ enum iog_msg_kind {
 	IOG_MSG_WRITER_GONE, /* id, edge: its writer closed or died; what is in the ring still counts */
 	IOG_MSG_UNSUBSCRIBE, /* id */
 	/* commands, each answered by RESULT or ERROR */
-	IOG_MSG_PS,          /* RESULT per graph and stream as JSON text, then an empty one */
-	IOG_MSG_LOAD,        /* name: of the graph; text: path */
-	IOG_MSG_UNLOAD,      /* name */
-	IOG_MSG_SET,         /* name; number */
-	IOG_MSG_RESULT,      /* text; a: 1 when more follows */
+	IOG_MSG_PS,     /* RESULT per graph and stream as JSON text, then an empty one */
+	IOG_MSG_LOAD,   /* name: of the graph; text: path */
+	IOG_MSG_UNLOAD, /* name */
+	IOG_MSG_SET,    /* name; number */
+	IOG_MSG_RESULT, /* text; a: 1 when more follows */
 	IOG_MSG_KINDS
 };
 
@@ -72,7 +72,7 @@ struct iog_msg {
 	uint32_t capacity;
 	uint8_t policy, safe, pad[2];
 	double number;
-	struct iog_arena arena;          /* base is not used */
+	struct iog_arena arena; /* base is not used */
 	char name[IOG_STREAM_NAME];
 	struct iog_schema schema;
 	char text[4096];
@@ -80,8 +80,8 @@ struct iog_msg {
 
 /* Written by the agent, read by one client. */
 struct iog_attach_page {
-	_Atomic uint32_t bell;   /* raised after each message to a writer */
-	_Atomic uint32_t gone;   /* 1: the agent has let this client go */
+	_Atomic uint32_t bell; /* raised after each message to a writer */
+	_Atomic uint32_t gone; /* 1: the agent has let this client go */
 };
 
 /*

@@ -11,7 +11,10 @@
 
 #include "wait.h"
 
-struct key { uint32_t epoch; uint64_t seq; };
+struct key {
+	uint32_t epoch;
+	uint64_t seq;
+};
 static const struct key KEY_END = { UINT32_MAX, UINT64_MAX };
 static bool less(struct key a, struct key b) { return a.epoch != b.epoch ? a.epoch < b.epoch : a.seq < b.seq; }
 
@@ -19,11 +22,11 @@ struct writer {
 	struct iog_inlet in;
 	struct iog_worker_in at, next;
 	bool attached, has_next;
-	bool gone;         /* nobody adds to its ring any more */
-	bool ended;        /* and it is empty */
-	uint32_t life;     /* of the ring that is read */
+	bool gone;     /* nobody adds to its ring any more */
+	bool ended;    /* and it is empty */
+	uint32_t life; /* of the ring that is read */
 	uint32_t seen_head;
-	struct key low;    /* of its front, or the smallest that may still come */
+	struct key low; /* of its front, or the smallest that may still come */
 	bool front;
 };
 /* What one writer contributed to a step. */
@@ -185,15 +188,12 @@ static void look(struct iog_collect *c, struct writer *w)
 			w->low = (struct key){ w->in.front.epoch, w->in.front.seq };
 			w->front = true;
 			return;
-		case IOG_FRONT_DUPLICATE:
-			skip(w);
-			continue;
+		case IOG_FRONT_DUPLICATE: skip(w); continue;
 		case IOG_FRONT_FORGED:
 			c->stats.forged++;
 			iog_inlet_take(&w->in);
 			continue;
-		case IOG_FRONT_NONE:
-			break;
+		case IOG_FRONT_NONE: break;
 		}
 		if (closed && w->has_next) {
 			w->has_next = false;
@@ -221,7 +221,8 @@ static void take(struct iog_collect *c, struct step *s, uint32_t i)
 	p->held = true, p->slot = d.slot, p->gen = d.gen, p->life = w->life;
 	const struct iog_region *r = &w->at.region[0];
 	const uint8_t *at = r->base + (r->size - (uint64_t)w->at.n_slots * w->at.slot_bytes) + (uint64_t)d.slot * w->at.slot_bytes;
-	p->good = !iog_wire_open(&p->rec, at, d.length, c->schema, w->at.region, w->at.n_regions, p->block, c->blocks, p->head, c->head_size, 0, NULL) &&
+	p->good = !iog_wire_open(&p->rec, at, d.length, c->schema, w->at.region, w->at.n_regions, p->block, c->blocks, p->head,
+			  c->head_size, 0, NULL) &&
 		  p->rec.id.seq == d.seq && p->rec.id.epoch == d.epoch;
 	c->stats.records++;
 	c->stats.bytes += d.length;
@@ -382,7 +383,4 @@ void iog_collect_awake(struct iog_collect *c)
 			atomic_store_explicit(&c->writer[i].in.e.up->sleeping, 0, memory_order_relaxed);
 }
 
-void iog_collect_stats(const struct iog_collect *c, struct iog_collect_stats *s)
-{
-	*s = c->stats;
-}
+void iog_collect_stats(const struct iog_collect *c, struct iog_collect_stats *s) { *s = c->stats; }

@@ -38,7 +38,9 @@ void iog_collect_release(struct iog_collect *c, struct iog_record *r);
 uint32_t iog_collect_sleep(struct iog_collect *c, struct iog_waitword *w, uint32_t max);
 void iog_collect_awake(struct iog_collect *c);
 /* Records taken, steps given out, records that could not be. */
-struct iog_collect_stats { uint64_t records, bytes, steps, bad, forged, passed_by; };
+struct iog_collect_stats {
+	uint64_t records, bytes, steps, bad, forged, passed_by;
+};
 void iog_collect_stats(const struct iog_collect *c, struct iog_collect_stats *s);
 
 #endif

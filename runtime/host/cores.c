@@ -18,7 +18,7 @@ uint32_t iog_cores_pick(int *cpu, uint32_t n)
 	hwloc_bitmap_t mine = hwloc_bitmap_alloc();
 	/* The topology hwloc shows is what the control group allows; the affinity mask may be narrower. */
 	if (mine && !hwloc_topology_load(t) && !hwloc_get_cpubind(t, mine, HWLOC_CPUBIND_PROCESS) &&
-	    (uint32_t)hwloc_bitmap_weight(mine) >= n && !hwloc_topology_restrict(t, mine, 0)) {
+		(uint32_t)hwloc_bitmap_weight(mine) >= n && !hwloc_topology_restrict(t, mine, 0)) {
 		hwloc_cpuset_t set[WORKERS];
 		hwloc_obj_t root = hwloc_get_root_obj(t);
 		if (!hwloc_distrib(t, &root, 1, set, n, INT_MAX, 0)) {

@@ -83,20 +83,20 @@ struct iog_rt {
 	struct iog_poison last_death;
 	bool last_death_known;
 	struct iog_id done_id; /* the furthest record any incarnation completed; epoch 0: none */
-	void *launched; /* the launcher's own */
+	void *launched;        /* the launcher's own */
 	/* endpoints, and stages on threads */
 	pthread_t thread;
 	bool threaded;
 	_Atomic uint32_t phase; /* enum iog_phase */
 	void *self;
 	pthread_mutex_t self_lock; /* a source's: it may be woken from the controlling thread while it closes */
-	struct iog_err err;     /* valid when phase is IOG_PHASE_FAILED, or for a warning */
+	struct iog_err err;        /* valid when phase is IOG_PHASE_FAILED, or for a warning */
 	_Atomic uint64_t records, bytes, elided, bad, failed, duplicates, dropped, sleeps;
 	_Atomic uint64_t cpu_ns;
 	_Atomic uint64_t stamping; /* sources: 1 + the version being stamped on a record that is not in a ring yet; 0: none */
 	_Atomic uint64_t forged;   /* sources: releases that could not be */
 	uint64_t forged_seen;
-	bool chosen, with_other;   /* for what is being started or replaced; dead, waiting for the one it is replaced with */
+	bool chosen, with_other; /* for what is being started or replaced; dead, waiting for the one it is replaced with */
 	bool done, reported;
 };
 enum iog_phase { IOG_PHASE_NEW, IOG_PHASE_OPEN, IOG_PHASE_DONE, IOG_PHASE_FAILED };
@@ -112,7 +112,7 @@ struct iog_engine {
 	struct iog_arena_mem *old_arena;
 	uint32_t n_old_arenas;
 	_Atomic uint32_t param_version;
-	bool params_wait;          /* configurations changed and not in the stages yet */
+	bool params_wait; /* configurations changed and not in the stages yet */
 	uint64_t started_ns, stop_ns;
 	bool running, draining, stopping;
 	int rc;
@@ -123,7 +123,7 @@ extern const struct iog_launcher iog_launch_thread, iog_launch_process, iog_laun
 
 /* Runs the commands posted to rt with these handlers; the unit's thread. False: stop. */
 bool iog_commands_run(struct iog_rt *rt, void *ctx, void (*in)(void *, uint32_t, const struct iog_worker_in *),
-		      void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *), void (*cut)(void *, uint32_t, uint32_t));
+	void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *), void (*cut)(void *, uint32_t, uint32_t));
 /* The first failure of the run is kept and decides its result. */
 void iog_engine_fail(struct iog_engine *e, int rc, const char *who, const char *text);
 /* I/O threads. */

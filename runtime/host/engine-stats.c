@@ -25,7 +25,8 @@ static bool in_flight(struct iog_engine *e, uint32_t version)
 		const struct iog_edge *x = &e->edge[k].e;
 		if (e->rt[e->cut->edge[k].to].u->kind != IOG_G_OP)
 			continue;
-		uint32_t head = atomic_load_explicit(&x->down->head, memory_order_acquire), done = atomic_load_explicit(&x->up->head, memory_order_acquire);
+		uint32_t head = atomic_load_explicit(&x->down->head, memory_order_acquire),
+			 done = atomic_load_explicit(&x->up->head, memory_order_acquire);
 		if (x->policy == IOG_LATEST) /* entries are not in order: all that were ever used count */
 			done = head - IOG_MIN(head, x->capacity);
 		for (uint32_t n = 0; done != head && n < x->capacity; done++, n++) {
@@ -80,7 +81,8 @@ static void stage_stats(const struct iog_rt *rt, struct iog_unit_stats *s)
 		for (uint32_t p = 0; p < IOG_PORTS; p++) {
 			s->in_records += x->in_records[p], s->in_bytes += x->in_bytes[p];
 			s->bad += x->in_bad[p] + x->in_forged[p], s->duplicates += x->in_duplicates[p];
-			s->out_records += x->out_records[p], s->out_bytes += x->out_bytes[p], s->elided += x->out_elided[p], s->failed += x->out_failed[p];
+			s->out_records += x->out_records[p], s->out_bytes += x->out_bytes[p], s->elided += x->out_elided[p],
+				s->failed += x->out_failed[p];
 		}
 		s->poisoned += x->poisoned;
 		s->sleeps += x->sleeps;
@@ -124,10 +126,16 @@ uint32_t iog_engine_node_stats(const struct iog_engine *e, struct iog_node_stats
 			iog_node_count_add(&c, x);
 			const double scale = c.timed + c.odd ? (double)c.records / (double)(c.timed + c.odd) : 0;
 			const double each = c.timed ? (double)c.cycles / (double)c.timed : 0;
-			s[n++] = (struct iog_node_stats){ .name = rt->args.stage->node[j].name, .op = rt->args.stage->node[j].op, .records = c.records,
-							  .out = c.out, .elided = c.elided, .bad = c.bad, .failed = c.failed,
-							  .bytes_in = (double)c.bytes_in * scale, .bytes_out = (double)c.bytes_out * scale,
-							  .seconds = ((double)c.odd_cycles + each * (double)(c.records - c.odd)) / hz };
+			s[n++] = (struct iog_node_stats){ .name = rt->args.stage->node[j].name,
+				.op = rt->args.stage->node[j].op,
+				.records = c.records,
+				.out = c.out,
+				.elided = c.elided,
+				.bad = c.bad,
+				.failed = c.failed,
+				.bytes_in = (double)c.bytes_in * scale,
+				.bytes_out = (double)c.bytes_out * scale,
+				.seconds = ((double)c.odd_cycles + each * (double)(c.records - c.odd)) / hz };
 		}
 	}
 	return n;

@@ -23,7 +23,7 @@ static const uint64_t LIVELY_NS = 1000000000, HEALTHY_NS = 60000000000;
 uint32_t iog_host_isa(void)
 {
 	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-	    __builtin_cpu_supports("avx512vl"))
+		__builtin_cpu_supports("avx512vl"))
 		return IOG_ISA_AVX512;
 	return __builtin_cpu_supports("avx2") ? IOG_ISA_AVX2 : IOG_ISA_BASE;
 }
@@ -87,7 +87,9 @@ static int edge_make(struct iog_engine *e, uint32_t k, struct iog_err *err)
 		edge_close(m);
 		return rc;
 	}
-	m->e = (struct iog_edge){ .down = m->down.map, .up = m->up.map, .box = m->box_map, .capacity = u->capacity, .policy = u->policy, .safe = u->safe };
+	m->e = (struct iog_edge){
+		.down = m->down.map, .up = m->up.map, .box = m->box_map, .capacity = u->capacity, .policy = u->policy, .safe = u->safe
+	};
 	return 0;
 }
 
@@ -95,8 +97,10 @@ static int arena_make(struct iog_engine *e, struct iog_rt *rt, uint32_t q, struc
 {
 	static _Atomic uint32_t next_id = 1;
 	struct iog_arena_mem *m = &rt->arena[q];
-	m->a = (struct iog_arena){ .static_bytes = rt->u->static_bytes[q], .slot_bytes = rt->u->slot_bytes[q], .n_slots = rt->u->n_slots[q],
-				   .id = atomic_fetch_add(&next_id, 1) };
+	m->a = (struct iog_arena){ .static_bytes = rt->u->static_bytes[q],
+		.slot_bytes = rt->u->slot_bytes[q],
+		.n_slots = rt->u->n_slots[q],
+		.id = atomic_fetch_add(&next_id, 1) };
 	int rc = region_for(&m->map, rt, "iog-arena", iog_arena_bytes(&m->a), err);
 	(void)e;
 	m->a.base = m->map.map;
@@ -133,8 +137,11 @@ static void stage_args(struct iog_engine *e, struct iog_rt *rt)
 	a->snapshots = rt->snapshots.map;
 	a->snapshots_bytes = rt->snapshots.map ? rt->snapshots.bytes : 0;
 	a->isa = iog_host_isa();
-	a->env = (struct iog_env){ .wait = iog_env_wait, .wake = iog_env_wake, .now_ns = iog_env_now, .sleep_ns = 50000000,
-				   .spin_ns = e->o.spin ? UINT64_MAX / 2 : 20000 };
+	a->env = (struct iog_env){ .wait = iog_env_wait,
+		.wake = iog_env_wake,
+		.now_ns = iog_env_now,
+		.sleep_ns = 50000000,
+		.spin_ns = e->o.spin ? UINT64_MAX / 2 : 20000 };
 	for (uint32_t q = 0; q < rt->u->n_out; q++)
 		a->out[q].arena = rt->arena[q].a;
 	for (uint32_t k = 0; k < e->cut->n_edges; k++) {
@@ -168,7 +175,8 @@ static int stage_memory(struct iog_engine *e, struct iog_rt *rt, struct iog_err 
 
 static const struct iog_launcher *launcher_for(struct iog_rt *rt)
 {
-	static const struct iog_launcher *const by_target[IOG_TARGETS] = { &iog_launch_thread, &iog_launch_thread, &iog_launch_process, &iog_launch_vm };
+	static const struct iog_launcher *const by_target[IOG_TARGETS] = { &iog_launch_thread, &iog_launch_thread, &iog_launch_process,
+		&iog_launch_vm };
 	/* What does not work here goes to the next best place, and says so. */
 	for (uint8_t t = rt->u->target; t >= IOG_T_HOST; t--) {
 		const char *why = iog_target_reason((enum iog_target)t);
@@ -182,7 +190,8 @@ static const struct iog_launcher *launcher_for(struct iog_rt *rt)
 	return &iog_launch_thread;
 }
 
-int iog_engine_new(struct iog_engine **out, struct iog_graph *g, const struct iog_cut *cut, const struct iog_engine_opts *o, struct iog_err *err)
+int iog_engine_new(
+	struct iog_engine **out, struct iog_graph *g, const struct iog_cut *cut, const struct iog_engine_opts *o, struct iog_err *err)
 {
 	struct iog_engine *e = calloc(1, sizeof *e);
 	*out = NULL;
@@ -211,14 +220,17 @@ int iog_engine_new(struct iog_engine **out, struct iog_graph *g, const struct io
 		rt->credit = IOG_CREDIT_MAX;
 		for (uint32_t k = 0; k < cut->n_edges; k++)
 			if (cut->edge[k].to == (int)i)
-				rt->credit = IOG_MIN(rt->credit, IOG_MIN(cut->edge[k].capacity - cut->edge[k].hold, e->rt[cut->edge[k].from].credit));
+				rt->credit = IOG_MIN(
+					rt->credit, IOG_MIN(cut->edge[k].capacity - cut->edge[k].hold, e->rt[cut->edge[k].from].credit));
 	}
 	for (uint32_t k = 0; e->edge && k < cut->n_edges; k++)
 		e->edge[k].down = e->edge[k].up = e->edge[k].box = IOG_REGION_NONE;
 	uint64_t want = iog_cut_bytes(cut), have = iog_region_available();
 	if (!rc && want > have)
-		rc = iog_fail(err, -ENOMEM, "the graph reserves %llu MiB for records and %llu MiB are free; give its edges smaller `bytes`, or its source a smaller maximum",
-			      (unsigned long long)(want >> 20), (unsigned long long)(have >> 20));
+		rc = iog_fail(err, -ENOMEM,
+			"the graph reserves %llu MiB for records and %llu MiB are free; give its edges smaller `bytes`, or its source a "
+			"smaller maximum",
+			(unsigned long long)(want >> 20), (unsigned long long)(have >> 20));
 	for (uint32_t i = 0; !rc && i < cut->n_units; i++)
 		for (uint32_t q = 0; !rc && q < cut->unit[i].n_out; q++)
 			rc = arena_make(e, &e->rt[i], q, err);
@@ -287,7 +299,10 @@ static int start_chosen(struct iog_engine *e, struct iog_rt **who, struct iog_er
 		for (uint32_t i = 0; !rc && i < e->cut->n_units; i++) {
 			struct iog_rt *rt = &e->rt[i];
 			const struct iog_launcher *l = rt->launch;
-			int (*const make)(struct iog_rt *, struct iog_err *) = !rt->chosen ? NULL : step == 0 ? l->begin : step == 1 ? l->seal : l->start;
+			int (*const make)(struct iog_rt *, struct iog_err *) = !rt->chosen ? NULL
+									       : step == 0 ? l->begin
+									       : step == 1 ? l->seal
+											   : l->start;
 			if (make && (rc = make(rt, err)))
 				*who = rt;
 		}
@@ -304,7 +319,8 @@ static int sinks_opened(struct iog_engine *e, struct iog_err *err)
 			continue;
 		while (atomic_load(&rt->phase) == IOG_PHASE_NEW) {
 			if (iog_now_ns() > until)
-				return iog_fail(err, -ETIMEDOUT, "%s: it did not open for %d s; does the disk or the network hang?", rt->u->name, OPEN_S);
+				return iog_fail(err, -ETIMEDOUT, "%s: it did not open for %d s; does the disk or the network hang?",
+					rt->u->name, OPEN_S);
 			usleep(500);
 		}
 		if (atomic_load(&rt->phase) == IOG_PHASE_FAILED)
@@ -451,7 +467,8 @@ static int successor_memory(struct iog_engine *e, struct iog_rt *rt, struct iog_
 static void close_edges_of(struct iog_engine *e, const struct iog_rt *rt)
 {
 	for (uint32_t k = 0; k < e->cut->n_edges; k++)
-		if (&e->rt[e->cut->edge[k].from] == rt && e->edge[k].down.writable && atomic_load(&e->edge[k].e.down->state) == IOG_EDGE_OPEN)
+		if (&e->rt[e->cut->edge[k].from] == rt && e->edge[k].down.writable &&
+			atomic_load(&e->edge[k].e.down->state) == IOG_EDGE_OPEN)
 			atomic_store(&e->edge[k].e.down->state, IOG_EDGE_CLOSED);
 }
 
@@ -491,7 +508,10 @@ static int successors(struct iog_engine *e, struct iog_rt **who, struct iog_err 
 		const struct iog_uedge *u = &e->cut->edge[k];
 		struct iog_rt *from = &e->rt[u->from], *to = &e->rt[u->to];
 		if (to->chosen && !from->chosen && !from->done)
-			post(from, &(struct iog_command){ .kind = IOG_CMD_REPLACE_OUT, .port = u->from_port, .edge = e->edge[k].out_index, .e = e->edge[k].e });
+			post(from, &(struct iog_command){ .kind = IOG_CMD_REPLACE_OUT,
+					   .port = u->from_port,
+					   .edge = e->edge[k].out_index,
+					   .e = e->edge[k].e });
 		if (from->chosen && !to->chosen && !to->done) {
 			struct iog_command c = { .kind = IOG_CMD_REPLACE_IN, .port = u->to_port };
 			iog_engine_input(e, k, &c.in);
@@ -513,7 +533,8 @@ static void choose_group(struct iog_engine *e, struct iog_rt *rt)
 		more = false;
 		for (uint32_t k = 0; k < e->cut->n_edges; k++) {
 			struct iog_rt *x = &e->rt[e->cut->edge[k].from], *y = &e->rt[e->cut->edge[k].to];
-			bool both = x->launch && y->launch && x->launch != &iog_launch_thread && y->launch != &iog_launch_thread && !x->done && !y->done;
+			bool both = x->launch && y->launch && x->launch != &iog_launch_thread && y->launch != &iog_launch_thread &&
+				    !x->done && !y->done;
 			if (both && x->chosen != y->chosen)
 				x->chosen = y->chosen = more = true;
 		}
@@ -564,7 +585,8 @@ static bool peers_listen(const struct iog_engine *e)
 		const struct iog_rt *peer[2] = { &e->rt[e->cut->edge[k].from], &e->rt[e->cut->edge[k].to] };
 		for (int i = 0; i < 2; i++) {
 			const struct iog_commands *c = &peer[i]->cmd;
-			if (peer[1 - i]->chosen && !peer[i]->chosen && !peer[i]->done && atomic_load(&c->posted) - atomic_load(&c->taken) > IOG_COMMANDS / 2)
+			if (peer[1 - i]->chosen && !peer[i]->chosen && !peer[i]->done &&
+				atomic_load(&c->posted) - atomic_load(&c->taken) > IOG_COMMANDS / 2)
 				return false;
 		}
 	}
@@ -623,7 +645,8 @@ static void stage_watch(struct iog_engine *e, struct iog_rt *rt)
 	if (atomic_load(&s->state) == IOG_W_FAILED) {
 		char text[300];
 		snprintf(text, sizeof text, "operator %s answered \"%s\" at step %lld, which it must not; the stage ends",
-			 rt->args.stage->node[s->fail_node % IOG_STAGE_NODES].name, iog_step_name(s->fail_step), (long long)(s->fail_seq ^ (1ull << 63)));
+			rt->args.stage->node[s->fail_node % IOG_STAGE_NODES].name, iog_step_name(s->fail_step),
+			(long long)(s->fail_seq ^ (1ull << 63)));
 		give_up(e, rt, text);
 		return;
 	}

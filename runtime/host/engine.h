@@ -14,11 +14,11 @@ IOG_C_BEGIN
 struct iog_engine;
 
 struct iog_engine_opts {
-	uint64_t steps;        /* stop each source after so many records; 0: until it ends */
-	double seconds;        /* stop after so long; 0: no limit */
-	bool spin;             /* never sleep: for benches */
-	uint8_t target;        /* where stages without a wish of their own run; IOG_T_ANY: host */
-	uint32_t restarts;     /* how often a dead process or VM is replaced before the engine gives up; default 5 */
+	uint64_t steps;    /* stop each source after so many records; 0: until it ends */
+	double seconds;    /* stop after so long; 0: no limit */
+	bool spin;         /* never sleep: for benches */
+	uint8_t target;    /* where stages without a wish of their own run; IOG_T_ANY: host */
+	uint32_t restarts; /* how often a dead process or VM is replaced before the engine gives up; default 5 */
 	/* Tests: a sidecore process kills itself with SIGKILL at this point of the protocol, the n-th time it comes there. */
 	uint32_t kill_point, kill_count;
 };
@@ -37,7 +37,8 @@ struct iog_node_stats {
 };
 
 /* Builds everything, nothing runs yet. The graph and the cut are kept. 0 or -errno with a message. */
-int iog_engine_new(struct iog_engine **e, struct iog_graph *g, const struct iog_cut *cut, const struct iog_engine_opts *o, struct iog_err *err);
+int iog_engine_new(
+	struct iog_engine **e, struct iog_graph *g, const struct iog_cut *cut, const struct iog_engine_opts *o, struct iog_err *err);
 /* Opens the endpoints and starts all units; sinks first, sources last. 0 or -errno with a message. A process or VM that dies while it is set
  * up is no failure: iog_engine_poll replaces it, as it does later. */
 int iog_engine_start(struct iog_engine *e, struct iog_err *err);

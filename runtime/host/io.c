@@ -31,10 +31,11 @@ static void phase(struct iog_rt *rt, enum iog_phase p)
 }
 
 bool iog_commands_run(struct iog_rt *rt, void *ctx, void (*in)(void *, uint32_t, const struct iog_worker_in *),
-		      void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *), void (*cut)(void *, uint32_t, uint32_t))
+	void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *), void (*cut)(void *, uint32_t, uint32_t))
 {
 	struct iog_commands *c = &rt->cmd;
-	uint32_t posted = atomic_load_explicit(&c->posted, memory_order_acquire), taken = atomic_load_explicit(&c->taken, memory_order_relaxed);
+	uint32_t posted = atomic_load_explicit(&c->posted, memory_order_acquire),
+		 taken = atomic_load_explicit(&c->taken, memory_order_relaxed);
 	for (; taken != posted; taken++) {
 		const struct iog_command *x = &c->queue[taken % IOG_COMMANDS];
 		if (x->kind == IOG_CMD_REPLACE_IN)
@@ -69,10 +70,7 @@ static void source_cut(void *ctx, uint32_t port, uint32_t edge)
 	(void)port;
 	iog_outlet_cut(&((struct source *)ctx)->o, edge);
 }
-static void no_in(void *ctx, uint32_t port, const struct iog_worker_in *in)
-{
-	(void)ctx, (void)port, (void)in;
-}
+static void no_in(void *ctx, uint32_t port, const struct iog_worker_in *in) { (void)ctx, (void)port, (void)in; }
 
 static void outlet_wake(struct iog_outlet *o, uint32_t sleepers)
 {
@@ -178,7 +176,8 @@ static bool source_send(struct source *s, uint32_t slot)
 	}
 	stamp(rt, r);
 	uint32_t viewed;
-	int64_t len = iog_wire_put(iog_arena_slot(&s->o.arena, slot), s->o.arena.slot_bytes, s->head_max, s->out.used, r, &s->view, 1, &viewed);
+	int64_t len =
+		iog_wire_put(iog_arena_slot(&s->o.arena, slot), s->o.arena.slot_bytes, s->head_max, s->out.used, r, &s->view, 1, &viewed);
 	if (len < 0) {
 		COUNT(rt->bad, 1);
 		iog_outlet_put_back(&s->o, slot);
@@ -304,7 +303,10 @@ void *iog_source_thread(void *arg)
 
 /* ---- sinks ---- */
 
-struct held { uint32_t slot, gen, life, epoch; uint64_t seq; };
+struct held {
+	uint32_t slot, gen, life, epoch;
+	uint64_t seq;
+};
 struct sink {
 	struct iog_rt *rt;
 	const struct iog_sink *end;
@@ -330,14 +332,8 @@ static void sink_in(void *ctx, uint32_t port, const struct iog_worker_in *in)
 		s->n_next--; /* the newest sends again what those in the middle sent */
 	s->next[s->n_next++] = *in;
 }
-static void no_out(void *ctx, uint32_t port, uint32_t edge, const struct iog_edge *e)
-{
-	(void)ctx, (void)port, (void)edge, (void)e;
-}
-static void no_cut(void *ctx, uint32_t port, uint32_t edge)
-{
-	(void)ctx, (void)port, (void)edge;
-}
+static void no_out(void *ctx, uint32_t port, uint32_t edge, const struct iog_edge *e) { (void)ctx, (void)port, (void)edge, (void)e; }
+static void no_cut(void *ctx, uint32_t port, uint32_t edge) { (void)ctx, (void)port, (void)edge; }
 
 static void sink_fail(struct sink *s, const struct iog_err *err)
 {
@@ -377,8 +373,9 @@ static void sink_store(struct sink *s, const struct iog_desc *d)
 	struct iog_err err = { "" };
 	const struct iog_region *r = &s->at.region[0];
 	const uint8_t *at = r->base + (r->size - (uint64_t)s->at.n_slots * s->at.slot_bytes) + (uint64_t)d->slot * s->at.slot_bytes;
-	if (iog_wire_open(&s->rec, at, d->length, s->schema, s->at.region, s->at.n_regions, s->block, s->max_blocks, s->head, s->head_size, 0, &err) ||
-	    s->rec.id.seq != d->seq || s->rec.id.epoch != d->epoch) {
+	if (iog_wire_open(&s->rec, at, d->length, s->schema, s->at.region, s->at.n_regions, s->block, s->max_blocks, s->head, s->head_size,
+		    0, &err) ||
+		s->rec.id.seq != d->seq || s->rec.id.epoch != d->epoch) {
 		COUNT(rt->bad, 1);
 	} else if (s->failed) {
 		COUNT(rt->failed, 1);

@@ -38,7 +38,7 @@ static int map(struct iog_region_map *r, bool writable, struct iog_err *err)
 
 	if (p == MAP_FAILED)
 		return iog_fail(err, -errno, "mapping a region of %llu bytes %s: %s", (unsigned long long)r->bytes,
-				writable ? "writable" : "read-only", strerror(errno));
+			writable ? "writable" : "read-only", strerror(errno));
 	r->map = p;
 	r->writable = writable;
 	/* A fork must not turn the one writer into two. */
@@ -147,7 +147,8 @@ uint64_t iog_region_available(void)
 			left = IOG_MIN(left, left_in_groups("/sys/fs/cgroup", group, "memory.max", "memory.current"));
 			left = IOG_MIN(left, left_in_groups("/sys/fs/cgroup/unified", group, "memory.max", "memory.current"));
 		} else if (strstr(list + 1, "memory")) {
-			left = IOG_MIN(left, left_in_groups("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes", "memory.usage_in_bytes"));
+			left = IOG_MIN(
+				left, left_in_groups("/sys/fs/cgroup/memory", group, "memory.limit_in_bytes", "memory.usage_in_bytes"));
 		}
 	}
 	return left;
@@ -162,11 +163,11 @@ static int fits(const char *name, uint64_t bytes, bool huge, struct iog_err *err
 	/* Past this limit a signal ends the process. */
 	if (!getrlimit(RLIMIT_FSIZE, &file) && file.rlim_cur != RLIM_INFINITY && bytes > file.rlim_cur)
 		return iog_fail(err, -EFBIG, "region %s: %llu bytes are more than the file size limit of %llu; raise it (ulimit -f)", name,
-				(unsigned long long)bytes, (unsigned long long)file.rlim_cur);
+			(unsigned long long)bytes, (unsigned long long)file.rlim_cur);
 	/* The rest is for everyone else. Huge pages come from a pool, which refuses by itself. */
 	if (!huge && bytes > left - left / 16)
-		return iog_fail(err, -ENOMEM, "region %s: %llu MiB wanted, %llu MiB of memory are available; declare less or free some", name,
-				(unsigned long long)(bytes >> 20), (unsigned long long)(left >> 20));
+		return iog_fail(err, -ENOMEM, "region %s: %llu MiB wanted, %llu MiB of memory are available; declare less or free some",
+			name, (unsigned long long)(bytes >> 20), (unsigned long long)(left >> 20));
 	return 0;
 }
 
@@ -193,7 +194,7 @@ static int allocate(struct iog_region_map *r, const char *name, bool huge, struc
 fail:
 	rc = errno == ENOSPC ? -ENOMEM : -errno;
 	return iog_fail(err, rc, "region %s: no memory for %llu bytes%s: %s", name, (unsigned long long)r->bytes,
-			huge ? " of huge pages (see /proc/sys/vm/nr_hugepages)" : "", strerror(-rc));
+		huge ? " of huge pages (see /proc/sys/vm/nr_hugepages)" : "", strerror(-rc));
 }
 
 static int make(struct iog_region_map *r, const char *name, uint64_t bytes, uint32_t flags, struct iog_err *err)
@@ -250,10 +251,7 @@ int iog_region_create_for(struct iog_region_map *r, const char *name, uint64_t b
 	return rc;
 }
 
-int iog_region_seal(struct iog_region_map *r, struct iog_err *err)
-{
-	return add_seals(r, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL, err);
-}
+int iog_region_seal(struct iog_region_map *r, struct iog_err *err) { return add_seals(r, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL, err); }
 
 static int open_fd(struct iog_region_map *r, int fd, uint64_t min, uint64_t max, bool writable, struct iog_err *err)
 {
@@ -286,7 +284,7 @@ static int open_fd(struct iog_region_map *r, int fd, uint64_t min, uint64_t max,
 		what = "its memory is not all allocated";
 	if (what) {
 		rc = iog_fail(err, -EPROTO, "received region of %lld bytes (expected %llu to %llu) refused: %s", (long long)st.st_size,
-			      (unsigned long long)min, (unsigned long long)max, what);
+			(unsigned long long)min, (unsigned long long)max, what);
 		goto fail;
 	}
 	r->bytes = (uint64_t)st.st_size;
@@ -405,8 +403,9 @@ int iog_fd_recv(int sock, void *data, size_t size, int *fds, uint32_t *n, uint64
 	if (room > IOG_FDS || size > INT_MAX)
 		return iog_fail(err, -EINVAL, "a message has at most %d descriptors and %d bytes", IOG_FDS, INT_MAX);
 	for (;;) {
-		m = (struct msghdr){ .msg_iov = &io, .msg_iovlen = 1, .msg_control = control.space,
-				     .msg_controllen = sizeof(control.space) };
+		m = (struct msghdr){
+			.msg_iov = &io, .msg_iovlen = 1, .msg_control = control.space, .msg_controllen = sizeof(control.space)
+		};
 		got = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 		if (got >= 0)
 			break;

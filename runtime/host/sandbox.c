@@ -40,7 +40,10 @@ struct allowed {
 #define NAME(name) #name
 
 static const struct allowed list[] = {
-#define ALLOW(name, when, arg, test, mask, value, why) { CALL(name), when, arg, test, mask, value, NAME(name), why }
+#define ALLOW(name, when, arg, test, mask, value, why)                                                                                     \
+	{                                                                                                                                  \
+		CALL(name), when, arg, test, mask, value, NAME(name), why                                                                  \
+	}
 	ALLOW(futex, ALWAYS, 1, MASKED, FUTEX_CMD_MASK & 0x7f, FUTEX_WAIT, "sleep on a ring"),
 	ALLOW(futex, ALWAYS, 1, MASKED, FUTEX_CMD_MASK & 0x7f, FUTEX_WAKE, "wake the other side"),
 	ALLOW(futex, ALWAYS, 1, MASKED, FUTEX_CMD_MASK & 0x7f, FUTEX_WAIT_BITSET, "sleep until a time"),
@@ -91,22 +94,16 @@ static int add(scmp_filter_ctx f, const struct allowed *a, const struct iog_sand
 	int nr = (int)a->nr;
 
 	switch ((enum test)a->test) {
-	case ANY:
-		return seccomp_rule_add_array(f, SCMP_ACT_ALLOW, nr, 0, NULL);
-	case EQUAL:
-		break;
-	case MASKED:
-		c = (struct scmp_arg_cmp){ .arg = a->arg, .op = SCMP_CMP_MASKED_EQ, .datum_a = a->mask, .datum_b = a->value };
-		break;
+	case ANY: return seccomp_rule_add_array(f, SCMP_ACT_ALLOW, nr, 0, NULL);
+	case EQUAL: break;
+	case MASKED: c = (struct scmp_arg_cmp){ .arg = a->arg, .op = SCMP_CMP_MASKED_EQ, .datum_a = a->mask, .datum_b = a->value }; break;
 	case CONTROL:
 	case STATUS:
 		if ((a->test == CONTROL ? o->control : o->status) < 0)
 			return 0;
 		c.datum_a = (uint64_t)(a->test == CONTROL ? o->control : o->status);
 		break;
-	case SELF:
-		c.datum_a = (uint64_t)getpid();
-		break;
+	case SELF: c.datum_a = (uint64_t)getpid(); break;
 	}
 	return seccomp_rule_add_array(f, SCMP_ACT_ALLOW, nr, 1, &c);
 }

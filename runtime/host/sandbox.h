@@ -43,8 +43,8 @@ struct iog_sandbox_opts {
 };
 
 struct iog_sandbox_report {
-	uint32_t have;  /* enum iog_sandbox_ns */
-	char why[160];  /* the reason for the first one that is wanted and missing */
+	uint32_t have; /* enum iog_sandbox_ns */
+	char why[160]; /* the reason for the first one that is wanted and missing */
 };
 
 /*

@@ -28,7 +28,21 @@
 enum { SOCK_FD = 3, MAGIC = 0x57474f49 /* "IOGW" */, SETUP_S = 10 };
 static const uint64_t REGION_MAX = 1ull << 40, SETUP_NS = SETUP_S * 1000000000ull, SLICE_NS = 50000000;
 
-enum part { P_IMAGE, P_STATUS, P_SNAPSHOTS, P_IN_DOWN, P_IN_UP, P_IN_BOX, P_IN_ARENA, P_OUT_ARENA, P_OUT_DOWN, P_OUT_UP, P_OUT_BOX, P_MAPPED, P_GO };
+enum part {
+	P_IMAGE,
+	P_STATUS,
+	P_SNAPSHOTS,
+	P_IN_DOWN,
+	P_IN_UP,
+	P_IN_BOX,
+	P_IN_ARENA,
+	P_OUT_ARENA,
+	P_OUT_DOWN,
+	P_OUT_UP,
+	P_OUT_BOX,
+	P_MAPPED,
+	P_GO
+};
 
 /* One message: a region and what it is for, or (P_GO) the rest. */
 struct msg {
@@ -78,7 +92,8 @@ static void report_death(pid_t pid, int status)
 	if (!WIFSIGNALED(status) || WTERMSIG(status) != SIGSYS)
 		return;
 	int fd = report_open();
-	dprintf(fd, "the sidecore process %d died of SIGSYS: the sanitizer had something to report, or a call is missing in the sandbox\n", (int)pid);
+	dprintf(fd, "the sidecore process %d died of SIGSYS: the sanitizer had something to report, or a call is missing in the sandbox\n",
+		(int)pid);
 	close(fd);
 #endif
 	(void)pid, (void)status;
@@ -141,7 +156,8 @@ static int send_edges(struct iog_rt *rt, struct process *p, bool writes, struct 
 	for (uint32_t k = 0; !rc && k < e->cut->n_edges; k++) {
 		const struct iog_uedge *u = &e->cut->edge[k];
 		if (&e->rt[u->from] == rt)
-			rc = send_edge(p, &e->edge[k], (struct msg){ .port = u->from_port, .edge = (uint8_t)e->edge[k].out_index }, false, writes, err);
+			rc = send_edge(p, &e->edge[k], (struct msg){ .port = u->from_port, .edge = (uint8_t)e->edge[k].out_index }, false,
+				writes, err);
 		if (rc || &e->rt[u->to] != rt)
 			continue;
 		rc = send_edge(p, &e->edge[k], (struct msg){ .port = u->to_port }, true, writes, err);
@@ -176,7 +192,9 @@ static int send_rest(struct iog_rt *rt, struct process *p, struct iog_err *err)
 	int rc = send_part(p, &m, P_IMAGE, &rt->image, err);
 	if (!rc)
 		rc = send_edges(rt, p, false, err);
-	m = (struct msg){ .isa = rt->args.isa, .spin_ns = rt->args.env.spin_ns, .n_poison = rt->args.n_poison, .core = rt->core, .parent = getpid() };
+	m = (struct msg){
+		.isa = rt->args.isa, .spin_ns = rt->args.env.spin_ns, .n_poison = rt->args.n_poison, .core = rt->core, .parent = getpid()
+	};
 	memcpy(m.poison, rt->args.poison, sizeof m.poison);
 	if (rt->restarts == 0) /* a successor is not killed again, or no test would end */
 		m.kill_point = e->o.kill_point, m.kill_count = e->o.kill_count;
@@ -373,8 +391,15 @@ static void kill_process(struct iog_rt *rt)
 	}
 }
 
-const struct iog_launcher iog_launch_process = { .name = "sidecore", .writes_elsewhere = true, .begin = begin, .seal = seal, .start = start,
-						 .watch = watch, .cpu = cpu, .kill = kill_process, .finish = drop };
+const struct iog_launcher iog_launch_process = { .name = "sidecore",
+	.writes_elsewhere = true,
+	.begin = begin,
+	.seal = seal,
+	.start = start,
+	.watch = watch,
+	.cpu = cpu,
+	.kill = kill_process,
+	.finish = drop };
 
 /* ---- the other side ---- */
 
@@ -400,16 +425,22 @@ static bool control(void *ctx)
 /* Puts one received region where it belongs; everything in the message is checked, though it comes from the process that started us. */
 static int place(const struct msg *m, int fd, struct iog_err *err)
 {
-	static const bool writes[P_MAPPED] = { [P_STATUS] = true, [P_SNAPSHOTS] = true, [P_IN_UP] = true, [P_IN_BOX] = true, [P_OUT_ARENA] = true,
-					   [P_OUT_DOWN] = true, [P_OUT_BOX] = true };
+	static const bool writes[P_MAPPED] = { [P_STATUS] = true,
+		[P_SNAPSHOTS] = true,
+		[P_IN_UP] = true,
+		[P_IN_BOX] = true,
+		[P_OUT_ARENA] = true,
+		[P_OUT_DOWN] = true,
+		[P_OUT_BOX] = true };
 	struct iog_region_map r;
 	struct iog_worker_args *a = &child.a;
 	if (m->magic != MAGIC || m->part >= P_MAPPED || m->port >= IOG_PORTS || m->edge >= IOG_FANOUT || m->bytes > REGION_MAX ||
-	    m->capacity > IOG_CREDIT_MAX || (m->capacity & (m->capacity - 1))) {
+		m->capacity > IOG_CREDIT_MAX || (m->capacity & (m->capacity - 1))) {
 		close(fd);
 		return iog_fail(err, -EPROTO, "malformed set-up message");
 	}
-	int rc = writes[m->part] ? iog_region_open_writer(&r, fd, m->bytes, m->bytes, err) : iog_region_open(&r, fd, m->bytes, m->bytes, err);
+	int rc = writes[m->part] ? iog_region_open_writer(&r, fd, m->bytes, m->bytes, err)
+				 : iog_region_open(&r, fd, m->bytes, m->bytes, err);
 	if (rc)
 		return rc;
 	struct iog_worker_in *in = &a->in[m->port];
@@ -423,13 +454,16 @@ static int place(const struct msg *m, int fd, struct iog_err *err)
 	case P_IMAGE: a->stage = r.map, a->stage_bytes = r.bytes; break;
 	case P_STATUS: a->status = r.map; break;
 	case P_SNAPSHOTS: a->snapshots = r.map, a->snapshots_bytes = r.bytes; break;
-	case P_IN_DOWN: case P_OUT_DOWN:
+	case P_IN_DOWN:
+	case P_OUT_DOWN:
 		e->down = r.map;
 		if (m->part == P_OUT_DOWN)
 			out->n_edges = IOG_MAX(out->n_edges, m->edge + 1u);
 		break;
-	case P_IN_UP: case P_OUT_UP: e->up = r.map; break;
-	case P_IN_BOX: case P_OUT_BOX: e->box = r.map; break;
+	case P_IN_UP:
+	case P_OUT_UP: e->up = r.map; break;
+	case P_IN_BOX:
+	case P_OUT_BOX: e->box = r.map; break;
 	case P_IN_ARENA:
 		if (iog_arena_bytes(&ar) > r.bytes)
 			return iog_fail(err, -EPROTO, "input arena smaller than said");
@@ -441,7 +475,8 @@ static int place(const struct msg *m, int fd, struct iog_err *err)
 			return iog_fail(err, -EPROTO, "output arena smaller than said");
 		out->arena = ar;
 		break;
-	case P_MAPPED: case P_GO: break;
+	case P_MAPPED:
+	case P_GO: break;
 	}
 	return 0;
 }
@@ -489,8 +524,13 @@ static struct iog_worker *prepare(int sock, struct iog_err *err)
 	a->isa = child.go.isa;
 	a->n_poison = IOG_MIN(child.go.n_poison, (uint32_t)IOG_POISON);
 	memcpy(a->poison, child.go.poison, sizeof a->poison);
-	a->env = (struct iog_env){ .wait = iog_env_wait, .wake = iog_env_wake, .now_ns = iog_env_now, .control = control,
-				   .point = child.go.kill_point ? point : NULL, .sleep_ns = 50000000, .spin_ns = child.go.spin_ns };
+	a->env = (struct iog_env){ .wait = iog_env_wait,
+		.wake = iog_env_wake,
+		.now_ns = iog_env_now,
+		.control = control,
+		.point = child.go.kill_point ? point : NULL,
+		.sleep_ns = 50000000,
+		.spin_ns = child.go.spin_ns };
 	uint64_t bytes = iog_worker_memory(a);
 	void *memory = bytes ? aligned_alloc(IOG_ALIGN, IOG_ROUND_UP(bytes, IOG_ALIGN)) : NULL;
 	if (!memory) {
@@ -533,8 +573,11 @@ int iog_worker_main(int sock)
 	struct iog_err err = { "" };
 	struct iog_worker *w = prepare(sock, &err);
 	if (w) {
-		struct iog_sandbox_opts o = { .control = sock, .status = report_fd(), .hosted = hosted(child.a.stage), .parent = child.go.parent,
-					      .wanted = IOG_NS_USER | IOG_NS_MOUNT | IOG_NS_NET | IOG_NS_IPC };
+		struct iog_sandbox_opts o = { .control = sock,
+			.status = report_fd(),
+			.hosted = hosted(child.a.stage),
+			.parent = child.go.parent,
+			.wanted = IOG_NS_USER | IOG_NS_MOUNT | IOG_NS_NET | IOG_NS_IPC };
 		if (iog_sandbox_enter(&o, NULL, &err))
 			w = NULL;
 	}

@@ -107,10 +107,7 @@ static int watch(struct iog_rt *rt)
 	return atomic_load(&s->state) == IOG_W_FAILED ? -EIO : 1;
 }
 
-static void kill_thread(struct iog_rt *rt)
-{
-	atomic_store(&rt->cmd.stop, true);
-}
+static void kill_thread(struct iog_rt *rt) { atomic_store(&rt->cmd.stop, true); }
 
 static uint64_t cpu(const struct iog_rt *rt)
 {
@@ -135,4 +132,6 @@ static void finish(struct iog_rt *rt)
 	rt->launched = NULL;
 }
 
-const struct iog_launcher iog_launch_thread = { .name = "host", .start = start, .watch = watch, .cpu = cpu, .kill = kill_thread, .finish = finish };
+const struct iog_launcher iog_launch_thread = {
+	.name = "host", .start = start, .watch = watch, .cpu = cpu, .kill = kill_thread, .finish = finish
+};

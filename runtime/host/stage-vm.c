@@ -81,7 +81,7 @@ static void park(void *ctx)
 	for (uint32_t i = 0; i < said && i < IOG_GUEST_WORDS; i++) {
 		const _Atomic uint32_t *word = to_host(g, *(volatile uint64_t *)&g->arg->word[i].gpa);
 		if (word)
-			w[n++] = (struct iog_waitword) { word, *(volatile uint32_t *)&g->arg->word[i].seen };
+			w[n++] = (struct iog_waitword){ word, *(volatile uint32_t *)&g->arg->word[i].seen };
 	}
 	iog_wait_words(w, n, IOG_MIN(limit, PARK_MAX_NS));
 }

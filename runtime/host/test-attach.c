@@ -21,7 +21,9 @@
 
 static const uint64_t MS = 1000000;
 
-struct place { char dir[64], sub[80], path[108]; };
+struct place {
+	char dir[64], sub[80], path[108];
+};
 static int place_new(void **state)
 {
 	static struct place p;

@@ -19,7 +19,13 @@
 
 /* ---- two sinks: one that keeps what it sees, one that is slow ---- */
 
-struct seen { _Atomic uint32_t n; uint32_t flushes; int64_t step[4096], atoms[4096]; uint32_t delay_us, fail_at; bool open_fails; };
+struct seen {
+	_Atomic uint32_t n;
+	uint32_t flushes;
+	int64_t step[4096], atoms[4096];
+	uint32_t delay_us, fail_at;
+	bool open_fails;
+};
 static struct seen quick, slow;
 
 static int open_seen(struct seen *s, void **self, struct iog_err *err)
@@ -27,8 +33,16 @@ static int open_seen(struct seen *s, void **self, struct iog_err *err)
 	*self = s;
 	return s->open_fails ? iog_fail(err, -13, "the disk is locked") : 0;
 }
-static int open_quick(const void *c, const struct iog_schema *in, void **self, struct iog_err *err) { (void)c, (void)in; return open_seen(&quick, self, err); }
-static int open_slow(const void *c, const struct iog_schema *in, void **self, struct iog_err *err) { (void)c, (void)in; return open_seen(&slow, self, err); }
+static int open_quick(const void *c, const struct iog_schema *in, void **self, struct iog_err *err)
+{
+	(void)c, (void)in;
+	return open_seen(&quick, self, err);
+}
+static int open_slow(const void *c, const struct iog_schema *in, void **self, struct iog_err *err)
+{
+	(void)c, (void)in;
+	return open_seen(&slow, self, err);
+}
 static enum iog_step write_seen(void *self, const struct iog_record *r, struct iog_err *err)
 {
 	struct seen *s = self;
@@ -46,12 +60,34 @@ static enum iog_step write_seen(void *self, const struct iog_record *r, struct i
 		usleep(s->delay_us);
 	return IOG_OK;
 }
-static enum iog_step flush_seen(void *self, struct iog_err *err) { (void)err; ((struct seen *)self)->flushes++; return IOG_OK; }
-static int recover_none(void *self, struct iog_id *last, bool *any, struct iog_err *err) { (void)self, (void)last, (void)err; *any = false; return 0; }
-static int close_seen(void *self, struct iog_err *err) { (void)self, (void)err; return 0; }
-static const struct iog_sink quick_sink = { .name = "quick", .summary = "", .flags = IOG_SINK_SAFE, .open = open_quick, .write = write_seen,
-					    .flush = flush_seen, .recover = recover_none, .close = close_seen };
-static const struct iog_sink slow_sink = { .name = "slow", .summary = "", .open = open_slow, .write = write_seen, .flush = flush_seen, .close = close_seen };
+static enum iog_step flush_seen(void *self, struct iog_err *err)
+{
+	(void)err;
+	((struct seen *)self)->flushes++;
+	return IOG_OK;
+}
+static int recover_none(void *self, struct iog_id *last, bool *any, struct iog_err *err)
+{
+	(void)self, (void)last, (void)err;
+	*any = false;
+	return 0;
+}
+static int close_seen(void *self, struct iog_err *err)
+{
+	(void)self, (void)err;
+	return 0;
+}
+static const struct iog_sink quick_sink = { .name = "quick",
+	.summary = "",
+	.flags = IOG_SINK_SAFE,
+	.open = open_quick,
+	.write = write_seen,
+	.flush = flush_seen,
+	.recover = recover_none,
+	.close = close_seen };
+static const struct iog_sink slow_sink = {
+	.name = "slow", .summary = "", .open = open_slow, .write = write_seen, .flush = flush_seen, .close = close_seen
+};
 
 /* ---- graphs ---- */
 

@@ -43,10 +43,7 @@ static int in_child(int (*f)(void *), void *arg)
 	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static int touch(void *p)
-{
-	return *(volatile char *)p & 0;
-}
+static int touch(void *p) { return *(volatile char *)p & 0; }
 
 static int count_fds(void)
 {

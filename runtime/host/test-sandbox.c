@@ -31,8 +31,13 @@ enum { MEMORY_LIMITED = !IOG_SANITIZED }; /* a sanitizer maps terabytes */
 static const uint64_t MS = 1000000;
 
 /* What a case has in hand; the parent holds the other ends. */
-static struct { int control, status; pid_t parent; } in;
-static struct { int control, status; } out;
+static struct {
+	int control, status;
+	pid_t parent;
+} in;
+static struct {
+	int control, status;
+} out;
 static char page[4096] __attribute__((aligned(4096)));
 
 /* Not _exit(): a sanitizer would look for leaks there, with calls that are forbidden. */
@@ -44,8 +49,13 @@ static void leave(int rc)
 
 static void child_start(bool hosted, uint32_t wanted)
 {
-	struct iog_sandbox_opts o = { .control = in.control, .status = in.status, .more = 4, .hosted = hosted, .wanted = wanted,
-				      .memory = MEMORY_LIMITED ? 256 << 20 : 0, .parent = in.parent };
+	struct iog_sandbox_opts o = { .control = in.control,
+		.status = in.status,
+		.more = 4,
+		.hosted = hosted,
+		.wanted = wanted,
+		.memory = MEMORY_LIMITED ? 256 << 20 : 0,
+		.parent = in.parent };
 	struct iog_err err = { "" };
 
 	signal(SIGSEGV, SIG_DFL); /* cmocka catches them */
@@ -101,17 +111,18 @@ static int finish(pid_t pid)
 	return WIFSIGNALED(status) ? -WTERMSIG(status) : WEXITSTATUS(status);
 }
 
-static int run(int (*f)(void), bool hosted)
-{
-	return finish(start(f, hosted, 0));
-}
+static int run(int (*f)(void), bool hosted) { return finish(start(f, hosted, 0)); }
 
 /* ---- forbidden ---- */
 
 static int do_open(void) { return open("/etc/hostname", O_RDONLY) < 0; }
 static int do_openat2(void) { return syscall(SYS_openat2, AT_FDCWD, "/", NULL, 0) < 0; }
 static int do_socket(void) { return socket(AF_UNIX, SOCK_STREAM, 0) < 0; }
-static int do_socketpair(void) { int s[2]; return socketpair(AF_UNIX, SOCK_STREAM, 0, s) < 0; }
+static int do_socketpair(void)
+{
+	int s[2];
+	return socketpair(AF_UNIX, SOCK_STREAM, 0, s) < 0;
+}
 static int do_execve(void) { return syscall(SYS_execve, "/bin/true", NULL, NULL) < 0; }
 static int do_ptrace(void) { return ptrace(PTRACE_TRACEME, 0, NULL, NULL) < 0; }
 static int do_fork(void) { return syscall(SYS_fork) < 0; }
@@ -119,13 +130,14 @@ static int do_vfork(void) { return syscall(SYS_clone, (long)SIGCHLD, 0, 0, 0, 0)
 static int do_clone3(void) { return syscall(SYS_clone3, NULL, 0) < 0; }
 static int do_mprotect_exec(void) { return mprotect(page, sizeof(page), PROT_READ | PROT_EXEC) < 0; }
 static int do_mprotect(void) { return mprotect(page, sizeof(page), PROT_READ | PROT_WRITE) < 0; }
-static int do_mmap_exec(void)
-{
-	return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED;
-}
+static int do_mmap_exec(void) { return mmap(NULL, 4096, PROT_READ | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0) == MAP_FAILED; }
 static int do_brk(void) { return syscall(SYS_brk, 0) == 0; }
 static int do_write_elsewhere(void) { return write(in.control, "x", 1) < 0; }
-static int do_recv_elsewhere(void) { struct msghdr m = { 0 }; return recvmsg(in.status, &m, 0) < 0; }
+static int do_recv_elsewhere(void)
+{
+	struct msghdr m = { 0 };
+	return recvmsg(in.status, &m, 0) < 0;
+}
 static int do_read(void) { return read(in.control, page, 1) < 0; }
 static int do_add_seals(void) { return fcntl(in.control, F_ADD_SEALS, F_SEAL_SEAL) < 0; }
 static int do_memfd(void) { return memfd_create("x", 0) < 0; }
@@ -133,7 +145,11 @@ static int do_kill_other(void) { return kill(in.parent, 0) < 0; }
 static int do_kill_group(void) { return kill(0, 0) < 0; }
 static int do_tgkill_other(void) { return syscall(SYS_tgkill, in.parent, in.parent, 0) < 0; }
 static int do_prctl(void) { return prctl(PR_SET_DUMPABLE, 1, 0, 0, 0) < 0; }
-static int do_setrlimit(void) { struct rlimit r = { 1, 1 }; return setrlimit(RLIMIT_NOFILE, &r) < 0; }
+static int do_setrlimit(void)
+{
+	struct rlimit r = { 1, 1 };
+	return setrlimit(RLIMIT_NOFILE, &r) < 0;
+}
 static int do_futex_requeue(void) { return syscall(SYS_futex, page, FUTEX_CMP_REQUEUE, 0, 0, page + 4, 0) < 0; }
 static int do_io_uring(void) { return syscall(SYS_io_uring_setup, 1, NULL) < 0; }
 static int do_x32(void) { return syscall(0x40000000L + SYS_getpid) < 0; }
@@ -141,16 +157,37 @@ static int do_process_vm(void) { return syscall(SYS_process_vm_readv, in.parent,
 
 static void forbidden_calls_kill(void **state)
 {
-	static const struct { const char *name; int (*f)(void); bool even_hosted; } calls[] = {
-		{ "open", do_open, true }, { "openat2", do_openat2, true }, { "socket", do_socket, true },
-		{ "socketpair", do_socketpair, true }, { "execve", do_execve, true }, { "ptrace", do_ptrace, true },
-		{ "fork", do_fork, true }, { "clone", do_vfork, true }, { "clone3", do_clone3, true },
-		{ "mprotect exec", do_mprotect_exec, true }, { "mmap exec", do_mmap_exec, true }, { "mprotect", do_mprotect, false },
-		{ "brk", do_brk, false }, { "write elsewhere", do_write_elsewhere, true }, { "recvmsg elsewhere", do_recv_elsewhere, true },
-		{ "read", do_read, true }, { "fcntl F_ADD_SEALS", do_add_seals, true }, { "memfd_create", do_memfd, true },
-		{ "kill another", do_kill_other, true }, { "kill the group", do_kill_group, true },
-		{ "tgkill another", do_tgkill_other, true }, { "prctl", do_prctl, true }, { "setrlimit", do_setrlimit, true },
-		{ "futex requeue", do_futex_requeue, true }, { "io_uring_setup", do_io_uring, true }, { "x32 call", do_x32, true },
+	static const struct {
+		const char *name;
+		int (*f)(void);
+		bool even_hosted;
+	} calls[] = {
+		{ "open", do_open, true },
+		{ "openat2", do_openat2, true },
+		{ "socket", do_socket, true },
+		{ "socketpair", do_socketpair, true },
+		{ "execve", do_execve, true },
+		{ "ptrace", do_ptrace, true },
+		{ "fork", do_fork, true },
+		{ "clone", do_vfork, true },
+		{ "clone3", do_clone3, true },
+		{ "mprotect exec", do_mprotect_exec, true },
+		{ "mmap exec", do_mmap_exec, true },
+		{ "mprotect", do_mprotect, false },
+		{ "brk", do_brk, false },
+		{ "write elsewhere", do_write_elsewhere, true },
+		{ "recvmsg elsewhere", do_recv_elsewhere, true },
+		{ "read", do_read, true },
+		{ "fcntl F_ADD_SEALS", do_add_seals, true },
+		{ "memfd_create", do_memfd, true },
+		{ "kill another", do_kill_other, true },
+		{ "kill the group", do_kill_group, true },
+		{ "tgkill another", do_tgkill_other, true },
+		{ "prctl", do_prctl, true },
+		{ "setrlimit", do_setrlimit, true },
+		{ "futex requeue", do_futex_requeue, true },
+		{ "io_uring_setup", do_io_uring, true },
+		{ "x32 call", do_x32, true },
 		{ "process_vm_readv", do_process_vm, true },
 	};
 	(void)state;
@@ -262,7 +299,11 @@ static void hosted_libraries_can_allocate(void **state)
 
 static int do_raise(void) { return raise(SIGUSR1); }
 static int do_kill_self(void) { return kill(getpid(), SIGUSR2); }
-static int do_handler(void) { signal(SIGTERM, SIG_IGN); return 0; }
+static int do_handler(void)
+{
+	signal(SIGTERM, SIG_IGN);
+	return 0;
+}
 
 static void it_may_end_itself(void **state)
 {
@@ -360,8 +401,14 @@ static void seen_from_outside(void **state)
 /* Reports what the sandbox reported, then stays. */
 static void namespaces_where_permitted(void **state)
 {
-	static const struct { uint32_t bit; const char *name; } of[] = {
-		{ IOG_NS_USER, "user" }, { IOG_NS_MOUNT, "mnt" }, { IOG_NS_NET, "net" }, { IOG_NS_IPC, "ipc" },
+	static const struct {
+		uint32_t bit;
+		const char *name;
+	} of[] = {
+		{ IOG_NS_USER, "user" },
+		{ IOG_NS_MOUNT, "mnt" },
+		{ IOG_NS_NET, "net" },
+		{ IOG_NS_IPC, "ipc" },
 	};
 	uint32_t all = IOG_NS_USER | IOG_NS_MOUNT | IOG_NS_NET | IOG_NS_IPC | IOG_NS_PID;
 	struct iog_sandbox_report r;

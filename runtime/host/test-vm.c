@@ -22,10 +22,10 @@
 #include "core/iog_op.h"
 
 /* The guest's functions under other names. */
-#define memcpy guest_memcpy
+#define memcpy  guest_memcpy
 #define memmove guest_memmove
-#define memset guest_memset
-#define memcmp guest_memcmp
+#define memset  guest_memset
+#define memcmp  guest_memcmp
 #include "runtime/host/vm/mem.c"
 #undef memcpy
 #undef memmove
@@ -90,12 +90,12 @@ static int set_up(void **state)
 	}
 	t = mmap(NULL, 8192, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
 	if (t == MAP_FAILED || iog_vm_create(&vm, &opts, &err) || iog_vm_load(vm, iog_vm_image, iog_vm_image_bytes(), &err) ||
-	    iog_vm_map(vm, t, 4096, TEST_GPA, true, &err) || iog_region_create(&data, "iog-test", (4 << 20) + 8192, 0, &err) ||
-	    iog_vm_map(vm, data.map, data.bytes, DATA_GPA, true, &err))
+		iog_vm_map(vm, t, 4096, TEST_GPA, true, &err) || iog_region_create(&data, "iog-test", (4 << 20) + 8192, 0, &err) ||
+		iog_vm_map(vm, data.map, data.bytes, DATA_GPA, true, &err))
 		goto fail;
 	/* An input as in real life: somebody else's region, mapped read-only here. */
 	if (iog_region_create(&input, "iog-test", 1 << 20, 0, &err) || iog_region_open(&reader, dup(input.fd), 1, 1 << 30, &err) ||
-	    iog_vm_map(vm, reader.map, reader.bytes, READ_GPA, false, &err))
+		iog_vm_map(vm, reader.map, reader.bytes, READ_GPA, false, &err))
 		goto fail;
 	return 0;
 fail:
@@ -222,7 +222,7 @@ static void widest_instructions_are_the_hosts(void **state)
 	if (__builtin_cpu_supports("avx2"))
 		isa = IOG_ISA_AVX2;
 	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
-	    __builtin_cpu_supports("avx512vl"))
+		__builtin_cpu_supports("avx512vl"))
 		isa = IOG_ISA_AVX512;
 	assert_int_equal(iog_vm_isa(vm), isa);
 }
@@ -314,7 +314,7 @@ static void faults_are_contained(void **state)
 		struct iog_vm_status s = run(wrong[i].mode, wrong[i].a, 0);
 
 		if (s.state != IOG_VM_FAILED || (wrong[i].text && !strstr(s.text, wrong[i].text)) ||
-		    (wrong[i].address && (!s.has_address || s.address != wrong[i].address)))
+			(wrong[i].address && (!s.has_address || s.address != wrong[i].address)))
 			fail_msg("%s: state %d, address 0x%llx, \"%s\"", wrong[i].name, s.state, (unsigned long long)s.address, s.text);
 		print_message("# %-20s %s\n", wrong[i].name, s.text);
 		/* And runs again, from the start. */
@@ -473,8 +473,8 @@ static void bad_images_are_refused(void **state)
 static void memory_functions(void **state)
 {
 	static uint8_t a[4096], b[4096], c[4096];
-	static const size_t sizes[] = { 0,  1,	2,  3,	4,  5,	7,  8,	 9,   15,  16,	17,  31,   32,	 33,   47,   63,
-					64, 65, 66, 95, 96, 97, 98, 127, 128, 129, 255, 500, 1023, 1024, 1025, 1500, 2048 };
+	static const size_t sizes[] = { 0, 1, 2, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 32, 33, 47, 63, 64, 65, 66, 95, 96, 97, 98, 127, 128,
+		129, 255, 500, 1023, 1024, 1025, 1500, 2048 };
 	(void)state;
 
 	for (size_t i = 0; i < sizeof(a); i++)

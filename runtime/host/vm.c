@@ -37,27 +37,29 @@
 
 enum {
 	PAGE = 4096,
-	SLOTS = 512,                /* memory slots */
-	SLOT_TABLES = 0, SLOT_IMAGE, SLOT_FIRST,
-	IMAGE_MAX = 64 << 20,       /* private memory of an image */
-	TABLES = 16384,             /* pages of page tables, taken when needed: enough for 32 GiB in 4 KiB pages */
+	SLOTS = 512, /* memory slots */
+	SLOT_TABLES = 0,
+	SLOT_IMAGE,
+	SLOT_FIRST,
+	IMAGE_MAX = 64 << 20, /* private memory of an image */
+	TABLES = 16384,       /* pages of page tables, taken when needed: enough for 32 GiB in 4 KiB pages */
 	CPUID_MAX = 256,
-	KICK = SIGURG,              /* blocked in the thread of a VM but for the time in the guest; never delivered, so it needs no handler */
+	KICK = SIGURG, /* blocked in the thread of a VM but for the time in the guest; never delivered, so it needs no handler */
 };
-#define HUGE_PAGE (2ull << 20)
-#define TABLES_GPA 0x10000000ull  /* 256 MiB: behind the image */
+#define HUGE_PAGE   (2ull << 20)
+#define TABLES_GPA  0x10000000ull /* 256 MiB: behind the image */
 #define KVM_TSS_GPA 0x20000000ull /* three pages that KVM keeps for itself on Intel, and one for its identity map */
-#define TSS_GPA (TABLES_GPA + (TABLES - 1) * (uint64_t)PAGE)
+#define TSS_GPA     (TABLES_GPA + (TABLES - 1) * (uint64_t)PAGE)
 /* A 64-bit TSS, of which only the map of I/O ports matters: one bit per port, 0: allowed in user mode; and a byte of ones. */
 enum { TSS_MAP_POINTER = 102, TSS_MAP = 104, TSS_MAP_BYTES = IOG_GUEST_PORTS_END / 8 + 1, TSS_BYTES = TSS_MAP + TSS_MAP_BYTES + 1 };
 
 /* Page table entries. Accessed and dirty are set from the start, so that the processor never writes the tables. */
 #define PT_PRESENT 0x1ull
-#define PT_WRITE 0x2ull
-#define PT_USER 0x4ull
-#define PT_SEEN 0x60ull
-#define PT_LARGE 0x80ull
-#define PT_NX (1ull << 63)
+#define PT_WRITE   0x2ull
+#define PT_USER    0x4ull
+#define PT_SEEN    0x60ull
+#define PT_LARGE   0x80ull
+#define PT_NX      (1ull << 63)
 #define PT_ADDRESS 0x000ffffffffff000ull
 
 struct slot {
@@ -71,7 +73,7 @@ struct iog_vm {
 	int kvm, fd, vcpu, event;
 	struct kvm_run *run;
 	size_t run_bytes;
-	uint32_t n_slots;     /* usable */
+	uint32_t n_slots; /* usable */
 	uint64_t gpa_end;
 	struct slot slot[SLOTS];
 	uint64_t *tables;
@@ -86,22 +88,22 @@ struct iog_vm {
 	union {
 		uint32_t region[1024];
 		uint8_t bytes[4096];
-	} xsave;              /* a struct kvm_xsave without its open end */
+	} xsave; /* a struct kvm_xsave without its open end */
 	uint64_t xcr0;
 	uint32_t isa, tsc_khz;
-	uint64_t clock;       /* latched for the high half */
+	uint64_t clock; /* latched for the high half */
 
 	pthread_mutex_t lock; /* status, joined, stop requests against the end of the thread */
 	pthread_cond_t ended;
 	pthread_t thread;
 	bool started, joined;
-	pthread_t ringer;     /* calls opts.wake when the guest, or a fallback, has written to `bell` */
-	int bell;             /* -1: there is no opts.wake */
+	pthread_t ringer; /* calls opts.wake when the guest, or a fallback, has written to `bell` */
+	int bell;         /* -1: there is no opts.wake */
 	bool ringing;
 	atomic_bool stop, silence;
 	struct iog_vm_status status;
 	_Atomic uint64_t exits, parks, wakes;
-	uint64_t cpu_ns;      /* of runs that ended; with the lock */
+	uint64_t cpu_ns; /* of runs that ended; with the lock */
 };
 
 static uint64_t now_ns(void)
@@ -127,7 +129,8 @@ static uint64_t host_xcr0(void)
 static const struct kvm_cpuid_entry2 *leaf(const struct kvm_cpuid2 *c, uint32_t function, uint32_t index)
 {
 	for (uint32_t i = 0; i < c->nent; i++)
-		if (c->entries[i].function == function && (!(c->entries[i].flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || c->entries[i].index == index))
+		if (c->entries[i].function == function &&
+			(!(c->entries[i].flags & KVM_CPUID_FLAG_SIGNIFCANT_INDEX) || c->entries[i].index == index))
 			return &c->entries[i];
 	return NULL;
 }
@@ -163,7 +166,7 @@ static int set_cpuid(struct iog_vm *vm, struct iog_err *err)
 	if ((vm->xcr0 & 6) == 6 && __builtin_cpu_supports("avx2"))
 		vm->isa = IOG_ISA_AVX2;
 	if (vm->isa == IOG_ISA_AVX2 && (vm->xcr0 & 0xe0) && __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
-	    __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+		__builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
 		vm->isa = IOG_ISA_AVX512;
 out:
 	free(c);
@@ -190,14 +193,17 @@ static int set_mode(struct iog_vm *vm, struct iog_err *err)
 	s->cr0 = 0x80010033; /* PG WP NE ET MP PE */
 	s->cr3 = TABLES_GPA;
 	s->cr4 = 0x620 | (vm->xcr0 ? 1u << 18 : 0); /* PAE OSFXSR OSXMMEXCPT; OSXSAVE */
-	s->efer = 0xd00; /* LME LMA NXE; no SCE: syscall is an invalid instruction */
+	s->efer = 0xd00;                            /* LME LMA NXE; no SCE: syscall is an invalid instruction */
 	return 0;
 }
 
 /* Every register that a run can have changed. */
 static int set_processor(struct iog_vm *vm, uint64_t arg, struct iog_err *err)
 {
-	struct kvm_regs regs = { .rip = vm->head.entry, .rsp = vm->head.stack_end, .rdi = arg, .rflags = 0x3002 /* IOPL 3: ports are hypercalls */ };
+	struct kvm_regs regs = { .rip = vm->head.entry,
+		.rsp = vm->head.stack_end,
+		.rdi = arg,
+		.rflags = 0x3002 /* IOPL 3: ports are hypercalls */ };
 	struct kvm_xcrs xcrs = { .nr_xcrs = 1, .xcrs = { { .xcr = 0, .value = vm->xcr0 } } };
 	struct kvm_vcpu_events events = { 0 };
 	struct kvm_mp_state runnable = { .mp_state = KVM_MP_STATE_RUNNABLE };
@@ -238,16 +244,10 @@ static uint32_t measure_tsc(void)
 
 /* ---- memory ---- */
 
-static uint64_t *table_at(struct iog_vm *vm, uint64_t entry)
-{
-	return vm->tables + ((entry & PT_ADDRESS) - TABLES_GPA) / sizeof(uint64_t);
-}
+static uint64_t *table_at(struct iog_vm *vm, uint64_t entry) { return vm->tables + ((entry & PT_ADDRESS) - TABLES_GPA) / sizeof(uint64_t); }
 
 /* The guest may be running: an entry is complete before it is there. Absent entries are in no TLB. */
-static void set_entry(uint64_t *e, uint64_t value)
-{
-	__atomic_store_n(e, value, __ATOMIC_RELEASE);
-}
+static void set_entry(uint64_t *e, uint64_t value) { __atomic_store_n(e, value, __ATOMIC_RELEASE); }
 
 /* The table below entry *e, made when there is none; NULL when the tables are used up. */
 static uint64_t *table_below(struct iog_vm *vm, uint64_t *e)
@@ -342,7 +342,7 @@ static int allow_ports(struct iog_vm *vm)
 	memcpy(tss + TSS_MAP_POINTER, &map, sizeof(map));
 	memset(tss + TSS_MAP, 0xff, TSS_MAP_BYTES + 1);
 	for (unsigned port = IOG_GUEST_PARK; port < IOG_GUEST_PORTS_END; port++)
-		tss[TSS_MAP + port / 8] &= (uint8_t)~(1u << port % 8);
+		tss[TSS_MAP + port / 8] &= (uint8_t) ~(1u << port % 8);
 	/* Present for the processor's own look at the map, not for the guest. */
 	return set_pages(vm, TSS_GPA, PAGE, PT_NX, false);
 }
@@ -354,9 +354,10 @@ int iog_vm_map(struct iog_vm *vm, void *host, uint64_t bytes, uint64_t gpa, bool
 	uint64_t end;
 	int rc;
 
-	if (!bytes || bytes % PAGE || gpa % PAGE || (uintptr_t)host % PAGE || gpa < IOG_GUEST_LOW || !iog_add(gpa, bytes, &end) || end > vm->gpa_end)
+	if (!bytes || bytes % PAGE || gpa % PAGE || (uintptr_t)host % PAGE || gpa < IOG_GUEST_LOW || !iog_add(gpa, bytes, &end) ||
+		end > vm->gpa_end)
 		return iog_fail(err, -EINVAL, "cannot map %llu bytes at 0x%llx: whole pages between 0x%llx and 0x%llx are possible",
-				(unsigned long long)bytes, (unsigned long long)gpa, IOG_GUEST_LOW, (unsigned long long)vm->gpa_end);
+			(unsigned long long)bytes, (unsigned long long)gpa, IOG_GUEST_LOW, (unsigned long long)vm->gpa_end);
 	for (i = SLOT_FIRST; i < vm->n_slots; i++) {
 		const struct slot *o = &vm->slot[i];
 
@@ -364,7 +365,7 @@ int iog_vm_map(struct iog_vm *vm, void *host, uint64_t bytes, uint64_t gpa, bool
 			at = i;
 		if (o->used && gpa < o->gpa + o->bytes && o->gpa < end)
 			return iog_fail(err, -EEXIST, "0x%llx + %llu bytes overlaps what is mapped at 0x%llx", (unsigned long long)gpa,
-					(unsigned long long)bytes, (unsigned long long)o->gpa);
+				(unsigned long long)bytes, (unsigned long long)o->gpa);
 	}
 	if (!at)
 		return iog_fail(err, -ENOSPC, "all %u memory slots are in use", vm->n_slots);
@@ -372,7 +373,8 @@ int iog_vm_map(struct iog_vm *vm, void *host, uint64_t bytes, uint64_t gpa, bool
 	(void)madvise(host, bytes, MADV_POPULATE_READ);
 	rc = set_slot(vm, at, &s, writable);
 	if (rc)
-		return iog_fail(err, rc, "mapping %llu bytes at 0x%llx: %s", (unsigned long long)bytes, (unsigned long long)gpa, strerror(-rc));
+		return iog_fail(
+			err, rc, "mapping %llu bytes at 0x%llx: %s", (unsigned long long)bytes, (unsigned long long)gpa, strerror(-rc));
 	/* Writable here for inputs too: the slot refuses, and the exit then names the address. */
 	rc = set_pages(vm, gpa, bytes, PT_WRITE | PT_NX, true);
 	if (rc) {
@@ -416,9 +418,9 @@ int iog_vm_load(struct iog_vm *vm, const void *image, uint64_t bytes, struct iog
 	if (bytes < sizeof(h))
 		return iog_fail(err, -ENOEXEC, "the image has %llu bytes: the library was built without one", (unsigned long long)bytes);
 	memcpy(&h, image, sizeof(h));
-	if (h.magic != IOG_GUEST_MAGIC || h.entry < IOG_GUEST_BASE || h.entry >= h.ro || h.ro > h.rw || h.rw > h.data_end || h.data_end > h.rw_end ||
-	    h.rw_end >= h.stack || h.stack >= h.stack_end || h.stack_end > IOG_GUEST_BASE + IMAGE_MAX || bytes > h.data_end - IOG_GUEST_BASE ||
-	    (h.ro | h.rw | h.rw_end | h.stack | h.stack_end) % PAGE)
+	if (h.magic != IOG_GUEST_MAGIC || h.entry < IOG_GUEST_BASE || h.entry >= h.ro || h.ro > h.rw || h.rw > h.data_end ||
+		h.data_end > h.rw_end || h.rw_end >= h.stack || h.stack >= h.stack_end || h.stack_end > IOG_GUEST_BASE + IMAGE_MAX ||
+		bytes > h.data_end - IOG_GUEST_BASE || (h.ro | h.rw | h.rw_end | h.stack | h.stack_end) % PAGE)
 		return iog_fail(err, -ENOEXEC, "the image's header is not valid");
 	vm->ram = private_memory(h.stack_end - IOG_GUEST_BASE, MAP_POPULATE);
 	if (!vm->ram)
@@ -442,10 +444,7 @@ int iog_vm_load(struct iog_vm *vm, const void *image, uint64_t bytes, struct iog
 	return rc ? iog_fail(err, rc, "loading the image: %s", strerror(-rc)) : 0;
 }
 
-uint32_t iog_vm_isa(const struct iog_vm *vm)
-{
-	return vm->isa;
-}
+uint32_t iog_vm_isa(const struct iog_vm *vm) { return vm->isa; }
 
 /* ---- a run ---- */
 
@@ -556,7 +555,8 @@ static bool hypercall(struct iog_vm *vm, struct iog_vm_status *s)
 	uint8_t *data = (uint8_t *)r + r->io.data_offset;
 
 	if (r->io.size != sizeof(value) || r->io.count != 1 || in != (r->io.port >= IOG_GUEST_CLOCK)) {
-		failed(vm, s, r->exit_reason, "the guest made an I/O of %u x %u bytes at port 0x%x, which means nothing", r->io.count, r->io.size, r->io.port);
+		failed(vm, s, r->exit_reason, "the guest made an I/O of %u x %u bytes at port 0x%x, which means nothing", r->io.count,
+			r->io.size, r->io.port);
 		return false;
 	}
 	memcpy(&value, data, sizeof(value));
@@ -566,19 +566,13 @@ static bool hypercall(struct iog_vm *vm, struct iog_vm_status *s)
 		if (!atomic_load(&vm->stop))
 			park(vm);
 		return true;
-	case IOG_GUEST_WAKE: /* only where the kernel does not do it */
-		ring(vm);
-		return true;
+	case IOG_GUEST_WAKE: /* only where the kernel does not do it */ ring(vm); return true;
 	case IOG_GUEST_CLOCK:
 		vm->clock = now_ns();
 		value = (uint32_t)vm->clock;
 		break;
-	case IOG_GUEST_CLOCK_HIGH:
-		value = (uint32_t)(vm->clock >> 32);
-		break;
-	case IOG_GUEST_TSC_KHZ:
-		value = vm->tsc_khz;
-		break;
+	case IOG_GUEST_CLOCK_HIGH: value = (uint32_t)(vm->clock >> 32); break;
+	case IOG_GUEST_TSC_KHZ: value = vm->tsc_khz; break;
 	case IOG_GUEST_DONE:
 		s->state = IOG_VM_DONE;
 		s->rc = (int32_t)value;
@@ -587,9 +581,7 @@ static bool hypercall(struct iog_vm *vm, struct iog_vm_status *s)
 		s->rc = (int32_t)value;
 		failed(vm, s, r->exit_reason, "the guest gave up, reason %u", value);
 		return false;
-	default:
-		failed(vm, s, r->exit_reason, "the guest used port 0x%x, which means nothing", r->io.port);
-		return false;
+	default: failed(vm, s, r->exit_reason, "the guest used port 0x%x, which means nothing", r->io.port); return false;
 	}
 	memcpy(data, &value, sizeof(value));
 	return true;
@@ -605,8 +597,8 @@ static void describe_exit(struct iog_vm *vm, struct iog_vm_status *s)
 	case KVM_EXIT_MMIO:
 		s->has_address = true;
 		s->address = r->mmio.phys_addr;
-		failed(vm, s, r->exit_reason, "the guest %s %u bytes at 0x%llx, which it may not", r->mmio.is_write ? "wrote" : "read", r->mmio.len,
-		       (unsigned long long)r->mmio.phys_addr);
+		failed(vm, s, r->exit_reason, "the guest %s %u bytes at 0x%llx, which it may not", r->mmio.is_write ? "wrote" : "read",
+			r->mmio.len, (unsigned long long)r->mmio.phys_addr);
 		break;
 	case KVM_EXIT_SHUTDOWN:
 		/* CR2 is zero at the start of a run: not zero, it was a page fault or followed one. */
@@ -614,20 +606,21 @@ static void describe_exit(struct iog_vm *vm, struct iog_vm_status *s)
 			s->has_address = true;
 			s->address = sregs.cr2;
 			failed(vm, s, r->exit_reason, "the guest touched 0x%llx, where nothing is mapped or not for this",
-			       (unsigned long long)sregs.cr2);
+				(unsigned long long)sregs.cr2);
 		} else {
-			failed(vm, s, r->exit_reason, "the guest executed an instruction that is not allowed, or touched memory that is not there");
+			failed(vm, s, r->exit_reason,
+				"the guest executed an instruction that is not allowed, or touched memory that is not there");
 		}
 		break;
 	case KVM_EXIT_INTERNAL_ERROR:
-		failed(vm, s, r->exit_reason, "KVM could not emulate an instruction of the guest (internal error %u)", r->internal.suberror);
+		failed(vm, s, r->exit_reason, "KVM could not emulate an instruction of the guest (internal error %u)",
+			r->internal.suberror);
 		break;
 	case KVM_EXIT_FAIL_ENTRY:
 		failed(vm, s, r->exit_reason, "the processor refused to enter the guest (0x%llx)",
-		       (unsigned long long)r->fail_entry.hardware_entry_failure_reason);
+			(unsigned long long)r->fail_entry.hardware_entry_failure_reason);
 		break;
-	default:
-		failed(vm, s, r->exit_reason, "the guest left with KVM exit %u", r->exit_reason);
+	default: failed(vm, s, r->exit_reason, "the guest left with KVM exit %u", r->exit_reason);
 	}
 }
 
@@ -767,10 +760,7 @@ int iog_vm_start(struct iog_vm *vm, int core, uint64_t arg_gpa, struct iog_err *
 	return rc;
 }
 
-int iog_vm_fd(const struct iog_vm *vm)
-{
-	return vm->event;
-}
+int iog_vm_fd(const struct iog_vm *vm) { return vm->event; }
 
 /* With the lock held: waits until the run ended, at most until `until`. Takes the thread in. */
 static int wait_ended(struct iog_vm *vm, uint64_t until)
@@ -900,7 +890,8 @@ static int create(struct iog_vm *vm, struct iog_err *err)
 		goto fail;
 	if (ioctl(vm->kvm, KVM_GET_API_VERSION, 0) != KVM_API_VERSION)
 		return iog_fail(err, -ENOTSUP, "/dev/kvm speaks another version");
-	if (!has(vm->kvm, KVM_CAP_READONLY_MEM) || !has(vm->kvm, KVM_CAP_XSAVE) || !has(vm->kvm, KVM_CAP_XCRS) || !has(vm->kvm, KVM_CAP_EXT_CPUID))
+	if (!has(vm->kvm, KVM_CAP_READONLY_MEM) || !has(vm->kvm, KVM_CAP_XSAVE) || !has(vm->kvm, KVM_CAP_XCRS) ||
+		!has(vm->kvm, KVM_CAP_EXT_CPUID))
 		return iog_fail(err, -ENOTSUP, "this KVM has no read-only memory or no vector state");
 	what = "KVM_CREATE_VM";
 	do
@@ -1060,7 +1051,10 @@ static int probe_child(struct iog_err *err)
 
 int iog_vm_probe(char *reason, size_t size)
 {
-	struct { int rc; struct iog_err err; } said = { 0 };
+	struct {
+		int rc;
+		struct iog_err err;
+	} said = { 0 };
 	struct pollfd p = { .events = POLLIN };
 	uint64_t until = after(2000000000);
 	int pipe_fds[2], rc, status;
@@ -1131,7 +1125,7 @@ static int allow_ports(struct iog_vm *vm)
 	memcpy(tss + TSS_MAP_POINTER, &map, sizeof(map));
 	memset(tss + TSS_MAP, 0xff, TSS_MAP_BYTES + 1);
 	for (unsigned port = IOG_GUEST_PARK; port < IOG_GUEST_PORTS_END; port++)
-		tss[TSS_MAP + port / 8] &= (uint8_t)~(1u << port % 8);
+		tss[TSS_MAP + port / 8] &= (uint8_t) ~(1u << port % 8);
 	/* Present for the processor's own look at the map, not for the guest. */
 	return set_pages(vm, TSS_GPA, PAGE, PT_NX, false);
 }
@@ -1141,18 +1135,42 @@ int iog_vm_map(struct iog_vm *vm, void *host, uint64_t bytes, uint64_t gpa, bool
 	(void)vm, (void)host, (void)bytes, (void)gpa, (void)writable;
 	return iog_fail(err, -ENOTSUP, "built without KVM");
 }
-int iog_vm_unmap(struct iog_vm *vm, uint64_t gpa, struct iog_err *err) { (void)gpa; return iog_vm_map(vm, NULL, 0, 0, false, err); }
+int iog_vm_unmap(struct iog_vm *vm, uint64_t gpa, struct iog_err *err)
+{
+	(void)gpa;
+	return iog_vm_map(vm, NULL, 0, 0, false, err);
+}
 int iog_vm_load(struct iog_vm *vm, const void *image, uint64_t bytes, struct iog_err *err)
 {
 	(void)image, (void)bytes;
 	return iog_vm_unmap(vm, 0, err);
 }
-uint32_t iog_vm_isa(const struct iog_vm *vm) { (void)vm; return 0; }
-int iog_vm_start(struct iog_vm *vm, int core, uint64_t arg_gpa, struct iog_err *err) { (void)core; return iog_vm_unmap(vm, arg_gpa, err); }
-int iog_vm_fd(const struct iog_vm *vm) { (void)vm; return -1; }
+uint32_t iog_vm_isa(const struct iog_vm *vm)
+{
+	(void)vm;
+	return 0;
+}
+int iog_vm_start(struct iog_vm *vm, int core, uint64_t arg_gpa, struct iog_err *err)
+{
+	(void)core;
+	return iog_vm_unmap(vm, arg_gpa, err);
+}
+int iog_vm_fd(const struct iog_vm *vm)
+{
+	(void)vm;
+	return -1;
+}
 int iog_vm_wait(struct iog_vm *vm, uint64_t limit_ns) { return iog_vm_unmap(vm, limit_ns, NULL); }
 int iog_vm_stop(struct iog_vm *vm, uint64_t limit_ns) { return iog_vm_unmap(vm, limit_ns, NULL); }
-void iog_vm_status(struct iog_vm *vm, struct iog_vm_status *status) { (void)vm; *status = (struct iog_vm_status){ .state = IOG_VM_IDLE }; }
+void iog_vm_status(struct iog_vm *vm, struct iog_vm_status *status)
+{
+	(void)vm;
+	*status = (struct iog_vm_status){ .state = IOG_VM_IDLE };
+}
 int iog_vm_reset(struct iog_vm *vm, struct iog_err *err) { return iog_vm_unmap(vm, 0, err); }
-int iog_vm_destroy(struct iog_vm *vm) { (void)vm; return 0; }
+int iog_vm_destroy(struct iog_vm *vm)
+{
+	(void)vm;
+	return 0;
+}
 #endif

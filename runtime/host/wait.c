@@ -18,7 +18,10 @@ enum { WAITV_MAX = 128 };
 static const uint64_t CHILD_NS = 5000000000u;
 
 /* As the kernel wants it; older headers do not have it. */
-struct waitv { uint64_t val, uaddr; uint32_t flags, reserved; };
+struct waitv {
+	uint64_t val, uaddr;
+	uint32_t flags, reserved;
+};
 
 uint64_t iog_now_ns(void)
 {
@@ -54,7 +57,9 @@ void iog_wait_words(const struct iog_waitword *w, uint32_t n, uint64_t limit_ns)
 		struct waitv v[WAITV_MAX];
 		n = IOG_MIN(n, (uint32_t)WAITV_MAX);
 		for (uint32_t i = 0; i < n; i++)
-			v[i] = (struct waitv){ .val = w[i].seen, .uaddr = (uint64_t)(uintptr_t)w[i].word, .flags = 2 /* 32 bits, shared */ };
+			v[i] = (struct waitv){ .val = w[i].seen,
+				.uaddr = (uint64_t)(uintptr_t)w[i].word,
+				.flags = 2 /* 32 bits, shared */ };
 		struct timespec t = span(iog_now_ns() + limit_ns);
 		if (syscall(SYS_futex_waitv, v, n, 0, &t, CLOCK_MONOTONIC) >= 0 || errno != ENOSYS)
 			return;
@@ -63,10 +68,7 @@ void iog_wait_words(const struct iog_waitword *w, uint32_t n, uint64_t limit_ns)
 	wait_one(w, IOG_MIN(limit_ns, (uint64_t)200000)); /* the other words are looked at soon */
 }
 
-void iog_wake_word(const _Atomic uint32_t *word)
-{
-	syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0);
-}
+void iog_wake_word(const _Atomic uint32_t *word) { syscall(SYS_futex, word, FUTEX_WAKE, INT32_MAX, NULL, NULL, 0); }
 
 void iog_env_wait(void *ctx, const struct iog_waitword *w, uint32_t n, uint64_t limit_ns)
 {
@@ -84,10 +86,7 @@ uint64_t iog_env_now(void *ctx)
 	return iog_now_ns();
 }
 
-static uint64_t nanoseconds(struct timeval t)
-{
-	return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_usec * 1000u;
-}
+static uint64_t nanoseconds(struct timeval t) { return (uint64_t)t.tv_sec * 1000000000u + (uint64_t)t.tv_usec * 1000u; }
 
 static int look(pid_t pid, int flags, int *status, uint64_t *cpu_ns)
 {
@@ -107,10 +106,7 @@ static int look(pid_t pid, int flags, int *status, uint64_t *cpu_ns)
 	return 2;
 }
 
-int iog_child_look(pid_t pid, int *status, uint64_t *cpu_ns)
-{
-	return look(pid, WUNTRACED, status, cpu_ns);
-}
+int iog_child_look(pid_t pid, int *status, uint64_t *cpu_ns) { return look(pid, WUNTRACED, status, cpu_ns); }
 
 void iog_child_end(pid_t pid, int *status, uint64_t *cpu_ns)
 {

@@ -10,7 +10,8 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n);
 
-#define SCHEMA "a: f64[i<=300]; b: f32[i]; n: i32[i]; k: u8[i]; position: f32[i,xyz]; flag: bool[i]; big: i64[i]; huge: u64[i]; h: f16[i];" \
+#define SCHEMA                                                                                                                             \
+	"a: f64[i<=300]; b: f32[i]; n: i32[i]; k: u8[i]; position: f32[i,xyz]; flag: bool[i]; big: i64[i]; huge: u64[i]; h: f16[i];"       \
 	"grid: f32[row=3,i]; q: f64; on: bool; box: f64[cell,xyz]; dipole: f32[xyz]"
 enum { N = 300, VARS = 14 };
 
@@ -37,13 +38,17 @@ static void start(void)
 		uint64_t total = iog_block_set_dense(&block[v], schema.var[v].rank, size);
 		uint8_t *p = malloc(total);
 		for (uint64_t i = 0; i < total / size; i++)
-			iog_store(p + i * size, schema.var[v].dtype, v == 12 ? (double)(i % 4 == 0) * 9 : i % 11 ? (double)(i % 100) / 8 - 3 : odd[i / 11 % IOG_COUNT(odd)]);
+			iog_store(p + i * size, schema.var[v].dtype,
+				v == 12  ? (double)(i % 4 == 0) * 9
+				: i % 11 ? (double)(i % 100) / 8 - 3
+					 : odd[i / 11 % IOG_COUNT(odd)]);
 		block[v].data = p;
 		rec.var[v] = (struct iog_var){ .block = &block[v], .n_blocks = 1 };
 	}
 	if (__builtin_cpu_supports("avx2"))
 		levels = 2;
-	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+	if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+		__builtin_cpu_supports("avx512vl"))
 		levels = 3;
 }
 
@@ -69,7 +74,8 @@ static void evaluate(const struct iog_expr *e, bool compare)
 					abort();
 		}
 		for (int64_t i = 0; compare && isa && i < total; i++)
-			if (memcmp(&values[0][i], &values[isa][i], 8) && !(values[0][i] != values[0][i] && values[isa][i] != values[isa][i]))
+			if (memcmp(&values[0][i], &values[isa][i], 8) &&
+				!(values[0][i] != values[0][i] && values[isa][i] != values[isa][i]))
 				abort();
 	}
 }
@@ -83,7 +89,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n)
 	if (!run)
 		start();
 	if (n > 1 && bytes[0] == 255) {
-		if (iog_expr_compile(&e, "xs + max(b) * sin(a) > if(flag, q, limit) and n == 2 and box.lx > k", &schema, live, 1, IOG_WANT_ANY, &err))
+		if (iog_expr_compile(&e, "xs + max(b) * sin(a) > if(flag, q, limit) and n == 2 and box.lx > k", &schema, live, 1,
+			    IOG_WANT_ANY, &err))
 			abort();
 		for (size_t i = 1; i + 2 < n; i += 3)
 			((uint8_t *)&e)[(bytes[i] | (size_t)bytes[i + 1] << 8) % sizeof e] = bytes[i + 2];

@@ -11,7 +11,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
 	if (size < 2)
 		return 0;
-	struct iog_imd m = { .version = data[0] & 1 ? 3 : 2, .want_velocity = data[0] & 2, .want_box = data[0] & 4, .atoms = data[0] & 8 ? ATOMS : -1,
+	struct iog_imd m = { .version = data[0] & 1 ? 3 : 2,
+		.want_velocity = data[0] & 2,
+		.want_box = data[0] & 4,
+		.atoms = data[0] & 8 ? ATOMS : -1,
 		.max_atoms = ATOMS };
 	struct iog_err err;
 	size_t piece = data[1] + 1u;

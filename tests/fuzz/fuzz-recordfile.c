@@ -23,7 +23,8 @@ static void make_good(void)
 	fd = memfd_create("fuzz", 0);
 	snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
 	void *conf = TEST_SINK_CONF(sink, "path", path), *self;
-	if (test_feed_open(&f, maker, TEST_SOURCE_CONF(maker, "atoms", "4", "steps", "3")) < 0 || sink->open(conf, &f.schema, &self, &err) < 0)
+	if (test_feed_open(&f, maker, TEST_SOURCE_CONF(maker, "atoms", "4", "steps", "3")) < 0 ||
+		sink->open(conf, &f.schema, &self, &err) < 0)
 		abort();
 	schema = f.schema;
 	while (test_feed_next(&f, 0) == IOG_OK)
@@ -65,7 +66,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (size < 3 || size > 1 << 14)
 		return 0;
 	size_t at = (size_t)(data[0] | data[1] << 8) % (n_good + 1), cut = data[2] & 1 ? at + size - 3 : n_good;
-	if (ftruncate(fd, 0) < 0 || pwrite(fd, good, n_good, 0) < 0 || pwrite(fd, data + 3, size - 3, (off_t)at) < 0 || ftruncate(fd, (off_t)cut) < 0)
+	if (ftruncate(fd, 0) < 0 || pwrite(fd, good, n_good, 0) < 0 || pwrite(fd, data + 3, size - 3, (off_t)at) < 0 ||
+		ftruncate(fd, (off_t)cut) < 0)
 		abort();
 	read_all();
 	const struct iog_sink *sink = test_sink("record");

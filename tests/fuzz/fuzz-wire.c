@@ -11,10 +11,10 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define REQUIRE(x) \
-	do { \
-		if (!(x)) \
-			abort(); \
+#define REQUIRE(x)                                                                                                                         \
+	do {                                                                                                                               \
+		if (!(x))                                                                                                                  \
+			abort();                                                                                                           \
 	} while (0)
 
 enum { BLOCKS = 256, ELEMENTS = 1 << 16, ARENA = 4096 };
@@ -116,8 +116,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 		n = iog_wire_pack(packed, sizeof packed, &r);
 		if (n >= 0) {
 			REQUIRE((uint64_t)n == iog_wire_size(&r));
-			REQUIRE(!iog_wire_open(&again, packed, (uint64_t)n, &schema[options & 3], NULL, 0, again_block, BLOCKS, head, sizeof head,
-					       IOG_OPEN_SUM, &err));
+			REQUIRE(!iog_wire_open(&again, packed, (uint64_t)n, &schema[options & 3], NULL, 0, again_block, BLOCKS, head,
+				sizeof head, IOG_OPEN_SUM, &err));
 			walk(&again);
 		}
 	}

@@ -51,7 +51,8 @@ static int read_steps(iog *io, char **v)
 	while (n < most && (code = iog_next(r, 10, &rec)) == IOG_OK) {
 		iog_view t;
 		const int64_t step = iog_rec_step(rec);
-		if (step <= last || iog_get(rec, "T", &t) || t.rank != 3 || t.shape[0] % ROWS || t.shape[1] != SIDE || iog_rec_time(rec) != 0.5 * (double)step) {
+		if (step <= last || iog_get(rec, "T", &t) || t.rank != 3 || t.shape[0] % ROWS || t.shape[1] != SIDE ||
+			iog_rec_time(rec) != 0.5 * (double)step) {
 			printf("step %lld after %lld is wrong\n", (long long)step, (long long)last);
 			return 1;
 		}
@@ -59,9 +60,11 @@ static int read_steps(iog *io, char **v)
 			for (int64_t y = 0; y < SIDE; y++)
 				for (int64_t x = 0; x < SIDE; x++) {
 					double got;
-					memcpy(&got, (const char *)t.data + z * t.stride[0] + y * t.stride[1] + x * t.stride[2], sizeof got);
+					memcpy(&got, (const char *)t.data + z * t.stride[0] + y * t.stride[1] + x * t.stride[2],
+						sizeof got);
 					if (got != (double)(step + z / ROWS)) {
-						printf("step %lld holds %g at %lld %lld %lld\n", (long long)step, got, (long long)z, (long long)y, (long long)x);
+						printf("step %lld holds %g at %lld %lld %lld\n", (long long)step, got, (long long)z,
+							(long long)y, (long long)x);
 						return 1;
 					}
 				}
@@ -79,7 +82,8 @@ int main(int argc, char **argv)
 {
 	const int writes = argc > 1 && !strcmp(argv[1], "write");
 	if (argc < (writes ? 8 : 5)) {
-		fprintf(stderr, "usage: attach-pump write SOCKET STREAM RANK RANKS STEPS MICROSECONDS [OPTIONS] | read SOCKET STREAM STEPS [OPTIONS]\n");
+		fprintf(stderr, "usage: attach-pump write SOCKET STREAM RANK RANKS STEPS MICROSECONDS [OPTIONS] | read SOCKET STREAM STEPS "
+				"[OPTIONS]\n");
 		return 2;
 	}
 	iog *io = iog_attach(argv[2]);

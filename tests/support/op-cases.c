@@ -41,8 +41,7 @@ enum { RECORDS = 8, BLOCKS = 512 };
 		.kind = IOG_V_BOOL, .b = (x)                                                                                               \
 	}
 #define ITEMS(...)                                                                                                                         \
-	.item = (const struct iog_value[]) { __VA_ARGS__ },                                                                                \
-	.n_items = sizeof((struct iog_value[]) { __VA_ARGS__ }) / sizeof(struct iog_value)
+	.item = (const struct iog_value[]){ __VA_ARGS__ }, .n_items = sizeof((struct iog_value[]){ __VA_ARGS__ }) / sizeof(struct iog_value)
 #define LIST(...)                                                                                                                          \
 	{                                                                                                                                  \
 		.kind = IOG_V_LIST, ITEMS(__VA_ARGS__)                                                                                     \
@@ -132,7 +131,10 @@ const struct op_case op_cases[] = {
 		.conf = { { "box", KEYED(KEYS("a", "b", "c", "d", "e", "f", "g", "h"), LIST(INT(1), INT(2)), LIST(INT(0), INT(2)),
 					   LIST(INT(0), INT(2)), LIST(INT(1), INT(3)), LIST(INT(2), INT(5)), LIST(INT(0), INT(1)),
 					   LIST(INT(1), INT(3)), LIST(INT(1), INT(4))) } } },
-	{ .name = "crop-empty", .op = "crop", .schema = FIELD, .conf = { { "box", KEYED(KEYS("z", "x"), LIST(INT(3), INT(3)), LIST(INT(1), INT(3))) } } },
+	{ .name = "crop-empty",
+		.op = "crop",
+		.schema = FIELD,
+		.conf = { { "box", KEYED(KEYS("z", "x"), LIST(INT(3), INT(3)), LIST(INT(1), INT(3))) } } },
 	{ .name = "merge-rank8", .op = "merge", .schema = RANK8, .n_in = 3, .edit = third_of_e },
 	{ .name = "merge-blocks", .op = "merge", .schema = FIELD, .n_in = 3, .edit = third },
 	{ .name = "merge-along", .op = "merge", .schema = PARTICLES, .n_in = 2, .edit = gaps, .conf = { { "along", STR("atom") } } },
@@ -151,7 +153,10 @@ const struct op_case op_cases[] = {
 		.flags = OP_GAPS,
 		.edit = third,
 		.conf = { { "variable", STR("T") }, { "quantum", NUM(0.25) } } },
-	{ .name = "delta-rank8", .op = "delta", .schema = RANK8, .conf = { { "variable", STR("v") }, { "quantum", NUM(0.25) }, { "key_every", INT(3) } } },
+	{ .name = "delta-rank8",
+		.op = "delta",
+		.schema = RANK8,
+		.conf = { { "variable", STR("v") }, { "quantum", NUM(0.25) }, { "key_every", INT(3) } } },
 	{ .name = "undelta-rank8", .op = "undelta", .after = "delta-rank8", .conf = { { "variable", STR("v") } } },
 	{ .name = "undelta-f32", .op = "undelta", .after = "delta-f32" },
 	{ .name = "undelta-f64", .op = "undelta", .after = "delta-f64", .conf = { { "variable", STR("T") } } },
@@ -261,18 +266,18 @@ static double value(const struct iog_vardef *v, unsigned port, unsigned i, uint6
 void op_record_make(struct op_record *r, const struct iog_schema *s, unsigned port, unsigned i)
 {
 	static const int64_t counts[RECORDS] = { 100, 103, 0, 1, 257, 300, 33, 100 };
-	*r = (struct op_record) { .rec = { .schema = s,
-					  .id = { .stream = 1, .epoch = 1 + (i >= 6), .writer = port },
-					  .step = 10 * (int64_t)(i >= 6 ? i - 6 : i),
-					  .time = 0.5 * i,
-					  .writers = 1,
-					  .param_version = 1 } };
+	*r = (struct op_record){ .rec = { .schema = s,
+					 .id = { .stream = 1, .epoch = 1 + (i >= 6), .writer = port },
+					 .step = 10 * (int64_t)(i >= 6 ? i - 6 : i),
+					 .time = 0.5 * i,
+					 .writers = 1,
+					 .param_version = 1 } };
 	r->rec.id.seq = iog_seq_of_step(r->rec.step);
 	for (unsigned d = 0; d < s->n_dims; d++) {
 		int64_t n = counts[(i + 3 * port) % RECORDS];
 		if (s->dim[d].fixed || (s->dim[d].max && n > s->dim[d].max))
 			n = s->dim[d].max;
-		r->rec.axis[d] = (struct iog_axis) { .extent = n, .origin = 0.1 * (1 + d), .spacing = 0.3 };
+		r->rec.axis[d] = (struct iog_axis){ .extent = n, .origin = 0.1 * (1 + d), .spacing = 0.3 };
 	}
 	r->block = op_alloc(s->n_vars * sizeof r->block[0]);
 	for (unsigned v = 0; v < s->n_vars; v++) {
@@ -293,7 +298,7 @@ void op_record_make(struct op_record *r, const struct iog_schema *s, unsigned po
 		for (uint64_t e = 0; e < n; e++)
 			iog_store(r->payload + at + e * size, def->dtype, value(def, port, def->flags & IOG_VAR_STATIC ? 0 : i, e));
 		at += n * size;
-		r->rec.var[v] = (struct iog_var) { .block = &r->block[v], .n_blocks = 1 };
+		r->rec.var[v] = (struct iog_var){ .block = &r->block[v], .n_blocks = 1 };
 	}
 }
 
@@ -301,7 +306,7 @@ void op_record_copy(struct op_record *r, const struct iog_record *from)
 {
 	const struct iog_schema *s = from->schema;
 	uint32_t n_blocks = 0;
-	*r = (struct op_record) { .rec = *from };
+	*r = (struct op_record){ .rec = *from };
 	for (int pass = 0; pass < 2; pass++) {
 		uint64_t at = 0;
 		n_blocks = 0;
@@ -338,7 +343,7 @@ void op_record_copy(struct op_record *r, const struct iog_record *from)
 
 int op_record_open(struct op_record *r, uint8_t *bytes, uint64_t len, const struct iog_schema *s, struct iog_err *err)
 {
-	*r = (struct op_record) { .payload = bytes, .bytes = len, .block = op_alloc(BLOCKS * sizeof r->block[0]) };
+	*r = (struct op_record){ .payload = bytes, .bytes = len, .block = op_alloc(BLOCKS * sizeof r->block[0]) };
 	uint8_t *head = op_alloc(IOG_HEAD_MAX);
 	int rc = iog_wire_open(&r->rec, bytes, len, s, NULL, 0, r->block, BLOCKS, head, IOG_HEAD_MAX, IOG_OPEN_SUM, err);
 	free(head);
@@ -349,7 +354,7 @@ void op_record_free(struct op_record *r)
 {
 	free(r->block);
 	free(r->payload);
-	*r = (struct op_record) { 0 };
+	*r = (struct op_record){ 0 };
 }
 
 void op_records_free(struct op_record *r, size_t n)
@@ -371,7 +376,7 @@ static const struct iog_op *find_op(const char *name)
 
 int op_setup_plan(struct op_setup *s, const struct op_case *c, const struct iog_schema *const *in, uint32_t n_in, struct iog_err *err)
 {
-	*s = (struct op_setup) { .c = c, .op = find_op(c->op), .records = c->records ? c->records : RECORDS };
+	*s = (struct op_setup){ .c = c, .op = find_op(c->op), .records = c->records ? c->records : RECORDS };
 	if (!s->op)
 		return iog_fail(err, -ENOENT, "case %s: there is no operator \"%s\"", c->name, c->op);
 	if (n_in < s->op->in_min || n_in > s->op->in_max)

@@ -61,14 +61,14 @@ void op_area_free(struct op_area *a)
 {
 	if (a->map)
 		munmap(a->map, a->map_bytes);
-	*a = (struct op_area) { 0 };
+	*a = (struct op_area){ 0 };
 }
 
 /* ---- instances ---- */
 
 int op_instance_init(struct op_instance *x, const struct op_setup *s, uint32_t isa, uint64_t extra, struct iog_err *err)
 {
-	*x = (struct op_instance) { .s = s, .isa = isa, .extra = extra };
+	*x = (struct op_instance){ .s = s, .isa = isa, .extra = extra };
 	op_area_init(&x->state, s->plan.need.state);
 	op_area_init(&x->scratch, s->plan.need.scratch);
 	for (unsigned k = 0; k < s->plan.n_out; k++)
@@ -104,7 +104,7 @@ static void give_blocks(struct op_instance *x, const struct iog_record *const *i
 			op_area_init(&x->block[k], n * sizeof(struct iog_block));
 		}
 		op_area_fill(&x->block[k], x->fill);
-		x->out[k] = (struct iog_out) { .space = x->space[k].p,
+		x->out[k] = (struct iog_out){ .space = x->space[k].p,
 			.size = x->space[k].bytes,
 			.block = (struct iog_block *)(void *)x->block[k].p,
 			.max_blocks = n };
@@ -323,7 +323,7 @@ static const struct iog_record *const *inputs(struct op_instance *x, const struc
 		out[port] = r->rec.schema ? &r->rec : NULL;
 		any |= out[port] != NULL;
 		if (out[port])
-			x->region[x->n_regions++] = (struct iog_region) { .base = r->payload, .size = r->bytes };
+			x->region[x->n_regions++] = (struct iog_region){ .base = r->payload, .size = r->bytes };
 	}
 	return any ? out : NULL;
 }
@@ -430,7 +430,7 @@ static int run_pieces(struct op_instance *x, struct pieces *p, const struct cut 
 	int rc = iog_join_init(&p->join, js, p->out_dim, p->out_dim < js->n_dims ? js->dim[p->out_dim].max : 0, p->space.p, p->space.bytes);
 	*step = IOG_OK;
 	x->n_regions = 1;
-	x->region[0] = (struct iog_region) { .base = in->payload, .size = in->bytes };
+	x->region[0] = (struct iog_region){ .base = in->payload, .size = in->bytes };
 	for (int64_t first = 0; !rc && (first == 0 || first < total); first += each) {
 		struct iog_record piece;
 		struct iog_seg seg = { .dim = p->in_dim,
@@ -482,7 +482,7 @@ static int run_cut(const struct op_setup *s, const struct op_record *in, const s
 			rc = run_pieces(&x, p, cut, &in[i], &step, err);
 		const struct iog_record *out = rc || step != IOG_OK || !in[i].rec.schema ? NULL : iog_join_finish(&p->join);
 		if (out && cut->join_first) {
-			x.region[0] = (struct iog_region) { .base = p->space.p, .size = p->space.bytes };
+			x.region[0] = (struct iog_region){ .base = p->space.p, .size = p->space.bytes };
 			step = op_instance_call(&x, &out, NULL);
 			if (!step_allowed(step))
 				rc = iog_fail(err, -EIO, "record %u: the operator answered %s", i, iog_step_name(step));
@@ -615,7 +615,7 @@ static int check_joined(const struct op_setup *s, struct iog_err *err)
 	int rc = trial_init(&t, s, err);
 	if (!rc)
 		rc = compare(&t, "input joined from segments",
-			run_cut(s, t.in, &(struct cut) { .bytes = PIECE, .join_first = true }, op_isa(), t.got, true, err), err);
+			run_cut(s, t.in, &(struct cut){ .bytes = PIECE, .join_first = true }, op_isa(), t.got, true, err), err);
 	trial_finish(&t);
 	return rc;
 }
@@ -662,7 +662,7 @@ static uint64_t lay_out(struct iog_block *to, uint8_t *p, const struct iog_block
 static void relayout(struct op_record *r, const struct iog_record *from, enum layout how)
 {
 	const struct iog_schema *s = from->schema;
-	*r = (struct op_record) { .rec = *from };
+	*r = (struct op_record){ .rec = *from };
 	uint32_t max = 0;
 	for (unsigned v = 0; v < s->n_vars; v++)
 		max += 3 * from->var[v].n_blocks;
@@ -699,7 +699,7 @@ static void relayout(struct op_record *r, const struct iog_record *from, enum la
 					used = IOG_ROUND_UP(used, IOG_ALIGN);
 				}
 			}
-			r->rec.var[v] = (struct iog_var) { .block = to, .n_blocks = (uint32_t)(r->block + n - to) };
+			r->rec.var[v] = (struct iog_var){ .block = to, .n_blocks = (uint32_t)(r->block + n - to) };
 		}
 		if (!pass) {
 			r->bytes = used;
@@ -725,7 +725,7 @@ static int check_layout(const struct op_setup *s, struct iog_err *err)
 		rc = compare(&t, layout_name[how], run_all(s, in, op_isa(), 0, 0x99, t.got, err), err);
 		if (!rc && has_segments(s))
 			rc = compare(
-				&t, layout_name[how], run_cut(s, in, &(struct cut) { .bytes = PIECE }, op_isa(), t.got, true, err), err);
+				&t, layout_name[how], run_cut(s, in, &(struct cut){ .bytes = PIECE }, op_isa(), t.got, true, err), err);
 		op_records_free(in, n_in);
 	}
 	trial_finish(&t);
@@ -740,7 +740,7 @@ static void spoil(struct op_record *r, unsigned how, unsigned i)
 	const struct iog_schema *s = r->rec.schema;
 	uint64_t seed = 88172645463325252u + i;
 	if (how < s->n_vars) {
-		r->rec.var[how] = (struct iog_var) { 0 };
+		r->rec.var[how] = (struct iog_var){ 0 };
 	} else if (how == ZERO_EXTENT) {
 		for (unsigned d = 0; d < s->n_dims; d++)
 			if (!s->dim[d].fixed)
@@ -810,8 +810,8 @@ static int check_bad_input(const struct op_setup *s, struct iog_err *err)
 			else if (same)
 				rc = compare(&u, where, 0, err);
 			if (!rc && s->op->segment)
-				rc = run_cut(s, in, &(struct cut) { .bytes = PIECE }, op_isa(), NULL, false, err) ? at(err, where, -EINVAL)
-														  : 0;
+				rc = run_cut(s, in, &(struct cut){ .bytes = PIECE }, op_isa(), NULL, false, err) ? at(err, where, -EINVAL)
+														 : 0;
 			trial_finish(&u);
 		}
 	}
@@ -875,7 +875,7 @@ static int check_scribble(const struct op_setup *s, struct iog_err *err)
 		for (unsigned i = 0; !rc && i < s->records; i++)
 			rc = run_whole(&x, sc.r, i, NULL, false, err);
 		if (!rc && s->op->segment)
-			rc = run_cut(s, sc.r, &(struct cut) { .bytes = PIECE }, op_isa(), NULL, false, err);
+			rc = run_cut(s, sc.r, &(struct cut){ .bytes = PIECE }, op_isa(), NULL, false, err);
 	}
 	atomic_store(&sc.stop, true);
 	pthread_join(thread, NULL);

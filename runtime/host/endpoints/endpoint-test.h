@@ -73,7 +73,7 @@ static inline void *test_conf(const struct iog_param *table, uint32_t size, cons
 	return conf;
 }
 #define TEST_SOURCE_CONF(s, ...) test_conf((s)->params, (s)->conf_size, (const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
-#define TEST_SINK_CONF(s, ...) test_conf((s)->params, (s)->conf_size, (const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
+#define TEST_SINK_CONF(s, ...)   test_conf((s)->params, (s)->conf_size, (const char *const[]){ __VA_ARGS__ __VA_OPT__(, ) NULL })
 
 /* A running source with room for one record. */
 struct test_feed {

@@ -27,9 +27,9 @@ struct iog_h5_store {
 	haddr_t last;
 	struct pending *pending;
 	size_t n_pending, room;
-	uint8_t super[SUPERBLOCK];    /* the newest image the library wrote */
-	bool frozen, in_library;      /* in_library: the library holds a handle */
-	bool found;                   /* the file was there: what a crash left may have to be mended */
+	uint8_t super[SUPERBLOCK]; /* the newest image the library wrote */
+	bool frozen, in_library;   /* in_library: the library holds a handle */
+	bool found;                /* the file was there: what a crash left may have to be mended */
 	int error;
 	dev_t dev;
 	ino_t ino;
@@ -377,7 +377,8 @@ int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t
 		r = iog_fail_write(err, -errno, path);
 	static const uint8_t signature[9] = { 0x89, 'H', 'D', 'F', '\r', '\n', 0x1a, '\n', 3 };
 	if (!r && !fresh && (iog_read_at(s->fd, s->super, SUPERBLOCK, 0) < 0 || memcmp(s->super, signature, sizeof signature)))
-		r = iog_fail(err, -EEXIST, "%s exists and is no file of this sink; use another path, or on_restart = \"truncate\" to replace it", path);
+		r = iog_fail(err, -EEXIST,
+			"%s exists and is no file of this sink; use another path, or on_restart = \"truncate\" to replace it", path);
 	if (r) {
 		destroy(s);
 		return r;
@@ -396,8 +397,10 @@ int iog_h5_open(const char *path, bool fresh, struct iog_h5_store **store, hid_t
 		else if (fapl < 0 || fresh)
 			r = iog_fail(err, -ENOTSUP, "the HDF5 library of this machine cannot make %s as this sink needs it", path);
 		else
-			r = iog_fail(err, -EBADMSG, "%s is damaged: the HDF5 library does not open it; use another path, or on_restart = \"truncate\" "
-				"to replace it", path);
+			r = iog_fail(err, -EBADMSG,
+				"%s is damaged: the HDF5 library does not open it; use another path, or on_restart = \"truncate\" "
+				"to replace it",
+				path);
 		destroy(s);
 		return r;
 	}

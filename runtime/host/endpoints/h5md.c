@@ -30,9 +30,11 @@ struct conf {
 
 static const struct iog_param params[] = {
 	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED | IOG_PF_WRITES,
-		.doc = "The file; folders are made. Called NAME.h5md, MDAnalysis opens it without options; as NAME.h5 it wants format=\"H5MD\"."),
+		.doc = "The file; folders are made. Called NAME.h5md, MDAnalysis opens it without options; as NAME.h5 it wants "
+		       "format=\"H5MD\"."),
 	IOG_PARAM(struct conf, flush, IOG_P_INT, .def = "10", .min = 1, .max = 1e6, .unit = "records",
-		.doc = "Who opens the file sees new records, and a crash loses none before them, at least this often. Beside a running writer opening "
+		.doc = "Who opens the file sees new records, and a crash loses none before them, at least this often. Beside a running "
+		       "writer opening "
 		       "may fail for a moment: open again."),
 	IOG_PARAM(struct conf, on_restart, IOG_P_CHOICE, .def = "append", .choices = "append|truncate|new",
 		.doc = "When the file exists: go on after its last record (release = \"safe\" needs that), start it anew, or refuse."),
@@ -57,19 +59,19 @@ static void leave(void) { pthread_mutex_unlock(&library); }
 
 /* A dataset: a variable of the stream, or step, time, epoch, made-up ids. */
 struct dset {
-	int var;                   /* in the schema; GENERATED: fed by the sink itself */
-	char path[PATH];           /* of the dataset */
+	int var;         /* in the schema; GENERATED: fed by the sink itself */
+	char path[PATH]; /* of the dataset */
 	char unit[IOG_NAME * 2];
-	bool is_static, written;   /* static ones are written once */
-	bool triangle;             /* box given as three edge lengths: stored as 3x3 */
-	unsigned dtype, rank;      /* without the time axis */
-	hsize_t dim[IOG_RANK];     /* without the time axis; declared maxima */
-	hsize_t rows;              /* rows of dim[0] a chunk of a big dataset has */
-	uint64_t bytes;            /* of a whole record */
-	bool small;                /* kept here until the commit */
-	bool filtered;             /* its chunks are compressed by the library */
-	bool follow;               /* step and time stand beside it, as links */
-	uint8_t *kept;             /* [flush] records of a small dataset */
+	bool is_static, written; /* static ones are written once */
+	bool triangle;           /* box given as three edge lengths: stored as 3x3 */
+	unsigned dtype, rank;    /* without the time axis */
+	hsize_t dim[IOG_RANK];   /* without the time axis; declared maxima */
+	hsize_t rows;            /* rows of dim[0] a chunk of a big dataset has */
+	uint64_t bytes;          /* of a whole record */
+	bool small;              /* kept here until the commit */
+	bool filtered;           /* its chunks are compressed by the library */
+	bool follow;             /* step and time stand beside it, as links */
+	uint8_t *kept;           /* [flush] records of a small dataset */
 	hid_t id, type;
 };
 
@@ -80,10 +82,10 @@ struct h5md {
 	hid_t file;
 	struct dset *set;
 	uint32_t n_sets;
-	uint64_t n, committed;     /* records in the datasets; at the last commit */
-	uint32_t n_kept;           /* of the small ones: not yet in the file */
+	uint64_t n, committed; /* records in the datasets; at the last commit */
+	uint32_t n_kept;       /* of the small ones: not yet in the file */
 	bool failed, any;
-	bool safe, durable;        /* every commit is to be durable; what is committed is */
+	bool safe, durable; /* every commit is to be durable; what is committed is */
 	struct iog_id last;
 	uint8_t *scratch;
 	uint64_t scratch_size;
@@ -139,15 +141,21 @@ static int place(const struct conf *c, const struct iog_schema *s, uint32_t i, s
 {
 	const struct iog_vardef *v = &s->var[i];
 	int atom = s->var[iog_schema_var(s, "position")].dim[0];
-	struct dset d = { .var = (int)i, .dtype = v->dtype, .rank = v->rank, .is_static = v->flags & IOG_VAR_STATIC, .follow = !(v->flags & IOG_VAR_STATIC) };
+	struct dset d = { .var = (int)i,
+		.dtype = v->dtype,
+		.rank = v->rank,
+		.is_static = v->flags & IOG_VAR_STATIC,
+		.follow = !(v->flags & IOG_VAR_STATIC) };
 	if (v->n_codecs)
-		return iog_fail(err, -EINVAL, "variable %s is encoded (%s); decode it first", v->name, iog_codec_name(v->codec[v->n_codecs - 1]));
+		return iog_fail(
+			err, -EINVAL, "variable %s is encoded (%s); decode it first", v->name, iog_codec_name(v->codec[v->n_codecs - 1]));
 	uint64_t bytes = iog_dtype_size(v->dtype);
 	for (unsigned k = 0; k < v->rank; k++) {
 		const struct iog_dim *dim = &s->dim[v->dim[k]];
 		if (dim->max <= 0 && !dim->fixed)
-			return iog_fail(err, -EINVAL, "variable %s: how long dimension %s may get is not known; declare its maximum at the source",
-				v->name, dim->name);
+			return iog_fail(err, -EINVAL,
+				"variable %s: how long dimension %s may get is not known; declare its maximum at the source", v->name,
+				dim->name);
 		d.dim[k] = (hsize_t)IOG_MAX(dim->max, 1);
 		if (!iog_mul(bytes, d.dim[k], &bytes) || bytes > 1ull << 40)
 			return iog_fail(err, -EINVAL, "variable %s has more than 2^40 bytes a record", v->name);
@@ -156,7 +164,8 @@ static int place(const struct conf *c, const struct iog_schema *s, uint32_t i, s
 	unit_text(v->unit, d.unit, sizeof d.unit);
 	bool particle = v->rank >= 1 && v->dim[0] == atom;
 	if (iog_streq(v->name, "box")) {
-		if (!(v->dtype == IOG_F32 || v->dtype == IOG_F64) || d.dim[0] != 3 || v->rank < 1 || v->rank > 2 || (v->rank == 2 && d.dim[1] != 3))
+		if (!(v->dtype == IOG_F32 || v->dtype == IOG_F64) || d.dim[0] != 3 || v->rank < 1 || v->rank > 2 ||
+			(v->rank == 2 && d.dim[1] != 3))
 			return iog_fail(err, -EINVAL, "variable box must be f32 or f64 [3] or [3,3]");
 		if (v->rank == 1)
 			d.triangle = true, d.rank = 2, d.dim[1] = 3, d.bytes *= 3;
@@ -175,7 +184,8 @@ static int place(const struct conf *c, const struct iog_schema *s, uint32_t i, s
 			iog_format(d.unit, sizeof d.unit, "%s %s-1", c->length_unit, c->time_unit);
 		if (!d.unit[0] && iog_streq(v->name, "force"))
 			iog_format(d.unit, sizeof d.unit, "kJ mol-1 %s-1", c->length_unit);
-		return add(set, n, d, d.is_static ? "/particles/%s/%s" : "/particles/%s/%s/value", c->group, iog_streq(v->name, "type") ? "species" : v->name);
+		return add(set, n, d, d.is_static ? "/particles/%s/%s" : "/particles/%s/%s/value", c->group,
+			iog_streq(v->name, "type") ? "species" : v->name);
 	}
 	if (d.is_static && iog_streq(v->name, "bond"))
 		return add(set, n, d, "/connectivity/%s%s", "bonds", "");
@@ -193,7 +203,8 @@ static uint64_t chunk_rows(const struct dset *d, bool varies, bool gzip)
 {
 	uint64_t row = d->rank ? IOG_MAX(d->bytes / d->dim[0], 1u) : d->bytes, rows = d->rank ? d->dim[0] : 1;
 	if (varies) {
-		uint64_t want = IOG_MAX((uint64_t)(8 * sqrt((double)d->bytes)), (uint64_t)(gzip ? CHUNK_MIN_GZIP : CHUNK_MIN)) / row, even = IOG_H5_ALIGNMENT;
+		uint64_t want = IOG_MAX((uint64_t)(8 * sqrt((double)d->bytes)), (uint64_t)(gzip ? CHUNK_MIN_GZIP : CHUNK_MIN)) / row,
+			 even = IOG_H5_ALIGNMENT;
 		for (uint64_t r = row; r % 2 == 0 && even > 1; r /= 2)
 			even /= 2;
 		want = want >= even ? want / even * even : want;
@@ -245,7 +256,8 @@ static int layout(const struct conf *c, const struct iog_schema *s, struct dset 
 		d->filtered = !d->is_static && !d->small && c->compression == GZIP;
 		d->rows = chunk_rows(d, varies, d->filtered);
 		if (row > UINT32_MAX / 2)
-			r = iog_fail(err, -EINVAL, "%s has rows of %llu bytes; HDF5 stores chunks of less than 4 GiB", d->path, (unsigned long long)row);
+			r = iog_fail(err, -EINVAL, "%s has rows of %llu bytes; HDF5 stores chunks of less than 4 GiB", d->path,
+				(unsigned long long)row);
 	}
 	return r;
 }
@@ -269,8 +281,10 @@ static int accept_safe(const void *conf, struct iog_err *err)
 	const struct conf *c = conf;
 	if (c->on_restart == APPEND)
 		return 0;
-	return iog_fail(err, -EINVAL, "release = \"safe\" goes on after the last record of %s, on_restart = \"%s\" does not; use \"append\", or leave out "
-		"release", c->path, c->on_restart == TRUNCATE ? "truncate" : "new");
+	return iog_fail(err, -EINVAL,
+		"release = \"safe\" goes on after the last record of %s, on_restart = \"%s\" does not; use \"append\", or leave out "
+		"release",
+		c->path, c->on_restart == TRUNCATE ? "truncate" : "new");
 }
 
 /* ---- HDF5 objects ---- */
@@ -283,7 +297,8 @@ static hid_t make_type(unsigned dtype)
 	case IOG_I16: return H5Tcopy(H5T_STD_I16LE);
 	case IOG_I32: return H5Tcopy(H5T_STD_I32LE);
 	case IOG_I64: return H5Tcopy(H5T_STD_I64LE);
-	case IOG_U8: case IOG_BYTE: return H5Tcopy(H5T_STD_U8LE);
+	case IOG_U8:
+	case IOG_BYTE: return H5Tcopy(H5T_STD_U8LE);
 	case IOG_U16: return H5Tcopy(H5T_STD_U16LE);
 	case IOG_U32: return H5Tcopy(H5T_STD_U32LE);
 	case IOG_U64: return H5Tcopy(H5T_STD_U64LE);
@@ -299,7 +314,8 @@ static hid_t make_type(unsigned dtype)
 		H5Tenum_insert(t, "FALSE", &(int8_t){ 0 });
 		H5Tenum_insert(t, "TRUE", &(int8_t){ 1 });
 		return t;
-	case IOG_C64: case IOG_C128:
+	case IOG_C64:
+	case IOG_C128:
 		part = dtype == IOG_C64 ? H5T_IEEE_F32LE : H5T_IEEE_F64LE;
 		t = H5Tcreate(H5T_COMPOUND, iog_dtype_size(dtype));
 		H5Tinsert(t, "r", 0, part);
@@ -324,8 +340,14 @@ static void fill_value(const struct dset *d, uint8_t e[16])
 	case IOG_C64: memcpy(e, &f, 4), memcpy(e + 4, &f, 4); break;
 	case IOG_F64: memcpy(e, &g, 8); break;
 	case IOG_C128: memcpy(e, &g, 8), memcpy(e + 8, &g, 8); break;
-	case IOG_I8: case IOG_I16: case IOG_I32: case IOG_I64: memset(e, 0xff, 16); break;
-	case IOG_U8: case IOG_U16: case IOG_U32: case IOG_U64:
+	case IOG_I8:
+	case IOG_I16:
+	case IOG_I32:
+	case IOG_I64: memset(e, 0xff, 16); break;
+	case IOG_U8:
+	case IOG_U16:
+	case IOG_U32:
+	case IOG_U64:
 		if (id)
 			memset(e, 0xff, 16);
 		break;
@@ -452,8 +474,9 @@ static bool make_about(struct h5md *h)
 	const int version[2] = { 1, 1 };
 	const char *user = getenv("USER");
 	hid_t g = group(h->file, "/h5md"), a = group(h->file, "/h5md/author"), c = group(h->file, "/h5md/creator");
-	bool ok = g >= 0 && a >= 0 && c >= 0 && int_attribute(g, "version", version, 2) && text_attribute(a, "name", user && *user ? user : "unknown") &&
-		  text_attribute(c, "name", "IOgraphs") && text_attribute(c, "version", IOG_VERSION);
+	bool ok = g >= 0 && a >= 0 && c >= 0 && int_attribute(g, "version", version, 2) &&
+		  text_attribute(a, "name", user && *user ? user : "unknown") && text_attribute(c, "name", "IOgraphs") &&
+		  text_attribute(c, "version", IOG_VERSION);
 	if (g >= 0)
 		H5Gclose(g);
 	if (a >= 0)
@@ -489,8 +512,8 @@ static int make_file(struct h5md *h, struct iog_err *err)
 	if (ok)
 		return 0;
 	int e = iog_h5_error(h->store);
-	return e < 0 ? iog_fail_write(err, e, h->conf.path) : iog_fail(err, -EIO, "the HDF5 library could not make the datasets of %s",
-		h->conf.path);
+	return e < 0 ? iog_fail_write(err, e, h->conf.path)
+		     : iog_fail(err, -EIO, "the HDF5 library could not make the datasets of %s", h->conf.path);
 }
 
 /* Takes over how the chunks of a big dataset of an existing file are: another version or other options may have made it. */
@@ -499,7 +522,8 @@ static bool find_chunks(struct dset *d)
 	hsize_t chunk[IOG_RANK + 1] = { 0 };
 	hid_t p = H5Dget_create_plist(d->id);
 	int rank = (int)d->rank + 1, filters = p >= 0 ? H5Pget_nfilters(p) : -1;
-	bool same = filters >= 0 && H5Pget_chunk(p, rank, chunk) == rank && chunk[0] == 1 && (!d->rank || (chunk[1] >= 1 && chunk[1] <= d->dim[0]));
+	bool same = filters >= 0 && H5Pget_chunk(p, rank, chunk) == rank && chunk[0] == 1 &&
+		    (!d->rank || (chunk[1] >= 1 && chunk[1] <= d->dim[0]));
 	for (unsigned k = 1; same && k < d->rank; k++)
 		same = chunk[1 + k] == d->dim[k];
 	d->filtered = filters > 0;
@@ -529,16 +553,18 @@ static int find_file(struct h5md *h, struct iog_err *err)
 		if (same && !d->is_static && !d->small)
 			same = find_chunks(d);
 		if (!same)
-			return iog_fail(err, -EEXIST, "%s exists and does not hold this stream (%s is missing or of another type or shape); use another "
-				"path, or on_restart = \"truncate\" to replace it", h->conf.path, d->path);
+			return iog_fail(err, -EEXIST,
+				"%s exists and does not hold this stream (%s is missing or of another type or shape); use another "
+				"path, or on_restart = \"truncate\" to replace it",
+				h->conf.path, d->path);
 		if (k == STEP)
 			h->n = dim[0];
 		d->written = d->is_static;
 		if (d->is_static)
 			continue;
 		if (dim[0] < h->n)
-			return iog_fail(err, -EBADMSG, "%s is damaged: %s has %llu records, and there are %llu steps", h->conf.path, d->path,
-				(unsigned long long)dim[0], (unsigned long long)h->n);
+			return iog_fail(err, -EBADMSG, "%s is damaged: %s has %llu records, and there are %llu steps", h->conf.path,
+				d->path, (unsigned long long)dim[0], (unsigned long long)h->n);
 		dim[0] = h->n;
 		if (H5Dset_extent(d->id, dim) < 0)
 			return iog_fail(err, -EIO, "cannot go back to the last record of %s", h->conf.path);
@@ -891,8 +917,8 @@ static enum iog_step put(void *self, const struct iog_record *r, struct iog_err 
 	}
 	for (uint32_t d = 0; d < h->schema.n_dims; d++)
 		if (r->axis[d].extent > IOG_MAX(h->schema.dim[d].max, 1)) {
-			iog_fail(err, -E2BIG, "dimension %s has extent %lld in step %lld, the file has room for %lld", h->schema.dim[d].name,
-				(long long)r->axis[d].extent, (long long)r->step, (long long)h->schema.dim[d].max);
+			iog_fail(err, -E2BIG, "dimension %s has extent %lld in step %lld, the file has room for %lld",
+				h->schema.dim[d].name, (long long)r->axis[d].extent, (long long)r->step, (long long)h->schema.dim[d].max);
 			return IOG_FAILED;
 		}
 	enter();

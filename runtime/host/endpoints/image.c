@@ -23,7 +23,8 @@ static const struct iog_param params[] = {
 	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED | IOG_PF_WRITES | IOG_PF_NUMBERED,
 		.doc = "Name of the files with one %d for the number, as in \"out/frame-%06d.jpg\"; folders are made."),
 	IOG_PARAM(struct conf, variable, IOG_P_STRING, .doc = "The image; none: the only one in the stream."),
-	IOG_PARAM(struct conf, number, IOG_P_CHOICE, .def = "count", .choices = "count|step", .doc = "What the number counts: files from 0, or steps."),
+	IOG_PARAM(struct conf, number, IOG_P_CHOICE, .def = "count", .choices = "count|step",
+		.doc = "What the number counts: files from 0, or steps."),
 	IOG_PARAM(struct conf, latest, IOG_P_STRING, .flags = IOG_PF_WRITES,
 		.doc = "A symbolic link kept on the newest file, as in \"out/latest.jpg\"."),
 	{ .name = NULL },
@@ -33,7 +34,7 @@ struct image {
 	struct conf conf;
 	struct iog_schema schema;
 	uint32_t var;
-	size_t prefix, suffix;  /* the pattern is path[0, prefix) number path[suffix, ...) */
+	size_t prefix, suffix; /* the pattern is path[0, prefix) number path[suffix, ...) */
 	unsigned width;
 	bool zeros;
 	int64_t count;
@@ -47,7 +48,8 @@ static int parse_pattern(struct image *m, struct iog_err *err)
 {
 	const char *s = m->conf.path, *p = strchr(s, '%');
 	if (!p || strchr(p + 1, '%'))
-		return iog_fail(err, -EINVAL, "\"path\" must hold exactly one %%d for the number, as in \"frame-%%06d.jpg\", got \"%s\"", s);
+		return iog_fail(
+			err, -EINVAL, "\"path\" must hold exactly one %%d for the number, as in \"frame-%%06d.jpg\", got \"%s\"", s);
 	m->prefix = (size_t)(p - s);
 	p++;
 	m->zeros = *p == '0';
@@ -76,18 +78,21 @@ static int choose(const struct conf *c, const struct iog_schema *s, uint32_t *va
 		if (found < 0)
 			return iog_fail(err, -EINVAL, "the stream has no variable %s", c->variable);
 		if (!is_picture(s, (unsigned)found))
-			return iog_fail(err, -EINVAL, "variable %s is neither encoded as jpeg or png nor a raw image (u8[y, x, rgb])", c->variable);
+			return iog_fail(
+				err, -EINVAL, "variable %s is neither encoded as jpeg or png nor a raw image (u8[y, x, rgb])", c->variable);
 	}
 	for (uint32_t i = 0; found < 0 && i < s->n_vars; i++)
 		if (is_picture(s, i)) {
 			for (uint32_t k = i + 1; k < s->n_vars; k++)
 				if (is_picture(s, k))
-					return iog_fail(err, -EINVAL, "the stream has several images (%s, %s); choose one with \"variable\"", s->var[i].name,
+					return iog_fail(err, -EINVAL,
+						"the stream has several images (%s, %s); choose one with \"variable\"", s->var[i].name,
 						s->var[k].name);
 			found = (int)i;
 		}
 	if (found < 0)
-		return iog_fail(err, -EINVAL, "the stream has no image: a variable encoded as jpeg or png, or u8[y, x, rgb]; add render or jpeg");
+		return iog_fail(
+			err, -EINVAL, "the stream has no image: a variable encoded as jpeg or png, or u8[y, x, rgb]; add render or jpeg");
 	*var = (uint32_t)found;
 	return 0;
 }
@@ -100,10 +105,13 @@ static int check_ending(const struct image *m, struct iog_err *err)
 	unsigned kind = !v->n_codecs ? 0 : v->codec[0] == IOG_CODEC_JPEG ? 1 : 2;
 	const char *dot = strrchr(m->conf.path, '.');
 	if (dot && ((kind == 0 && iog_streq(dot, ".ppm")) || (kind == 1 && (iog_streq(dot, ".jpg") || iog_streq(dot, ".jpeg"))) ||
-		(kind == 2 && iog_streq(dot, ".png"))))
+			   (kind == 2 && iog_streq(dot, ".png"))))
 		return 0;
 	return iog_fail(err, -EINVAL, "variable %s is stored as %s; \"path\" must end in %s, got \"%s\"", v->name,
-		kind == 0 ? "a raw image (PPM)" : kind == 1 ? "jpeg" : "png", want[kind], m->conf.path);
+		kind == 0   ? "a raw image (PPM)"
+		: kind == 1 ? "jpeg"
+			    : "png",
+		want[kind], m->conf.path);
 }
 
 static int prepare(struct image *m, const struct conf *c, const struct iog_schema *in, struct iog_err *err)
@@ -167,8 +175,8 @@ static int contents(struct image *m, const struct iog_record *r, char head[64], 
 		return iog_fail(err, -ENODATA, "step %lld has no %s", (long long)r->step, v->name);
 	if (v->n_codecs) {
 		if (r->var[m->var].n_blocks != 1)
-			return iog_fail(err, -EINVAL, "%s comes in %u pieces in step %lld; merge before encoding", v->name, r->var[m->var].n_blocks,
-				(long long)r->step);
+			return iog_fail(err, -EINVAL, "%s comes in %u pieces in step %lld; merge before encoding", v->name,
+				r->var[m->var].n_blocks, (long long)r->step);
 		*body = r->var[m->var].block->data;
 		*bytes = r->var[m->var].block->bytes;
 		return 0;

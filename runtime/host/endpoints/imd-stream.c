@@ -9,8 +9,8 @@
 
 enum { HEADER, BODY, SMALL, SKIP };
 
-static const char *const type_name[IOG_IMD_TYPES] = { "DISCONNECT", "ENERGIES", "COORDINATES", "GO", "HANDSHAKE", "KILL", "MDCOMM", "PAUSE", "TRATE",
-	"IOERROR", "SESSIONINFO", "RESUME", "TIME", "BOX", "VELOCITIES", "FORCES", "WAIT" };
+static const char *const type_name[IOG_IMD_TYPES] = { "DISCONNECT", "ENERGIES", "COORDINATES", "GO", "HANDSHAKE", "KILL", "MDCOMM", "PAUSE",
+	"TRATE", "IOERROR", "SESSIONINFO", "RESUME", "TIME", "BOX", "VELOCITIES", "FORCES", "WAIT" };
 
 static uint32_t bit(uint32_t type) { return 1u << type; }
 
@@ -85,10 +85,11 @@ static bool count_fits(struct iog_imd *m, int64_t n, struct iog_err *err)
 	if (n < 0)
 		iog_fail(err, -EBADMSG, "the simulation sent %s of %lld atoms; the stream is damaged", type_name[m->type], (long long)n);
 	else if (m->atoms >= 0 && n != m->atoms)
-		iog_fail(err, -EBADMSG, "the simulation sent %s of %lld atoms, the topology has %lld; is it of this simulation?", type_name[m->type],
-			(long long)n, (long long)m->atoms);
+		iog_fail(err, -EBADMSG, "the simulation sent %s of %lld atoms, the topology has %lld; is it of this simulation?",
+			type_name[m->type], (long long)n, (long long)m->atoms);
 	else if (n > m->max_atoms)
-		iog_fail(err, -EBADMSG, "the simulation sent %s of %lld atoms, more than \"atoms\" allows (%lld); raise it, or give a topology",
+		iog_fail(err, -EBADMSG,
+			"the simulation sent %s of %lld atoms, more than \"atoms\" allows (%lld); raise it, or give a topology",
 			type_name[m->type], (long long)n, (long long)m->max_atoms);
 	else if (m->n_atoms >= 0 && n != m->n_atoms)
 		iog_fail(err, -EBADMSG, "the simulation sent %s of %lld atoms after %lld; the number must not change", type_name[m->type],
@@ -118,8 +119,8 @@ static enum iog_imd_event header(struct iog_imd *m, struct iog_err *err)
 {
 	/* Packets without a body that mean nothing to a reader. */
 	const uint32_t idle = bit(IOG_IMD_GO) | bit(IOG_IMD_PAUSE) | bit(IOG_IMD_RESUME) | bit(IOG_IMD_TRATE) | bit(IOG_IMD_WAIT);
-	const uint32_t data = bit(IOG_IMD_ENERGIES) | bit(IOG_IMD_COORDINATES) | bit(IOG_IMD_TIME) | bit(IOG_IMD_BOX) | bit(IOG_IMD_VELOCITIES) |
-			      bit(IOG_IMD_FORCES);
+	const uint32_t data = bit(IOG_IMD_ENERGIES) | bit(IOG_IMD_COORDINATES) | bit(IOG_IMD_TIME) | bit(IOG_IMD_BOX) |
+			      bit(IOG_IMD_VELOCITIES) | bit(IOG_IMD_FORCES);
 	uint32_t type = big32(m->header);
 	int64_t n = (int32_t)big32(m->header + 4);
 	start(m, HEADER, sizeof m->header);
@@ -151,7 +152,9 @@ static enum iog_imd_event header(struct iog_imd *m, struct iog_err *err)
 	if (m->seen & bit(type))
 		return bad(err, type_name[type], " twice in one frame");
 	switch (type) {
-	case IOG_IMD_ENERGIES: case IOG_IMD_TIME: case IOG_IMD_BOX:
+	case IOG_IMD_ENERGIES:
+	case IOG_IMD_TIME:
+	case IOG_IMD_BOX:
 		if (n != 1)
 			return bad(err, type_name[type], " with a length other than 1");
 		start(m, SMALL, type == IOG_IMD_ENERGIES ? 40 : type == IOG_IMD_TIME ? 24 : 36);
@@ -192,7 +195,8 @@ static void floats(const struct iog_imd *m, float *to, unsigned at, unsigned n)
 static enum iog_imd_event session(struct iog_imd *m, struct iog_err *err)
 {
 	/* time, energies, box, coordinates, whether they are wrapped, velocities, forces */
-	static const uint8_t type[7] = { IOG_IMD_TIME, IOG_IMD_ENERGIES, IOG_IMD_BOX, IOG_IMD_COORDINATES, 0, IOG_IMD_VELOCITIES, IOG_IMD_FORCES };
+	static const uint8_t type[7] = { IOG_IMD_TIME, IOG_IMD_ENERGIES, IOG_IMD_BOX, IOG_IMD_COORDINATES, 0, IOG_IMD_VELOCITIES,
+		IOG_IMD_FORCES };
 	static const char *const name[7] = { "time", "energies", "box", "coordinates", "", "velocities", "forces" };
 	const bool wanted[7] = { false, m->want_energies, m->want_box, true, false, m->want_velocity, m->want_force };
 	m->frame_mask = 0;
@@ -200,7 +204,8 @@ static enum iog_imd_event session(struct iog_imd *m, struct iog_err *err)
 		if (m->small[i] && type[i])
 			m->frame_mask |= bit(type[i]);
 		if (wanted[i] && !m->small[i]) {
-			iog_fail(err, -EPROTO, "the simulation does not send %s; turn them on there, or leave them out of the source's parameters",
+			iog_fail(err, -EPROTO,
+				"the simulation does not send %s; turn them on there, or leave them out of the source's parameters",
 				name[i]);
 			return IOG_IMD_BAD;
 		}
@@ -228,9 +233,7 @@ static enum iog_imd_event body(struct iog_imd *m, struct iog_err *err)
 		m->energy_step = (int32_t)load32(m, 0);
 		floats(m, m->energy, 4, 9);
 		break;
-	case IOG_IMD_BOX:
-		floats(m, m->box, 0, 9);
-		break;
+	case IOG_IMD_BOX: floats(m, m->box, 0, 9); break;
 	default:
 		if (m->swap && m->state == BODY) {
 			uint8_t *p = array(m, m->type);

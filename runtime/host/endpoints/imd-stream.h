@@ -13,9 +13,24 @@
 #include "core/base.h"
 
 enum iog_imd_type {
-	IOG_IMD_DISCONNECT, IOG_IMD_ENERGIES, IOG_IMD_COORDINATES, IOG_IMD_GO, IOG_IMD_HANDSHAKE, IOG_IMD_KILL, IOG_IMD_MDCOMM, IOG_IMD_PAUSE,
-	IOG_IMD_TRATE, IOG_IMD_IOERROR, IOG_IMD_SESSIONINFO, IOG_IMD_RESUME, IOG_IMD_TIME, IOG_IMD_BOX, IOG_IMD_VELOCITIES, IOG_IMD_FORCES,
-	IOG_IMD_WAIT, IOG_IMD_TYPES
+	IOG_IMD_DISCONNECT,
+	IOG_IMD_ENERGIES,
+	IOG_IMD_COORDINATES,
+	IOG_IMD_GO,
+	IOG_IMD_HANDSHAKE,
+	IOG_IMD_KILL,
+	IOG_IMD_MDCOMM,
+	IOG_IMD_PAUSE,
+	IOG_IMD_TRATE,
+	IOG_IMD_IOERROR,
+	IOG_IMD_SESSIONINFO,
+	IOG_IMD_RESUME,
+	IOG_IMD_TIME,
+	IOG_IMD_BOX,
+	IOG_IMD_VELOCITIES,
+	IOG_IMD_FORCES,
+	IOG_IMD_WAIT,
+	IOG_IMD_TYPES
 };
 
 enum iog_imd_event {
@@ -28,18 +43,18 @@ enum iog_imd_event {
 
 struct iog_imd {
 	/* set by the caller, before iog_imd_init */
-	uint32_t version;          /* 2 or 3: what the graph was told */
+	uint32_t version; /* 2 or 3: what the graph was told */
 	bool want_velocity, want_force, want_box, want_energies;
-	int64_t atoms, max_atoms;  /* exact count, -1: not known; and the room in the arrays below */
+	int64_t atoms, max_atoms;           /* exact count, -1: not known; and the room in the arrays below */
 	float *position, *velocity, *force; /* [max_atoms][3]; velocity and force NULL unless wanted */
 
 	/* a frame, in this machine's byte order */
-	uint32_t seen;             /* bit per packet type */
+	uint32_t seen; /* bit per packet type */
 	float box[9];
 	int32_t energy_step;
-	float energy[9];           /* T, total, potential, van der Waals, Coulomb, bonds, angles, dihedrals, impropers */
+	float energy[9]; /* T, total, potential, van der Waals, Coulomb, bonds, angles, dihedrals, impropers */
 	double dt, time;
-	int64_t step, n_atoms;     /* n_atoms: -1 before the first frame */
+	int64_t step, n_atoms; /* n_atoms: -1 before the first frame */
 
 	/* private */
 	bool swap, shaken, ready, frame_out;

@@ -27,15 +27,18 @@ struct conf {
 };
 
 static const struct iog_param params[] = {
-	IOG_PARAM(struct conf, address, IOG_P_STRING, .flags = IOG_PF_FIRST, .def = "127.0.0.1:8888", .doc = "Host and port the simulation listens on."),
+	IOG_PARAM(struct conf, address, IOG_P_STRING, .flags = IOG_PF_FIRST, .def = "127.0.0.1:8888",
+		.doc = "Host and port the simulation listens on."),
 	IOG_PARAM(struct conf, topology, IOG_P_STRING, .flags = IOG_PF_READS,
 		.doc = "LAMMPS data, .gro or .pdb file of the same system: gives the number of atoms, types, masses, bonds and the box."),
 	IOG_PARAM(struct conf, every, IOG_P_INT, .def = "1", .min = 1, .max = 1e9,
 		.doc = "Steps between frames, as the simulation was told; steps are counted with it where they are not sent."),
 	IOG_PARAM(struct conf, first, IOG_P_INT, .def = "-1", .min = -1, .max = 9e15,
 		.doc = "Step of the first frame, where steps are not sent; -1: one interval after step 0."),
-	IOG_PARAM(struct conf, dt, IOG_P_NUMBER, .def = "1", .min = -1e30, .max = 1e30, .doc = "Time of one step, where times are not sent."),
-	IOG_PARAM(struct conf, atoms, IOG_P_INT, .def = "0", .min = 0, .max = 1 << 30, .doc = "The most atoms there can be, when there is no topology."),
+	IOG_PARAM(
+		struct conf, dt, IOG_P_NUMBER, .def = "1", .min = -1e30, .max = 1e30, .doc = "Time of one step, where times are not sent."),
+	IOG_PARAM(struct conf, atoms, IOG_P_INT, .def = "0", .min = 0, .max = 1 << 30,
+		.doc = "The most atoms there can be, when there is no topology."),
 	IOG_PARAM(struct conf, version, IOG_P_INT, .def = "2", .min = 2, .max = 3,
 		.doc = "Of the protocol. 3 sends box, step and time, and velocities and forces when asked for."),
 	IOG_PARAM(struct conf, velocity, IOG_P_BOOL, .def = "false", .doc = "Take velocities (version 3)."),
@@ -51,19 +54,19 @@ static const struct iog_param params[] = {
 	{ .name = NULL },
 };
 
-static const char *const energy_name[9] = { "temperature", "energy", "potential_energy", "vdw_energy", "coulomb_energy", "bond_energy", "angle_energy",
-	"dihedral_energy", "improper_energy" };
+static const char *const energy_name[9] = { "temperature", "energy", "potential_energy", "vdw_energy", "coulomb_energy", "bond_energy",
+	"angle_energy", "dihedral_energy", "improper_energy" };
 
 struct imd {
 	struct conf conf;
 	struct iog_schema schema;
 	struct iog_topology topology;
-	struct iog_pace pace;       /* only its event descriptor */
+	struct iog_pace pace; /* only its event descriptor */
 	struct iog_imd stream;
 	int fd;
-	bool begun, waiting;        /* waiting: between two simulations */
+	bool begun, waiting; /* waiting: between two simulations */
 	uint64_t last_byte, deadline;
-	int64_t frames;             /* of this connection */
+	int64_t frames; /* of this connection */
 	int64_t last_step;
 	uint32_t epochs, base_epoch;
 	double box[9];
@@ -132,7 +135,8 @@ static int split_address(const char *a, char host[IOG_TEXT], char port[16], stru
 	size_t n = colon ? (size_t)(colon - a) : 0;
 	bool brackets = n >= 2 && a[0] == '[' && a[n - 1] == ']';
 	double p = 0;
-	if (colon && iog_parse_number(colon + 1, iog_strlen(colon + 1), &p) == iog_strlen(colon + 1) && p >= 1 && p <= 65535 && n > 0 && n < IOG_TEXT) {
+	if (colon && iog_parse_number(colon + 1, iog_strlen(colon + 1), &p) == iog_strlen(colon + 1) && p >= 1 && p <= 65535 && n > 0 &&
+		n < IOG_TEXT) {
 		iog_format(host, IOG_TEXT, "%.*s", (int)(brackets ? n - 2 : n), brackets ? a + 1 : a);
 		iog_format(port, 16, "%d", (int)p);
 		return 0;
@@ -144,7 +148,8 @@ static int check(const struct conf *c, struct iog_err *err)
 {
 	char host[IOG_TEXT], port[16];
 	if (c->version == 2 && (c->velocity || c->force))
-		return iog_fail(err, -EINVAL, "version 2 of the protocol sends no %s; set version = 3 if the simulation speaks it, or leave it out",
+		return iog_fail(err, -EINVAL,
+			"version 2 of the protocol sends no %s; set version = 3 if the simulation speaks it, or leave it out",
 			c->velocity ? "velocities" : "forces");
 	return split_address(c->address, host, port, err);
 }
@@ -157,7 +162,8 @@ static int describe(const void *conf, struct iog_schema *s, struct iog_err *err)
 	if (r < 0)
 		return r;
 	if (!c->topology[0] && c->atoms <= 0)
-		return iog_fail(err, -EINVAL, "how many atoms are there? Give topology = \"melt.data\" (also .gro, .pdb), or atoms = N as an upper limit");
+		return iog_fail(err, -EINVAL,
+			"how many atoms are there? Give topology = \"melt.data\" (also .gro, .pdb), or atoms = N as an upper limit");
 	if (!c->topology[0])
 		return make_schema(c, NULL, s, err);
 	if ((r = iog_topology_load(&t, c->topology, err)) < 0)
@@ -261,7 +267,8 @@ static enum iog_imd_event listen_to(struct imd *m, uint64_t until, struct iog_er
 			if (!iog_imd_partial(&m->stream) && m->stream.ready)
 				return IOG_IMD_END;
 			iog_fail(err, -EPIPE, "the simulation at %s closed the connection %s", m->conf.address,
-				m->stream.ready ? "in the middle of a frame; did it crash?" : "before it said what it is; is another client connected?");
+				m->stream.ready ? "in the middle of a frame; did it crash?"
+						: "before it said what it is; is another client connected?");
 			return IOG_IMD_BAD;
 		}
 		if (errno == EINTR)
@@ -272,8 +279,8 @@ static enum iog_imd_event listen_to(struct imd *m, uint64_t until, struct iog_er
 		}
 		uint64_t now = iog_endpoint_clock(), stop = m->last_byte + seconds(m->conf.timeout);
 		if (iog_imd_partial(&m->stream) && now >= stop) {
-			iog_fail(err, -ETIMEDOUT, "the simulation at %s stopped in the middle of a frame for %g s; is it hung?", m->conf.address,
-				m->conf.timeout);
+			iog_fail(err, -ETIMEDOUT, "the simulation at %s stopped in the middle of a frame for %g s; is it hung?",
+				m->conf.address, m->conf.timeout);
 			return IOG_IMD_BAD;
 		}
 		if (now >= until || wait_for(m, POLLIN, iog_imd_partial(&m->stream) ? IOG_MIN(until, stop) : until) < 0)
@@ -291,10 +298,13 @@ static int greet(struct imd *m, uint64_t until, struct iog_err *err)
 	while ((e = listen_to(m, until, err)) == IOG_IMD_MORE && iog_endpoint_clock() < until)
 		;
 	if (e == IOG_IMD_MORE)
-		return iog_fail(err, -ETIMEDOUT, "%s took the connection but said nothing for %g s; is it an IMD server, and is no other client "
-			"connected?", m->conf.address, m->conf.timeout);
+		return iog_fail(err, -ETIMEDOUT,
+			"%s took the connection but said nothing for %g s; is it an IMD server, and is no other client "
+			"connected?",
+			m->conf.address, m->conf.timeout);
 	if (e != IOG_IMD_READY)
-		return e == IOG_IMD_END ? iog_fail(err, -EPIPE, "the simulation at %s ended the session at once", m->conf.address) : -EPROTO;
+		return e == IOG_IMD_END ? iog_fail(err, -EPIPE, "the simulation at %s ended the session at once", m->conf.address)
+					: -EPROTO;
 	int r = say(m, IOG_IMD_GO, 0);
 	if (!r && m->conf.rate)
 		r = say(m, IOG_IMD_TRATE, (int32_t)m->conf.rate);
@@ -330,8 +340,11 @@ static int prepare(struct imd *m, struct iog_err *err)
 	if (r < 0)
 		return r;
 	const struct iog_schema *s = &m->schema;
-	const struct { const char *name; int *v; } find[] = { { "position", &m->v_position }, { "velocity", &m->v_velocity }, { "force", &m->v_force },
-		{ "type", &m->v_type }, { "mass", &m->v_mass }, { "bond", &m->v_bond }, { "box", &m->v_box }, { "box_origin", &m->v_origin } };
+	const struct {
+		const char *name;
+		int *v;
+	} find[] = { { "position", &m->v_position }, { "velocity", &m->v_velocity }, { "force", &m->v_force }, { "type", &m->v_type },
+		{ "mass", &m->v_mass }, { "bond", &m->v_bond }, { "box", &m->v_box }, { "box_origin", &m->v_origin } };
 	for (size_t i = 0; i < IOG_COUNT(find); i++)
 		*find[i].v = iog_schema_var(s, find[i].name);
 	for (unsigned i = 0; i < 9; i++)
@@ -377,7 +390,8 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 		r = 0;
 	}
 	if (r == -ECONNREFUSED)
-		iog_fail(err, r, "nobody listens on %s after %g s; is the simulation running, with `fix imd` (LAMMPS) or -imdport (GROMACS)?",
+		iog_fail(err, r,
+			"nobody listens on %s after %g s; is the simulation running, with `fix imd` (LAMMPS) or -imdport (GROMACS)?",
 			m->conf.address, m->conf.timeout);
 	if (!r)
 		r = greet(m, until, err);
@@ -485,15 +499,11 @@ static enum iog_step next(void *self, struct iog_out *o, uint64_t limit_ns, stru
 	if (m->fd < 0)
 		return IOG_FATAL;
 	switch (listen_to(m, until, err)) {
-	case IOG_IMD_MORE: case IOG_IMD_READY:
-		return IOG_HOLD;
-	case IOG_IMD_END:
-		return over(m);
-	case IOG_IMD_BAD:
-		hang_up(m);
-		return IOG_FATAL;
-	case IOG_IMD_FRAME:
-		break;
+	case IOG_IMD_MORE:
+	case IOG_IMD_READY: return IOG_HOLD;
+	case IOG_IMD_END: return over(m);
+	case IOG_IMD_BAD: hang_up(m); return IOG_FATAL;
+	case IOG_IMD_FRAME: break;
 	}
 	o->used = 0, o->n_blocks = 0;
 	o->rec.schema = &m->schema;

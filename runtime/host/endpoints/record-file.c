@@ -42,9 +42,11 @@ int iog_rf_read_head(int fd, uint64_t size, const char *path, struct iog_schema 
 	if (r < 0 || memcmp(h.magic, file_magic, sizeof file_magic))
 		return iog_fail(err, -EBADMSG, "%s is not a record file", path);
 	if (h.version != IOG_RF_VERSION)
-		return iog_fail(err, -EPROTO, "%s has version %u of the format; this program reads version %d", path, h.version, IOG_RF_VERSION);
+		return iog_fail(
+			err, -EPROTO, "%s has version %u of the format; this program reads version %d", path, h.version, IOG_RF_VERSION);
 	uint64_t need = sizeof h + (uint64_t)h.text_bytes + h.schema_bytes;
-	if (h.schema_bytes != sizeof *schema || h.text_bytes > IOG_RF_TEXT_MAX || h.head_bytes != IOG_ROUND_UP(need, IOG_ALIGN) || h.head_bytes > size)
+	if (h.schema_bytes != sizeof *schema || h.text_bytes > IOG_RF_TEXT_MAX || h.head_bytes != IOG_ROUND_UP(need, IOG_ALIGN) ||
+		h.head_bytes > size)
 		return iog_fail(err, -EBADMSG, "the head of %s is damaged: its sizes do not fit", path);
 	uint8_t *buf = malloc(h.head_bytes);
 	char *text = malloc(IOG_RF_TEXT_MAX);
@@ -105,7 +107,7 @@ struct sink {
 	int fd;
 	bool failed, any, statics_there;
 	uint64_t end, durable;
-	struct iog_id last;     /* of the last record in the file */
+	struct iog_id last; /* of the last record in the file */
 	uint8_t *buf;
 	uint64_t size;
 };
@@ -141,8 +143,11 @@ static int make_head(struct sink *s, struct iog_err *err)
 	uint8_t *b = calloc(1, bytes + 1);
 	if (!b)
 		return iog_fail(err, -ENOMEM, "no memory");
-	struct iog_rf_head h = { .version = IOG_RF_VERSION, .head_bytes = (uint32_t)bytes, .text_bytes = (uint32_t)n,
-		.schema_bytes = sizeof s->schema, .schema_id = s->schema.id };
+	struct iog_rf_head h = { .version = IOG_RF_VERSION,
+		.head_bytes = (uint32_t)bytes,
+		.text_bytes = (uint32_t)n,
+		.schema_bytes = sizeof s->schema,
+		.schema_id = s->schema.id };
 	memcpy(h.magic, file_magic, sizeof file_magic);
 	memcpy(b, &h, sizeof h);
 	iog_schema_text(&s->schema, true, (char *)b + sizeof h, n + 1);
@@ -279,8 +284,9 @@ static enum iog_step sink_write(void *self, const struct iog_record *r, struct i
 		iog_fail(err, -ENOMEM, "no memory for a record of %llu bytes", (unsigned long long)need);
 		return IOG_FAILED;
 	}
-	struct iog_rf_frame f = { .epoch = r->id.epoch, .seq = r->id.seq, .writer = r->id.writer, .durable = s->durable,
-		.flags = same ? 0 : CARRIES_STATICS };
+	struct iog_rf_frame f = {
+		.epoch = r->id.epoch, .seq = r->id.seq, .writer = r->id.writer, .durable = s->durable, .flags = same ? 0 : CARRIES_STATICS
+	};
 	int64_t n = iog_wire_pack(s->buf + sizeof f, s->size - sizeof f, from);
 	if (n < 0) {
 		iog_fail(err, (int)n, "step %lld cannot be packed: %s", (long long)r->step, iog_errno_text((int)-n));
@@ -371,7 +377,7 @@ struct source {
 	uint32_t epochs, base_epoch;
 	uint32_t last_epoch, last_writer; /* in the file */
 	int64_t last_step;
-	uint8_t *head, *buf, *kept;     /* buf: the record; kept: the one whose static variables are in force */
+	uint8_t *head, *buf, *kept; /* buf: the record; kept: the one whose static variables are in force */
 	uint64_t buf_size, kept_size;
 	struct iog_block *block, *kept_block;
 	struct iog_record rec, kept_rec;
@@ -453,7 +459,8 @@ static enum iog_step load(struct source *s, uint64_t at, const struct iog_rf_fra
 		iog_fail(err, 0, "the record at byte %llu of %s is damaged", (unsigned long long)at, s->conf.path);
 		return IOG_ELIDE;
 	}
-	if (iog_wire_open(&s->rec, s->buf, f->length, &s->schema, NULL, 0, s->block, IOG_BLOCKS_MAX, s->head, IOG_HEAD_MAX, IOG_OPEN_SUM, err) < 0)
+	if (iog_wire_open(&s->rec, s->buf, f->length, &s->schema, NULL, 0, s->block, IOG_BLOCKS_MAX, s->head, IOG_HEAD_MAX, IOG_OPEN_SUM,
+		    err) < 0)
 		return IOG_ELIDE;
 	if (f->flags & CARRIES_STATICS) {
 		/* Swap, so that these bytes stay when the next record is read over the other buffer. */

@@ -18,7 +18,7 @@
 enum { IOG_RF_VERSION = 1, IOG_RF_TEXT_MAX = 1 << 16 };
 
 struct iog_rf_head {
-	char magic[8]; /* "IOGRECF" and a newline */
+	char magic[8];                /* "IOGRECF" and a newline */
 	uint32_t version, head_bytes; /* offset of the first frame */
 	uint32_t text_bytes, schema_bytes;
 	uint64_t schema_id, sum; /* sum: of the whole head with this field 0 */
@@ -27,12 +27,12 @@ struct iog_rf_head {
 _Static_assert(sizeof(struct iog_rf_head) == 64, "record file head layout");
 
 struct iog_rf_frame {
-	char magic[4];      /* "RECD" */
+	char magic[4]; /* "RECD" */
 	uint32_t epoch;
-	uint64_t length;    /* bytes of the packed record */
+	uint64_t length; /* bytes of the packed record */
 	uint64_t seq;
-	uint64_t durable;   /* everything before this offset was durable when the frame was written */
-	uint64_t data_sum;  /* of the packed record */
+	uint64_t durable;       /* everything before this offset was durable when the frame was written */
+	uint64_t data_sum;      /* of the packed record */
 	uint32_t writer, flags; /* bit 0: carries the static variables */
 	uint64_t reserved, sum; /* sum: of the frame's head with this field 0 */
 };

@@ -16,9 +16,11 @@ struct conf {
 };
 
 static const struct iog_param params[] = {
-	IOG_PARAM(struct conf, name, IOG_P_STRING, .flags = IOG_PF_REQUIRED | IOG_PF_FIRST, .doc = "Name that the program opens the stream by."),
+	IOG_PARAM(struct conf, name, IOG_P_STRING, .flags = IOG_PF_REQUIRED | IOG_PF_FIRST,
+		.doc = "Name that the program opens the stream by."),
 	IOG_PARAM(struct conf, schema, IOG_P_STRING, .def = "",
-		.doc = "What it holds, with extents, as \"T: f64[z<=256,y<=256,x<=256] K\": for checking a graph before the program has started."),
+		.doc = "What it holds, with extents, as \"T: f64[z<=256,y<=256,x<=256] K\": for checking a graph before the program has "
+		       "started."),
 	{ .name = NULL },
 };
 
@@ -39,7 +41,8 @@ static int describe(const void *conf, struct iog_schema *schema, struct iog_err 
 		return 0;
 	if (c->schema[0])
 		return iog_schema_parse(schema, c->schema, err);
-	return iog_fail(err, -EAGAIN, "nobody has opened stream \"%s\" yet: run this graph in an agent, or give `schema` to check it before", c->name);
+	return iog_fail(err, -EAGAIN,
+		"nobody has opened stream \"%s\" yet: run this graph in an agent, or give `schema` to check it before", c->name);
 }
 
 static int begin(const void *conf, const struct iog_schema *schema, void **self, struct iog_err *err)
@@ -113,10 +116,7 @@ static void finish(void *self)
 	free(s);
 }
 
-static void wake(void *self)
-{
-	iog_feed_wake(((struct stream *)self)->feed);
-}
+static void wake(void *self) { iog_feed_wake(((struct stream *)self)->feed); }
 
 extern const struct iog_source iog_source_stream;
 const struct iog_source iog_source_stream = {

@@ -36,7 +36,8 @@ static const struct iog_param params[] = {
 	IOG_PARAM(struct conf, types, IOG_P_INT, .def = "2", .min = 1, .max = 1 << 20, .doc = "Particle types, numbered from 1."),
 	IOG_PARAM(struct conf, varying, IOG_P_BOOL, .def = "false",
 		.doc = "Every record leaves out other particles, up to a quarter of them; `id` then says which are there."),
-	IOG_PARAM(struct conf, nan, IOG_P_NUMBER, .def = "0", .min = 0, .max = 1, .doc = "Fraction of positions or field values that are NaN."),
+	IOG_PARAM(struct conf, nan, IOG_P_NUMBER, .def = "0", .min = 0, .max = 1,
+		.doc = "Fraction of positions or field values that are NaN."),
 	IOG_PARAM(struct conf, inf, IOG_P_NUMBER, .def = "0", .min = 0, .max = 1,
 		.doc = "Fraction that is infinite, half of them negative; nan comes first."),
 	IOG_PARAM(struct conf, shape, IOG_P_NUMBERS,
@@ -117,7 +118,8 @@ static int describe_particles(const struct conf *c, struct iog_schema *s, struct
 		if (!(edge[d] > 0 && edge[d] < 1e15))
 			return iog_fail(err, -EINVAL, "\"box\" must hold lengths greater than 0, got %g", edge[d]);
 	/* A maximum of 0 would mean that it is not known. */
-	int atom = iog_schema_add_dim(s, "atom", c->atoms ? c->atoms : 1, !c->varying && c->atoms), xyz = iog_schema_add_dim(s, "xyz", 3, true);
+	int atom = iog_schema_add_dim(s, "atom", c->atoms ? c->atoms : 1, !c->varying && c->atoms),
+	    xyz = iog_schema_add_dim(s, "xyz", 3, true);
 	int cell = iog_schema_add_dim(s, "cell", 3, true);
 	if (atom < 0 || xyz < 0 || cell < 0)
 		return -ENOSPC;
@@ -216,9 +218,12 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 	s->conf = *(const struct conf *)conf;
 	s->schema = *schema;
 	s->pace.fd = -1;
-	const struct { const char *name; int *v; } find[] = { { "position", &s->v_position }, { "velocity", &s->v_velocity },
-		{ "type", &s->v_type }, { "mass", &s->v_mass }, { "id", &s->v_id }, { "box", &s->v_box },
-		{ "temperature", &s->v_temperature }, { "field", &s->v_field }, { "image", &s->v_image } };
+	const struct {
+		const char *name;
+		int *v;
+	} find[] = { { "position", &s->v_position }, { "velocity", &s->v_velocity }, { "type", &s->v_type }, { "mass", &s->v_mass },
+		{ "id", &s->v_id }, { "box", &s->v_box }, { "temperature", &s->v_temperature }, { "field", &s->v_field },
+		{ "image", &s->v_image } };
 	for (size_t i = 0; i < IOG_COUNT(find); i++)
 		*find[i].v = iog_schema_var(schema, find[i].name);
 	int r = iog_pace_init(&s->pace, s->conf.rate, err);
@@ -233,7 +238,9 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 }
 
 /* Replaces some values by what is none, by the lower half of hash h; thresholds are fractions of 2^32. */
-struct odd { uint64_t nan, inf; };
+struct odd {
+	uint64_t nan, inf;
+};
 static struct odd odd_make(const struct conf *c)
 {
 	uint64_t nan = (uint64_t)(c->nan * 0x1p32);
@@ -283,7 +290,7 @@ static enum iog_step particles(struct synthetic *s, struct iog_out *o, int64_t k
 		if (!room(o, s->v_id, 1, 8, nx, &id) || !room(o, s->v_type, 1, 4, nx, &type) || !room(o, s->v_mass, 1, 8, nx, &mass))
 			return IOG_NO_SPACE;
 	} else if ((s->v_type >= 0 && !iog_out_kept(o, s->v_type, 1, 4, n, 0, s->type)) ||
-		(s->v_mass >= 0 && !iog_out_kept(o, s->v_mass, 1, 8, n, 0, s->mass))) {
+		   (s->v_mass >= 0 && !iog_out_kept(o, s->v_mass, 1, 8, n, 0, s->mass))) {
 		return IOG_NO_SPACE;
 	}
 	for (unsigned d = 0; d < 3; d++)

@@ -25,7 +25,8 @@ struct conf {
 };
 
 static const struct iog_param params[] = {
-	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED | IOG_PF_WRITES, .doc = "The file; folders are made."),
+	IOG_PARAM(struct conf, path, IOG_P_STRING, .flags = IOG_PF_FIRST | IOG_PF_REQUIRED | IOG_PF_WRITES,
+		.doc = "The file; folders are made."),
 	IOG_PARAM(struct conf, format, IOG_P_CHOICE, .def = "auto", .choices = "auto|csv|jsonl",
 		.doc = "auto: JSON lines for .json, .jsonl and .ndjson, else CSV."),
 	IOG_PARAM(struct conf, variables, IOG_P_NAMES, .doc = "The variables to write; none: all."),
@@ -42,14 +43,14 @@ struct table {
 	struct conf conf;
 	bool json, failed;
 	int fd;
-	uint64_t end;      /* bytes of whole rows */
+	uint64_t end; /* bytes of whole rows */
 	struct iog_schema schema;
 	uint32_t n_vars, var[IOG_VARS];
 	uint32_t cells[IOG_VARS]; /* columns of var[i] */
-	char *title;       /* header text of every column, NUL-terminated, in order; for JSON with quotes and colon */
+	char *title;              /* header text of every column, NUL-terminated, in order; for JSON with quotes and colon */
 	char *row;
 	size_t row_size;
-	bool any;          /* a last row was found */
+	bool any; /* a last row was found */
 	struct iog_id last;
 };
 
@@ -92,26 +93,31 @@ static int choose(const struct conf *c, const struct iog_schema *s, uint32_t var
 		if (!wanted)
 			continue;
 		if (v->n_codecs)
-			return iog_fail(err, -EINVAL, "variable %s is encoded (%s); decode it first, or leave it out with \"variables\"", v->name,
-				iog_codec_name(v->codec[v->n_codecs - 1]));
+			return iog_fail(err, -EINVAL, "variable %s is encoded (%s); decode it first, or leave it out with \"variables\"",
+				v->name, iog_codec_name(v->codec[v->n_codecs - 1]));
 		uint64_t n = is_complex(v->dtype) ? 2 : 1;
 		for (unsigned d = 0; d < v->rank; d++) {
 			const struct iog_dim *dim = &s->dim[v->dim[d]];
 			if (dim->max <= 0 && !dim->fixed)
-				return iog_fail(err, -EINVAL, "variable %s has dimension %s of unknown size; a table holds small variables only: "
-					"reduce it first (stats), or leave it out with \"variables\"", v->name, dim->name);
+				return iog_fail(err, -EINVAL,
+					"variable %s has dimension %s of unknown size; a table holds small variables only: "
+					"reduce it first (stats), or leave it out with \"variables\"",
+					v->name, dim->name);
 			if (!iog_mul(n, (uint64_t)dim->max, &n))
 				n = UINT64_MAX;
 		}
 		if (n > (uint64_t)c->columns)
-			return iog_fail(err, -EINVAL, "variable %s would take %llu columns, more than \"columns\" allows (%lld); "
-				"reduce it first (stats), or leave it out with \"variables\"", v->name, (unsigned long long)n, (long long)c->columns);
+			return iog_fail(err, -EINVAL,
+				"variable %s would take %llu columns, more than \"columns\" allows (%lld); "
+				"reduce it first (stats), or leave it out with \"variables\"",
+				v->name, (unsigned long long)n, (long long)c->columns);
 		total += n;
 		var[*n_vars] = i;
 		cells[(*n_vars)++] = (uint32_t)n;
 	}
 	if (total > COLUMNS)
-		return iog_fail(err, -EINVAL, "%llu columns are more than %d; choose some with \"variables\"", (unsigned long long)total, COLUMNS);
+		return iog_fail(
+			err, -EINVAL, "%llu columns are more than %d; choose some with \"variables\"", (unsigned long long)total, COLUMNS);
 	return 0;
 }
 
@@ -229,20 +235,15 @@ static size_t cell(char *dst, const uint8_t *p, unsigned dtype, bool json)
 	int64_t i;
 	uint64_t u;
 	switch (dtype) {
-	case IOG_I64:
-		memcpy(&i, p, sizeof i);
-		return (size_t)iog_format(dst, CELL, "%lld", (long long)i);
-	case IOG_U64:
-		memcpy(&u, p, sizeof u);
-		return (size_t)iog_format(dst, CELL, "%llu", (unsigned long long)u);
-	case IOG_BOOL:
-		return (size_t)iog_format(dst, CELL, "%s", *p ? "true" : "false");
-	case IOG_F16: case IOG_F32: case IOG_C64:
-		return number(dst, iog_load(p, dtype), true, json);
-	case IOG_F64: case IOG_C128:
-		return number(dst, iog_load(p, dtype), false, json);
-	default:
-		return (size_t)iog_format(dst, CELL, "%lld", (long long)iog_load(p, dtype));
+	case IOG_I64: memcpy(&i, p, sizeof i); return (size_t)iog_format(dst, CELL, "%lld", (long long)i);
+	case IOG_U64: memcpy(&u, p, sizeof u); return (size_t)iog_format(dst, CELL, "%llu", (unsigned long long)u);
+	case IOG_BOOL: return (size_t)iog_format(dst, CELL, "%s", *p ? "true" : "false");
+	case IOG_F16:
+	case IOG_F32:
+	case IOG_C64: return number(dst, iog_load(p, dtype), true, json);
+	case IOG_F64:
+	case IOG_C128: return number(dst, iog_load(p, dtype), false, json);
+	default: return (size_t)iog_format(dst, CELL, "%lld", (long long)iog_load(p, dtype));
 	}
 }
 
@@ -282,7 +283,8 @@ static enum iog_step put(void *self, const struct iog_record *r, struct iog_err 
 	}
 	char time[CELL];
 	number(time, r->time, false, t->json);
-	p += iog_format(p, 3 * CELL, t->json ? "{\"step\":%lld,\"time\":%s,\"epoch\":%u" : "%lld,%s,%u", (long long)r->step, time, r->id.epoch);
+	p += iog_format(
+		p, 3 * CELL, t->json ? "{\"step\":%lld,\"time\":%s,\"epoch\":%u" : "%lld,%s,%u", (long long)r->step, time, r->id.epoch);
 	for (uint32_t i = 0; i < t->n_vars; i++) {
 		unsigned type = t->schema.var[t->var[i]].dtype;
 		/* The imaginary part is loaded as a number of half the size. */
@@ -379,8 +381,8 @@ static int find_end(struct table *t, uint64_t size, size_t header, struct iog_er
 	if (size < header) {
 		/* Not even the header row got there, if it is the beginning of it. */
 		if ((r = iog_read_at(t->fd, head, size, 0)) == 0 && memcmp(head, t->row, size))
-			r = iog_fail(err, -EEXIST, "%s exists and is no table of these columns; use another path or on_restart = \"truncate\"",
-				t->conf.path);
+			r = iog_fail(err, -EEXIST,
+				"%s exists and is no table of these columns; use another path or on_restart = \"truncate\"", t->conf.path);
 		else if (r < 0)
 			iog_fail(err, r, "cannot read %s: %s", t->conf.path, iog_errno_text(-r));
 		t->end = 0;
@@ -398,7 +400,8 @@ static int find_end(struct table *t, uint64_t size, size_t header, struct iog_er
 		static const char begin[8] = "{\"step\":";
 		uint64_t n = IOG_MIN(size, sizeof begin);
 		if ((r = iog_read_at(t->fd, buf, n, 0)) < 0 || memcmp(buf, begin, n)) {
-			r = iog_fail(err, -EEXIST, "%s exists and holds no rows of ours; use another path or on_restart = \"truncate\"", t->conf.path);
+			r = iog_fail(err, -EEXIST, "%s exists and holds no rows of ours; use another path or on_restart = \"truncate\"",
+				t->conf.path);
 			goto out;
 		}
 	}

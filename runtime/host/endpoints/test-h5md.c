@@ -28,7 +28,11 @@ static long writes, die_at = -1;
 static bool torn;
 
 /* What was done to the file, when somebody wants to know. */
-struct op { enum { WRITE, LENGTH, SYNC, ACK } kind; uint64_t at, n; uint8_t *data; };
+struct op {
+	enum { WRITE, LENGTH, SYNC, ACK } kind;
+	uint64_t at, n;
+	uint8_t *data;
+};
 static struct op *ops;
 static size_t n_ops;
 static bool noting;
@@ -137,9 +141,11 @@ static int64_t run(const struct run *r)
 	struct iog_id last = { 0 };
 	bool any;
 	int64_t result = -2;
-	void *conf = TEST_SINK_CONF(sink, "path", r->path, "compression", r->compression ? r->compression : "none", "flush", r->flush ? r->flush : "10");
+	void *conf = TEST_SINK_CONF(
+		sink, "path", r->path, "compression", r->compression ? r->compression : "none", "flush", r->flush ? r->flush : "10");
 	void *self;
-	if (test_feed_open(&f, maker, TEST_SOURCE_CONF(maker, "atoms", r->atoms, "varying", r->varying ? r->varying : "false", "every", "10")) < 0)
+	if (test_feed_open(
+		    &f, maker, TEST_SOURCE_CONF(maker, "atoms", r->atoms, "varying", r->varying ? r->varying : "false", "every", "10")) < 0)
 		abort();
 	if (sink->open(conf, &f.schema, &self, &err) < 0) {
 		fprintf(stderr, "# %s\n", err.text);
@@ -265,8 +271,11 @@ static void views(void **state)
 	(void)state;
 	struct iog_schema s;
 	struct iog_err err = { "" };
-	assert_int_equal(iog_schema_parse(&s, "position: f32[atom<=6, xyz] nm; box: f64[xyz]; flag: bool[atom]; hist: u32[bin=4]; c: c64; "
-		"static kind: i16[level=2]; field: f64[y<=3, x<=2]", &err), 0);
+	assert_int_equal(iog_schema_parse(&s,
+				 "position: f32[atom<=6, xyz] nm; box: f64[xyz]; flag: bool[atom]; hist: u32[bin=4]; c: c64; "
+				 "static kind: i16[level=2]; field: f64[y<=3, x<=2]",
+				 &err),
+		0);
 	float x[12];
 	for (int i = 0; i < 12; i++)
 		x[i] = (float)i;
@@ -282,7 +291,10 @@ static void views(void **state)
 		{ .data = (const uint8_t *)kind, .count = { 2 }, .stride = { 2 } },
 		{ .data = (const uint8_t *)c2, .count = { 3, 1 }, .stride = { 8, 8 } } };
 	struct iog_record r = { .schema = &s, .step = 4, .time = 0.5 };
-	const struct { const char *name; int64_t extent; } axis[] = { { "atom", 4 }, { "xyz", 3 }, { "bin", 4 }, { "level", 2 }, { "y", 3 }, { "x", 1 } };
+	const struct {
+		const char *name;
+		int64_t extent;
+	} axis[] = { { "atom", 4 }, { "xyz", 3 }, { "bin", 4 }, { "level", 2 }, { "y", 3 }, { "x", 1 } };
 	for (unsigned i = 0; i < 6; i++)
 		r.axis[iog_schema_dim(&s, axis[i].name)] = (struct iog_axis){ axis[i].extent, 0, 1 };
 	r.var[0] = (struct iog_var){ b, 2, 0 };
@@ -320,9 +332,11 @@ static void views(void **state)
 static void refusals(void **state)
 {
 	(void)state;
-	const struct { const char *schema, *word; } bad[] = { { "T: f64[z<=3]", "position" }, { "position: f32[atom, xyz]", "atom" },
-		{ "position: f64[atom<=3, k=2]", "position" }, { "position: f32[atom<=3, xyz]; box: f32[k=2]", "box" },
-		{ "position: f32[atom<=3, xyz]; rho: f32[z]", "rho" }, { "position: i32[atom<=3, xyz]", "position" } };
+	const struct {
+		const char *schema, *word;
+	} bad[] = { { "T: f64[z<=3]", "position" }, { "position: f32[atom, xyz]", "atom" }, { "position: f64[atom<=3, k=2]", "position" },
+		{ "position: f32[atom<=3, xyz]; box: f32[k=2]", "box" }, { "position: f32[atom<=3, xyz]; rho: f32[z]", "rho" },
+		{ "position: i32[atom<=3, xyz]", "position" } };
 	void *conf = TEST_SINK_CONF(sink, "path", "x.h5md");
 	for (unsigned i = 0; i < IOG_COUNT(bad); i++) {
 		struct iog_schema s;
@@ -354,7 +368,8 @@ static void refused(const char *path, const char *how, int code, const char *cau
 static void does_not_begin(void **state)
 {
 	(void)state;
-	static const char notes[] = "my precious notes", garbled[] = "\x89HDF\r\n\x1a\n\x03 and then nothing that the library knows, for more than its head";
+	static const char notes[] = "my precious notes",
+			  garbled[] = "\x89HDF\r\n\x1a\n\x03 and then nothing that the library knows, for more than its head";
 	char folder[300], path[320];
 	char there[300];
 	iog_strset(there, sizeof there, test_path("there.h5md"));
@@ -548,8 +563,8 @@ static void dies_at_every_write(void **state)
 				int64_t have = verify(x.path, x.atoms, varying);
 				/* Before its first commit there is no file to read. */
 				if (have < acked && (have != -1 || acked))
-					fprintf(stderr, "# kind %u, write %ld of %ld%s: %lld records, %u acknowledged\n", kind, at, end, half ? ", torn" : "",
-						(long long)have, acked);
+					fprintf(stderr, "# kind %u, write %ld of %ld%s: %lld records, %u acknowledged\n", kind, at, end,
+						half ? ", torn" : "", (long long)have, acked);
 				assert_true(have >= acked || (have == -1 && !acked));
 				x.from = have > 0 ? (unsigned)have : 0, x.to = 16;
 				assert_int_equal(run(&x), have > 0 ? 10 * (have - 1) : -1);
@@ -610,7 +625,8 @@ static int64_t long_run(const char *path, int64_t from, int64_t to, int ack)
 /* How many records there are, all of them right; -1: the file does not open; -3: some cannot be read. */
 static int64_t long_look(const char *path)
 {
-	hid_t f = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT), d = f < 0 ? -1 : H5Dopen2(f, "/particles/trajectory/position/value", H5P_DEFAULT);
+	hid_t f = H5Fopen(path, H5F_ACC_RDONLY, H5P_DEFAULT),
+	      d = f < 0 ? -1 : H5Dopen2(f, "/particles/trajectory/position/value", H5P_DEFAULT);
 	if (d < 0)
 		return -1;
 	hsize_t dim[3], from[3] = { 0 };
@@ -627,7 +643,8 @@ static int64_t long_look(const char *path)
 	hid_t m = H5Screate_simple(3, dim, NULL);
 	if (n) {
 		H5Sselect_hyperslab(s, H5S_SELECT_SET, from, NULL, dim, NULL);
-		if (H5Dread(d, H5T_NATIVE_FLOAT, m, s, H5P_DEFAULT, x) < 0 || H5Dread(t, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, steps) < 0)
+		if (H5Dread(d, H5T_NATIVE_FLOAT, m, s, H5P_DEFAULT, x) < 0 ||
+			H5Dread(t, H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, steps) < 0)
 			n = -3;
 	}
 	for (int64_t k = 0; k < n; k++) {
@@ -739,15 +756,16 @@ static void power_fails(void **state)
 		test_write(path, disk, length);
 		int64_t have = long_look(path);
 		if (have < acked && have != -3)
-			fprintf(stderr, "# round %u, cut at %zu of %zu: %lld records, %lld acknowledged\n", round, cut, n_ops, (long long)have, (long long)acked);
+			fprintf(stderr, "# round %u, cut at %zu of %zu: %lld records, %lld acknowledged\n", round, cut, n_ops,
+				(long long)have, (long long)acked);
 		assert_true(have >= acked || have == -3);
 		torn_files += have == -3;
 		have = long_run(path, -1, LONG_BASE + 22, 0);
 		assert_true(have >= acked);
 		assert_int_equal(long_look(path), LONG_BASE + 22);
 	}
-	print_message("# %u power failures, %u behind an acknowledgement, %u files with a torn block, all of them mended\n", ROUNDS, cuts_behind_ack,
-		torn_files);
+	print_message("# %u power failures, %u behind an acknowledgement, %u files with a torn block, all of them mended\n", ROUNDS,
+		cuts_behind_ack, torn_files);
 	assert_true(cuts_behind_ack > ROUNDS / 4);
 	for (size_t i = 0; i < n_ops; i++)
 		free(ops[i].data);
@@ -758,8 +776,8 @@ static void power_fails(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(contents), cmocka_unit_test(goes_on), cmocka_unit_test(goes_on_as_it_is), cmocka_unit_test(no_padding),
-		cmocka_unit_test(views), cmocka_unit_test(refusals), cmocka_unit_test(does_not_begin),
+	const struct CMUnitTest tests[] = { cmocka_unit_test(contents), cmocka_unit_test(goes_on), cmocka_unit_test(goes_on_as_it_is),
+		cmocka_unit_test(no_padding), cmocka_unit_test(views), cmocka_unit_test(refusals), cmocka_unit_test(does_not_begin),
 		cmocka_unit_test(full_disk), cmocka_unit_test(dies_at_every_write), cmocka_unit_test(dies_in_long_blocks),
 		cmocka_unit_test(power_fails) };
 	return cmocka_run_group_tests_name("h5md", tests, setup, NULL);

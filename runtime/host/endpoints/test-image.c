@@ -45,7 +45,9 @@ static void bytes_as_they_are(void **state)
 		uint8_t data[10] = "\xff\xd8 bytes ";
 		data[8] = (uint8_t)k;
 		struct iog_block b[2] = { { .data = (const uint8_t *)&count }, { .data = data, .bytes = 9, .count = { 9, 9, 3 } } };
-		struct iog_record r = { .schema = &s, .step = 100 * k, .axis = { { 9, 0, 1 }, { 9, 0, 1 }, { 3, 0, 1 } },
+		struct iog_record r = { .schema = &s,
+			.step = 100 * k,
+			.axis = { { 9, 0, 1 }, { 9, 0, 1 }, { 3, 0, 1 } },
 			.var = { { b, 1, 0 }, { b + 1, 1, 0 } } };
 		assert_int_equal(sink->write(self, &r, &err), IOG_OK);
 		snprintf(name, sizeof name, "%.*s%04d.jpg", (int)(strchr(path, '%') - path), path, k);
@@ -100,8 +102,8 @@ static void raw_as_ppm(void **state)
 static void refusals(void **state)
 {
 	(void)state;
-	static const char *const pattern[] = { "frame.jpg", "%d-%d.jpg", "%s.jpg", "%6d.jpg", "%099d.jpg", "%", "%n%d.jpg", "%d%%.jpg", "%05d.png",
-		"%05d" };
+	static const char *const pattern[] = { "frame.jpg", "%d-%d.jpg", "%s.jpg", "%6d.jpg", "%099d.jpg", "%", "%n%d.jpg", "%d%%.jpg",
+		"%05d.png", "%05d" };
 	struct iog_schema s;
 	struct iog_err err = { "" };
 	encoded(&s, IOG_CODEC_JPEG);
@@ -112,8 +114,10 @@ static void refusals(void **state)
 		assert_non_null(strstr(err.text, "\"path\""));
 		free(conf);
 	}
-	const struct { const char *schema, *variable, *word; } bad[] = { { "a: f32[atom]", "", "no image" }, { "a: f32[atom]", "b", "no variable b" },
-		{ "a: f32[atom]", "a", "variable a" }, { "a: u8[y, x, rgb]; b: u8[y, x, rgb]", "", "several images (a, b)" } };
+	const struct {
+		const char *schema, *variable, *word;
+	} bad[] = { { "a: f32[atom]", "", "no image" }, { "a: f32[atom]", "b", "no variable b" }, { "a: f32[atom]", "a", "variable a" },
+		{ "a: u8[y, x, rgb]; b: u8[y, x, rgb]", "", "several images (a, b)" } };
 	for (unsigned i = 0; i < IOG_COUNT(bad); i++) {
 		void *conf = TEST_SINK_CONF(sink, "path", "%d.ppm", "variable", bad[i].variable);
 		assert_int_equal(iog_schema_parse(&s, bad[i].schema, &err), 0);

@@ -28,7 +28,7 @@ struct peer {
 	size_t n, before_go; /* the first before_go bytes go out at once */
 	bool swap;
 	enum { CLOSE, STALL, RESET } then;
-	int sessions;        /* how many clients, one after the other */
+	int sessions; /* how many clients, one after the other */
 	uint32_t heard[8], n_heard;
 	pthread_t thread;
 };
@@ -162,7 +162,7 @@ static int setup(void **state)
 {
 	(void)state;
 	static const char data[] = "two atoms\n\n2 atoms\n1 bonds\n2 atom types\n1 5 xlo xhi\n0 6 ylo yhi\n0 7 zlo zhi\n\n"
-		"Masses\n\n1 1\n2 16\n\nAtoms # bond\n\n2 1 1 0 0 0\n1 1 2 0 0 0\n\nBonds\n\n1 1 1 2\n";
+				   "Masses\n\n1 1\n2 16\n\nAtoms # bond\n\n2 1 1 0 0 0\n1 1 2 0 0 0\n\nBonds\n\n1 1 1 2\n";
 	imd = test_source("imd");
 	iog_strset(topology, sizeof topology, test_path("two.data"));
 	test_write(topology, data, sizeof data - 1);
@@ -205,8 +205,10 @@ static void version2(void **state)
 		vectors(&p, IOG_IMD_COORDINATES, 2, 9);
 		head(&p, IOG_IMD_DISCONNECT, 0);
 		peer_start(&p);
-		assert_int_equal(test_feed_open(&f, imd, TEST_SOURCE_CONF(imd, "address", p.address, "topology", topology, "every", "10", "dt", "0.5",
-			"energies", "true")), 0);
+		assert_int_equal(test_feed_open(&f, imd,
+					 TEST_SOURCE_CONF(imd, "address", p.address, "topology", topology, "every", "10", "dt", "0.5",
+						 "energies", "true")),
+			0);
 		assert_int_equal(next(&f), IOG_OK);
 		assert_int_equal(f.out.rec.step, 10);
 		assert_true(f.out.rec.time == 5 && f.out.rec.id.seq == iog_seq_of_step(10));
@@ -218,7 +220,8 @@ static void version2(void **state)
 		assert_int_equal(f.out.rec.step, 20);
 		assert_int_equal(next(&f), IOG_OK);
 		assert_int_equal(f.out.rec.step, 40);
-		assert_true(element(&f, "position", 0) == 9 && element(&f, "temperature", 0) == 100 && element(&f, "improper_energy", 0) == 108);
+		assert_true(element(&f, "position", 0) == 9 && element(&f, "temperature", 0) == 100 &&
+			    element(&f, "improper_energy", 0) == 108);
 		assert_int_equal(next(&f), IOG_FATAL);
 		assert_string_equal(f.err.text, "");
 		test_feed_close(&f);
@@ -244,8 +247,10 @@ static void version3(void **state)
 			vectors(&p, IOG_IMD_FORCES, 3, 30);
 		}
 		peer_start(&p);
-		assert_int_equal(test_feed_open(&f, imd, TEST_SOURCE_CONF(imd, "address", p.address, "atoms", "10", "version", "3", "velocity", "true",
-			"force", "false")), 0);
+		assert_int_equal(test_feed_open(&f, imd,
+					 TEST_SOURCE_CONF(imd, "address", p.address, "atoms", "10", "version", "3", "velocity", "true",
+						 "force", "false")),
+			0);
 		assert_int_equal(iog_schema_var(&f.schema, "force"), -1);
 		assert_int_equal(iog_schema_var(&f.schema, "type"), -1);
 		assert_int_equal(next(&f), IOG_OK);
@@ -267,11 +272,30 @@ static void version3(void **state)
 static void lies(void **state)
 {
 	(void)state;
-	enum { GARBAGE, NO_HANDSHAKE, VERSION9, WRONG_VERSION, HUGE, NEGATIVE, COUNT, CHANGED, LONG_ENERGY, UNKNOWN, TWICE, HALF, CUT_HANDSHAKE, NOT_SENT,
-		UNANNOUNCED, BAD_SESSION, IO_ERROR, RESETS, LIES };
-	static const char *const word[LIES] = { "handshake", "handshake", "version 9", "set version = 3", "more than \"atoms\"", "-5", "topology has 2",
-		"must not change", "length other than 1", "unknown type", "twice", "middle of a frame", "before it said", "does not send velocities",
-		"not announced", "SESSIONINFO", "I/O error", "" };
+	enum {
+		GARBAGE,
+		NO_HANDSHAKE,
+		VERSION9,
+		WRONG_VERSION,
+		HUGE,
+		NEGATIVE,
+		COUNT,
+		CHANGED,
+		LONG_ENERGY,
+		UNKNOWN,
+		TWICE,
+		HALF,
+		CUT_HANDSHAKE,
+		NOT_SENT,
+		UNANNOUNCED,
+		BAD_SESSION,
+		IO_ERROR,
+		RESETS,
+		LIES
+	};
+	static const char *const word[LIES] = { "handshake", "handshake", "version 9", "set version = 3", "more than \"atoms\"", "-5",
+		"topology has 2", "must not change", "length other than 1", "unknown type", "twice", "middle of a frame", "before it said",
+		"does not send velocities", "not announced", "SESSIONINFO", "I/O error", "" };
 	for (int lie = 0; lie < LIES; lie++) {
 		struct peer p = { .then = lie == RESETS ? RESET : CLOSE };
 		struct test_feed f;
@@ -298,8 +322,10 @@ static void lies(void **state)
 		}
 		peer_start(&p);
 		uint64_t from = iog_endpoint_clock();
-		int r = test_feed_open(&f, imd, TEST_SOURCE_CONF(imd, "address", p.address, topo ? "topology" : "unit", topo ? topology : "Angstrom", "atoms",
-			"100", "version", three ? "3" : "2", "velocity", three && lie != TWICE ? "true" : "false", "timeout", "5s"));
+		int r = test_feed_open(&f, imd,
+			TEST_SOURCE_CONF(imd, "address", p.address, topo ? "topology" : "unit", topo ? topology : "Angstrom", "atoms",
+				"100", "version", three ? "3" : "2", "velocity", three && lie != TWICE ? "true" : "false", "timeout",
+				"5s"));
 		for (int k = 0; r == 0 && k < 3; k++)
 			if (next(&f) == IOG_FATAL)
 				r = -1;
@@ -357,7 +383,8 @@ static void idles(void **state)
 	shake(&p, 2);
 	vectors(&p, IOG_IMD_COORDINATES, 2, 0);
 	peer_start(&p);
-	assert_int_equal(test_feed_open(&f, imd, TEST_SOURCE_CONF(imd, "address", p.address, "atoms", "100", "timeout", "0.1s", "rate", "20")), 0);
+	assert_int_equal(
+		test_feed_open(&f, imd, TEST_SOURCE_CONF(imd, "address", p.address, "atoms", "100", "timeout", "0.1s", "rate", "20")), 0);
 	assert_int_equal(next(&f), IOG_OK);
 	assert_int_equal(f.out.rec.step, 20);
 	uint64_t from = iog_endpoint_clock();
@@ -381,7 +408,8 @@ static void nobody(void **state)
 	struct test_feed f;
 	close(listen_any(address));
 	uint64_t from = iog_endpoint_clock();
-	assert_int_equal(test_feed_open(&f, imd, TEST_SOURCE_CONF(imd, "address", address, "atoms", "3", "timeout", "0.3s")), -ECONNREFUSED);
+	assert_int_equal(
+		test_feed_open(&f, imd, TEST_SOURCE_CONF(imd, "address", address, "atoms", "3", "timeout", "0.3s")), -ECONNREFUSED);
 	assert_in_range(iog_endpoint_clock() - from, 200000000, 5 * TEST_SECOND);
 	assert_non_null(strstr(f.err.text, address));
 	test_feed_close(&f);
@@ -405,7 +433,9 @@ static void comes_back(void **state)
 	vectors(&p, IOG_IMD_COORDINATES, 2, 0);
 	vectors(&p, IOG_IMD_COORDINATES, 2, 0);
 	peer_start(&p);
-	assert_int_equal(test_feed_open(&f, imd, TEST_SOURCE_CONF(imd, "address", p.address, "atoms", "2", "timeout", "0.5s", "reconnect", "true")), 0);
+	assert_int_equal(
+		test_feed_open(&f, imd, TEST_SOURCE_CONF(imd, "address", p.address, "atoms", "2", "timeout", "0.5s", "reconnect", "true")),
+		0);
 	for (unsigned k = 0; k < 4; k++) {
 		assert_int_equal(next(&f), IOG_OK);
 		assert_int_equal(f.out.rec.step, 1 + k % 2);
@@ -418,7 +448,8 @@ static void comes_back(void **state)
 
 /* ---- a real one ---- */
 
-static const char melt[] = "units lj\natom_style atomic\nlattice fcc 0.85\nregion r block 0 4 0 4 0 4\ncreate_box 2 r\ncreate_atoms 1 box\n"
+static const char melt[] =
+	"units lj\natom_style atomic\nlattice fcc 0.85\nregion r block 0 4 0 4 0 4\ncreate_box 2 r\ncreate_atoms 1 box\n"
 	"set group all type/fraction 2 0.3 4711\nmass 1 1.0\nmass 2 2.5\nvelocity all create 2.0 4711\npair_style lj/cut 2.5\n"
 	"pair_coeff * * 1.0 1.0\nfix move all nve\nwrite_data %s\nfix view all imd %s trate 10\n"
 	"dump d all custom 10 %s id type x y z\ndump_modify d sort id format float %%.17g\nrun 60\n";
@@ -536,7 +567,8 @@ static void lammps(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(version2), cmocka_unit_test(version3), cmocka_unit_test(lies), cmocka_unit_test(stalls),
-		cmocka_unit_test(idles), cmocka_unit_test(nobody), cmocka_unit_test(comes_back), cmocka_unit_test(lammps) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(version2), cmocka_unit_test(version3), cmocka_unit_test(lies),
+		cmocka_unit_test(stalls), cmocka_unit_test(idles), cmocka_unit_test(nobody), cmocka_unit_test(comes_back),
+		cmocka_unit_test(lammps) };
 	return cmocka_run_group_tests_name("imd", tests, setup, NULL);
 }

@@ -227,7 +227,8 @@ static void epochs_rise(void **state)
 static void foreign_and_other(void **state)
 {
 	(void)state;
-	static const char *const content[] = { "x", "my precious notes, which are longer than the head of a record file would be, I think" };
+	static const char *const content[] = { "x",
+		"my precious notes, which are longer than the head of a record file would be, I think" };
 	struct iog_schema schema;
 	struct iog_err err = { "" };
 	void *self;
@@ -391,7 +392,11 @@ static void beyond_4_GiB(void **state)
 	uint8_t *zeros = calloc(1, BIG), *packed = aligned_alloc(IOG_ALIGN, BIG + HEAD);
 	assert_true(zeros && packed);
 	struct iog_block b[2] = { { .data = zeros, .count = { BIG }, .stride = { 1 } }, { .data = (uint8_t *)&k } };
-	struct iog_record r = { .schema = &schema, .id = { .epoch = 1, .seq = iog_seq_of_step(7) }, .step = 7, .writers = 1, .axis = { { BIG, 0, 1 } },
+	struct iog_record r = { .schema = &schema,
+		.id = { .epoch = 1, .seq = iog_seq_of_step(7) },
+		.step = 7,
+		.writers = 1,
+		.axis = { { BIG, 0, 1 } },
 		.var = { { &b[0], 1, 0 }, { &b[1], 1, 0 } } };
 	int64_t n = iog_wire_pack(packed, BIG + HEAD, &r);
 	assert_true(n > BIG);
@@ -452,7 +457,6 @@ int main(void)
 {
 	const struct CMUnitTest tests[] = { cmocka_unit_test(round_trip), cmocka_unit_test(statics_once), cmocka_unit_test(torn_anywhere),
 		cmocka_unit_test(damage), cmocka_unit_test(epochs_rise), cmocka_unit_test(foreign_and_other), cmocka_unit_test(full_disk),
-		cmocka_unit_test(killed), cmocka_unit_test(one_sink_for_a_file),
-		cmocka_unit_test(beyond_4_GiB) };
+		cmocka_unit_test(killed), cmocka_unit_test(one_sink_for_a_file), cmocka_unit_test(beyond_4_GiB) };
 	return cmocka_run_group_tests_name("record file", tests, setup, NULL);
 }

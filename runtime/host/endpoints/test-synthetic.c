@@ -33,8 +33,10 @@ static void same_again(void **state)
 		uint64_t sum[2][4];
 		for (unsigned run = 0; run < 2; run++) {
 			struct test_feed f;
-			assert_int_equal(test_feed_open(&f, s, TEST_SOURCE_CONF(s, "mode", modes[m], "atoms", "100", "nan", "0.1", "steps", "4",
-				"every", "5")), 0);
+			assert_int_equal(
+				test_feed_open(&f, s,
+					TEST_SOURCE_CONF(s, "mode", modes[m], "atoms", "100", "nan", "0.1", "steps", "4", "every", "5")),
+				0);
 			for (int k = 0; k < 4; k++) {
 				assert_int_equal(test_feed_next(&f, 0), IOG_OK);
 				assert_int_equal(f.out.rec.step, 5 * k);
@@ -124,8 +126,10 @@ static void not_numbers(void **state)
 	const struct iog_source *s = test_source("synthetic");
 	for (unsigned mode = 0; mode < 2; mode++) {
 		struct test_feed f;
-		assert_int_equal(test_feed_open(&f, s, mode ? TEST_SOURCE_CONF(s, "mode", "field", "nan", "0.25", "inf", "0.5")
-							     : TEST_SOURCE_CONF(s, "atoms", "20000", "nan", "0.25", "inf", "0.5")), 0);
+		assert_int_equal(test_feed_open(&f, s,
+					 mode ? TEST_SOURCE_CONF(s, "mode", "field", "nan", "0.25", "inf", "0.5")
+					      : TEST_SOURCE_CONF(s, "atoms", "20000", "nan", "0.25", "inf", "0.5")),
+			0);
 		assert_int_equal(test_feed_next(&f, 0), IOG_OK);
 		int v = iog_schema_var(&f.schema, mode ? "field" : "position");
 		const struct iog_block *b = f.out.rec.var[v].block;
@@ -228,9 +232,8 @@ static void null_reads_everything(void **state)
 
 int main(void)
 {
-	const struct CMUnitTest tests[] = { cmocka_unit_test(same_again), cmocka_unit_test(particles_in_the_box), cmocka_unit_test(varying_counts),
-		cmocka_unit_test(none_and_one), cmocka_unit_test(not_numbers),
-		cmocka_unit_test(restarts), cmocka_unit_test(bad_parameters), cmocka_unit_test(pace_and_wake),
-		cmocka_unit_test(null_reads_everything) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(same_again), cmocka_unit_test(particles_in_the_box),
+		cmocka_unit_test(varying_counts), cmocka_unit_test(none_and_one), cmocka_unit_test(not_numbers), cmocka_unit_test(restarts),
+		cmocka_unit_test(bad_parameters), cmocka_unit_test(pace_and_wake), cmocka_unit_test(null_reads_everything) };
 	return cmocka_run_group_tests_name("synthetic", tests, NULL, NULL);
 }

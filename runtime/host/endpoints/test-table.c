@@ -24,9 +24,13 @@ struct row {
 
 static void make_row(struct row *w, const struct iog_schema *s, int64_t step, int64_t maybe)
 {
-	*w = (struct row){ .n = INT64_MIN + step, .mean = { 0.1f, -2.5f, NAN }, .c = { 1, -1 }, .big = UINT64_MAX, .maybe = { 0.1, 1e300 }, .ok = 1 };
+	*w = (struct row){
+		.n = INT64_MIN + step, .mean = { 0.1f, -2.5f, NAN }, .c = { 1, -1 }, .big = UINT64_MAX, .maybe = { 0.1, 1e300 }, .ok = 1
+	};
 	const void *data[6] = { &w->n, w->mean, &w->ok, w->c, &w->big, w->maybe };
-	w->r = (struct iog_record){ .schema = s, .step = step, .time = (double)step * 0.1, .id = { .seq = iog_seq_of_step(step), .epoch = 3 } };
+	w->r = (struct iog_record){
+		.schema = s, .step = step, .time = (double)step * 0.1, .id = { .seq = iog_seq_of_step(step), .epoch = 3 }
+	};
 	w->r.axis[0] = (struct iog_axis){ 3, 0, 1 }, w->r.axis[1] = (struct iog_axis){ maybe, 0, 1 };
 	for (unsigned i = 0; i < 6; i++) {
 		w->b[i] = (struct iog_block){ .data = data[i], .count = { i == 1 ? 3 : maybe } };
@@ -79,8 +83,8 @@ static void csv_text(void **state)
 	assert_int_equal(run(p, 0, 2), -1);
 	char *got = test_read(p, &n);
 	assert_string_equal(got, "step,time,epoch,n,mean.x,mean.y,mean.z,ok,c.re,c.im,big,maybe.0,maybe.1\r\n"
-		"0,0,3,-9223372036854775808,0.1,-2.5,nan,true,1,-1,18446744073709551615,0.1,\r\n"
-		"1,0.1,3,-9223372036854775807,0.1,-2.5,nan,true,1,-1,18446744073709551615,0.1,1e+300\r\n");
+				 "0,0,3,-9223372036854775808,0.1,-2.5,nan,true,1,-1,18446744073709551615,0.1,\r\n"
+				 "1,0.1,3,-9223372036854775807,0.1,-2.5,nan,true,1,-1,18446744073709551615,0.1,1e+300\r\n");
 	free(got);
 }
 
@@ -91,7 +95,8 @@ static void json_text(void **state)
 	const char *p = test_path("a.jsonl");
 	assert_int_equal(run(p, 1, 3), -1);
 	char *got = test_read(p, &n);
-	assert_string_equal(got, "{\"step\":1,\"time\":0.1,\"epoch\":3,\"n\":-9223372036854775807,\"mean.x\":0.1,\"mean.y\":-2.5,\"mean.z\":null,"
+	assert_string_equal(got,
+		"{\"step\":1,\"time\":0.1,\"epoch\":3,\"n\":-9223372036854775807,\"mean.x\":0.1,\"mean.y\":-2.5,\"mean.z\":null,"
 		"\"ok\":true,\"c.re\":1,\"c.im\":-1,\"big\":18446744073709551615,\"maybe.0\":0.1,\"maybe.1\":1e+300}\n"
 		"{\"step\":2,\"time\":0.2,\"epoch\":3,\"n\":-9223372036854775806,\"mean.x\":0.1,\"mean.y\":-2.5,\"mean.z\":null,"
 		"\"ok\":true,\"c.re\":1,\"c.im\":-1,\"big\":18446744073709551615,\"maybe.0\":0.1,\"maybe.1\":null}\n");
@@ -179,8 +184,9 @@ static void foreign_files(void **state)
 static void refusals(void **state)
 {
 	(void)state;
-	const struct { const char *schema, *word, *second; } bad[] = { { "position: f32[atom<=1000, xyz]", "position", "3000" },
-		{ "position: f32[atom, xyz]", "position", "atom" } };
+	const struct {
+		const char *schema, *word, *second;
+	} bad[] = { { "position: f32[atom<=1000, xyz]", "position", "3000" }, { "position: f32[atom, xyz]", "position", "atom" } };
 	for (unsigned i = 0; i < IOG_COUNT(bad); i++) {
 		struct iog_schema s;
 		struct iog_err err = { "" };

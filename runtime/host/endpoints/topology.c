@@ -84,7 +84,8 @@ static struct word field(struct word line, size_t from, size_t to)
 
 static int complain(const struct text *t, struct iog_err *err, const char *what, struct word near)
 {
-	return iog_fail(err, -EBADMSG, "%s:%lld: %s, got \"%.*s\"", t->name, (long long)t->line, what, (int)IOG_MIN(near.n, (size_t)60), near.s);
+	return iog_fail(
+		err, -EBADMSG, "%s:%lld: %s, got \"%.*s\"", t->name, (long long)t->line, what, (int)IOG_MIN(near.n, (size_t)60), near.s);
 }
 
 static int no_memory(struct iog_err *err) { return iog_fail(err, -ENOMEM, "topology: no memory"); }
@@ -106,7 +107,7 @@ struct lammps {
 	unsigned have;                /* bit d: lo and hi of axis d */
 	struct atom *atom;
 	struct pair *bond;
-	double *mass;                 /* by type, from 1; NULL: no section Masses */
+	double *mass; /* by type, from 1; NULL: no section Masses */
 	int64_t n_atoms, n_bonds;
 	size_t len;
 };
@@ -123,8 +124,8 @@ static int count(struct lammps *l, struct word w, int64_t *n, struct iog_err *er
 	if (!integer(w, n) || *n < 0)
 		return complain(&l->text, err, "expected a number of 0 or more", w);
 	if (*n > INT32_MAX || (uint64_t)*n > l->len / 2)
-		return iog_fail(err, -EBADMSG, "%s:%lld: the head announces %lld, more than the file can hold", l->text.name, (long long)l->text.line,
-			(long long)*n);
+		return iog_fail(err, -EBADMSG, "%s:%lld: the head announces %lld, more than the file can hold", l->text.name,
+			(long long)l->text.line, (long long)*n);
 	return 0;
 }
 
@@ -153,8 +154,8 @@ static int lammps_head(struct lammps *l, const struct word w[WORDS], unsigned n,
 /* Column of the type for an atom style; 0: not a style we know. */
 static unsigned style_column(struct word style)
 {
-	static const char *const first[] = { "atomic", "charge", "sphere", "ellipsoid", "dipole", "peri", "body", "dpd", "electron", "meso", "sph",
-		"spin", "edpd", "mdpd", "hybrid" };
+	static const char *const first[] = { "atomic", "charge", "sphere", "ellipsoid", "dipole", "peri", "body", "dpd", "electron", "meso",
+		"sph", "spin", "edpd", "mdpd", "hybrid" };
 	static const char *const second[] = { "bond", "angle", "molecular", "full", "line", "tri", "smd" };
 	for (size_t i = 0; i < IOG_COUNT(first); i++)
 		if (is(style, first[i]))
@@ -170,12 +171,12 @@ static unsigned guess_column(const struct lammps *l, const struct word w[WORDS],
 {
 	int64_t v;
 	switch (n) {
-	case 5: case 8:
-		return 1; /* atomic */
-	case 6: case 9:
-		return integer(w[2], &v) && v >= 1 && v <= l->types && !memchr(w[2].s, '.', w[2].n) ? 2 : 1; /* molecular or charge */
-	case 7: case 10:
-		return 2; /* full */
+	case 5:
+	case 8: return 1; /* atomic */
+	case 6:
+	case 9: return integer(w[2], &v) && v >= 1 && v <= l->types && !memchr(w[2].s, '.', w[2].n) ? 2 : 1; /* molecular or charge */
+	case 7:
+	case 10: return 2; /* full */
 	}
 	return 0;
 }
@@ -184,8 +185,10 @@ static int lammps_atom(struct lammps *l, const struct word w[WORDS], unsigned n,
 {
 	int64_t id, type;
 	if (!*column && !(*column = guess_column(l, w, n)))
-		return iog_fail(err, -EBADMSG, "%s:%lld: cannot tell the atom style from %u columns; write it behind the section's name, as in "
-			"\"Atoms # full\"", l->text.name, (long long)l->text.line, n);
+		return iog_fail(err, -EBADMSG,
+			"%s:%lld: cannot tell the atom style from %u columns; write it behind the section's name, as in "
+			"\"Atoms # full\"",
+			l->text.name, (long long)l->text.line, n);
 	if (n < *column + 4)
 		return complain(&l->text, err, "expected the columns of an atom (id, type, x, y, z)", w[0]);
 	if (!integer(w[0], &id) || id < 1)
@@ -236,7 +239,8 @@ static int lammps_result(struct lammps *l, struct iog_topology *t, struct iog_er
 {
 	const char *name = l->text.name;
 	if (!l->atoms && !l->have)
-		return iog_fail(err, -EBADMSG, "%s: no \"atoms\" in the head: not a LAMMPS data file (.gro and .pdb are known by their endings)", name);
+		return iog_fail(err, -EBADMSG,
+			"%s: no \"atoms\" in the head: not a LAMMPS data file (.gro and .pdb are known by their endings)", name);
 	if (l->n_atoms != l->atoms)
 		return iog_fail(err, -EBADMSG, "%s: the head announces %lld atoms, the section Atoms has %lld", name, (long long)l->atoms,
 			(long long)l->n_atoms);
@@ -295,14 +299,19 @@ static int parse_lammps(struct iog_topology *t, struct text text, struct iog_err
 				if (!l.atom || !l.bond)
 					r = no_memory(err);
 			}
-			section = n == 1 && is(w[0], "Atoms") ? ATOMS : n == 1 && is(w[0], "Masses") ? MASSES : n == 1 && is(w[0], "Bonds") ? BONDS : OTHER;
+			section = n == 1 && is(w[0], "Atoms")    ? ATOMS
+				  : n == 1 && is(w[0], "Masses") ? MASSES
+				  : n == 1 && is(w[0], "Bonds")  ? BONDS
+								 : OTHER;
 			if (section == MASSES && !l.mass && !(l.mass = calloc((size_t)l.types + 1, sizeof *l.mass)))
 				r = no_memory(err);
 			const char *hash = section == ATOMS ? memchr(line.s, '#', line.n) : NULL;
 			if (hash) {
 				struct word rest = { hash + 1, (size_t)(line.s + line.n - hash - 1) };
 				if (split(rest, w) && !(column = style_column(w[0])))
-					r = complain(&l.text, err, "expected an atom style with columns we know (atomic, charge, bond, angle, molecular, full ...)",
+					r = complain(&l.text, err,
+						"expected an atom style with columns we know (atomic, charge, bond, angle, molecular, full "
+						"...)",
 						w[0]);
 			}
 			continue;
@@ -326,15 +335,67 @@ static int parse_lammps(struct iog_topology *t, struct text text, struct iog_err
 /* ---- elements ---- */
 
 /* Standard atomic weights (IUPAC 2021, abridged), by atomic number. */
-static const struct { char symbol[3]; float mass; } elements[] = {
-	{ "", 0 }, { "H", 1.008f }, { "HE", 4.0026f }, { "LI", 6.94f }, { "BE", 9.0122f }, { "B", 10.81f }, { "C", 12.011f }, { "N", 14.007f },
-	{ "O", 15.999f }, { "F", 18.998f }, { "NE", 20.180f }, { "NA", 22.990f }, { "MG", 24.305f }, { "AL", 26.982f }, { "SI", 28.085f },
-	{ "P", 30.974f }, { "S", 32.06f }, { "CL", 35.45f }, { "AR", 39.95f }, { "K", 39.098f }, { "CA", 40.078f }, { "SC", 44.956f },
-	{ "TI", 47.867f }, { "V", 50.942f }, { "CR", 51.996f }, { "MN", 54.938f }, { "FE", 55.845f }, { "CO", 58.933f }, { "NI", 58.693f },
-	{ "CU", 63.546f }, { "ZN", 65.38f }, { "GA", 69.723f }, { "GE", 72.630f }, { "AS", 74.922f }, { "SE", 78.971f }, { "BR", 79.904f },
-	{ "KR", 83.798f }, { "RB", 85.468f }, { "SR", 87.62f }, { "Y", 88.906f }, { "ZR", 91.224f }, { "NB", 92.906f }, { "MO", 95.95f },
-	{ "TC", 97.f }, { "RU", 101.07f }, { "RH", 102.91f }, { "PD", 106.42f }, { "AG", 107.87f }, { "CD", 112.41f }, { "IN", 114.82f },
-	{ "SN", 118.71f }, { "SB", 121.76f }, { "TE", 127.60f }, { "I", 126.90f }, { "XE", 131.29f }, { "CS", 132.91f }, { "BA", 137.33f },
+static const struct {
+	char symbol[3];
+	float mass;
+} elements[] = {
+	{ "", 0 },
+	{ "H", 1.008f },
+	{ "HE", 4.0026f },
+	{ "LI", 6.94f },
+	{ "BE", 9.0122f },
+	{ "B", 10.81f },
+	{ "C", 12.011f },
+	{ "N", 14.007f },
+	{ "O", 15.999f },
+	{ "F", 18.998f },
+	{ "NE", 20.180f },
+	{ "NA", 22.990f },
+	{ "MG", 24.305f },
+	{ "AL", 26.982f },
+	{ "SI", 28.085f },
+	{ "P", 30.974f },
+	{ "S", 32.06f },
+	{ "CL", 35.45f },
+	{ "AR", 39.95f },
+	{ "K", 39.098f },
+	{ "CA", 40.078f },
+	{ "SC", 44.956f },
+	{ "TI", 47.867f },
+	{ "V", 50.942f },
+	{ "CR", 51.996f },
+	{ "MN", 54.938f },
+	{ "FE", 55.845f },
+	{ "CO", 58.933f },
+	{ "NI", 58.693f },
+	{ "CU", 63.546f },
+	{ "ZN", 65.38f },
+	{ "GA", 69.723f },
+	{ "GE", 72.630f },
+	{ "AS", 74.922f },
+	{ "SE", 78.971f },
+	{ "BR", 79.904f },
+	{ "KR", 83.798f },
+	{ "RB", 85.468f },
+	{ "SR", 87.62f },
+	{ "Y", 88.906f },
+	{ "ZR", 91.224f },
+	{ "NB", 92.906f },
+	{ "MO", 95.95f },
+	{ "TC", 97.f },
+	{ "RU", 101.07f },
+	{ "RH", 102.91f },
+	{ "PD", 106.42f },
+	{ "AG", 107.87f },
+	{ "CD", 112.41f },
+	{ "IN", 114.82f },
+	{ "SN", 118.71f },
+	{ "SB", 121.76f },
+	{ "TE", 127.60f },
+	{ "I", 126.90f },
+	{ "XE", 131.29f },
+	{ "CS", 132.91f },
+	{ "BA", 137.33f },
 };
 
 static char upper(char c) { return c >= 'a' && c <= 'z' ? (char)(c - 'a' + 'A') : c; }
@@ -404,7 +465,8 @@ static int parse_gro(struct iog_topology *t, struct text text, struct iog_err *e
 		return complain(&text, err, "expected the number of atoms alone on the second line", line);
 	for (int64_t i = 0; i < n; i++) {
 		if (!next_line(&text, &line))
-			return iog_fail(err, -EBADMSG, "%s: the second line announces %lld atoms, the file has %lld", text.name, (long long)n, (long long)i);
+			return iog_fail(err, -EBADMSG, "%s: the second line announces %lld atoms, the file has %lld", text.name,
+				(long long)n, (long long)i);
 		if (line.n < 44)
 			return complain(&text, err, "expected an atom in fixed columns (44 or more)", line);
 		int r = grow(t, &room, err);
@@ -462,7 +524,7 @@ static int parse_cell(struct iog_topology *t, const struct text *text, struct wo
 }
 
 struct pdb {
-	struct atom *serial;  /* id: the serial, type: the index */
+	struct atom *serial; /* id: the serial, type: the index */
 	struct pair *bond;
 	int64_t n_serials, n_bonds, serial_room, bond_room;
 };
@@ -574,11 +636,14 @@ enum iog_topology_format iog_topology_guess(const char *path)
 	return dot && (iog_streq(dot, ".pdb") || iog_streq(dot, ".ent")) ? IOG_TOPOLOGY_PDB : IOG_TOPOLOGY_LAMMPS;
 }
 
-int iog_topology_parse(struct iog_topology *t, const char *text, size_t len, enum iog_topology_format format, const char *name, struct iog_err *err)
+int iog_topology_parse(
+	struct iog_topology *t, const char *text, size_t len, enum iog_topology_format format, const char *name, struct iog_err *err)
 {
 	struct text x = { .p = text, .end = text + len, .name = name };
 	*t = (struct iog_topology){ 0 };
-	int r = format == IOG_TOPOLOGY_GRO ? parse_gro(t, x, err) : format == IOG_TOPOLOGY_PDB ? parse_pdb(t, x, err) : parse_lammps(t, x, err);
+	int r = format == IOG_TOPOLOGY_GRO   ? parse_gro(t, x, err)
+		: format == IOG_TOPOLOGY_PDB ? parse_pdb(t, x, err)
+					     : parse_lammps(t, x, err);
 	if (r < 0)
 		iog_topology_finish(t);
 	return r;

@@ -17,18 +17,19 @@ enum iog_topology_format { IOG_TOPOLOGY_LAMMPS, IOG_TOPOLOGY_GRO, IOG_TOPOLOGY_P
  */
 struct iog_topology {
 	int64_t atoms, bonds;
-	int32_t *type;         /* [atoms] */
-	double *mass;          /* [atoms], NULL when the file has none */
-	int32_t *bond;         /* [bonds][2], indices of atoms from 0 */
+	int32_t *type; /* [atoms] */
+	double *mass;  /* [atoms], NULL when the file has none */
+	int32_t *bond; /* [bonds][2], indices of atoms from 0 */
 	bool has_box;
-	double box[9];         /* rows a, b, c */
+	double box[9]; /* rows a, b, c */
 	double origin[3];
 };
 
 /* .gro, .pdb and .ent by their ending, everything else is taken for a LAMMPS data file. */
 enum iog_topology_format iog_topology_guess(const char *path);
 /* name is for messages. t is valid (and must be finished) only when the result is 0. */
-int iog_topology_parse(struct iog_topology *t, const char *text, size_t len, enum iog_topology_format format, const char *name, struct iog_err *err);
+int iog_topology_parse(
+	struct iog_topology *t, const char *text, size_t len, enum iog_topology_format format, const char *name, struct iog_err *err);
 int iog_topology_load(struct iog_topology *t, const char *path, struct iog_err *err);
 /* Frees what parse allocated; t itself is the caller's. */
 void iog_topology_finish(struct iog_topology *t);

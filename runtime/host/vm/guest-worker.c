@@ -34,7 +34,7 @@ void iog_guest_main(uint64_t arg_gpa)
 {
 	struct iog_guest_arg *g = (struct iog_guest_arg *)(uintptr_t)arg_gpa;
 	struct iog_env *e = &g->args.env;
-	*e = (struct iog_env) {
+	*e = (struct iog_env){
 		.ctx = g, .wait = park, .wake = wake, .now_ns = now, .control = control, .spin_ns = e->spin_ns, .sleep_ns = e->sleep_ns
 	};
 	struct iog_worker *w = iog_worker_init(&g->args, g->memory, &g->err);

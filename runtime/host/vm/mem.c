@@ -76,10 +76,7 @@ static inline void move_down(uint8_t *d, const uint8_t *s, size_t n)
 	*(u128 *)(d + 16) = first[1];
 }
 
-static inline void move_long(void *d, const void *s, size_t n)
-{
-	__asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n) : : "memory");
-}
+static inline void move_long(void *d, const void *s, size_t n) { __asm__ volatile("rep movsb" : "+D"(d), "+S"(s), "+c"(n) : : "memory"); }
 
 void *memcpy(void *restrict dst, const void *restrict src, size_t n)
 {
