@@ -72,6 +72,26 @@ writer_killed() { # what it committed arrives, and the graph ends
 	wait $w 2>/dev/null
 	ended 0 && local n && n=$(($(wc -l <"$TMPDIR/heat.csv") - 1)) && [ "$n" -gt 10 ] && rows "$n" 0
 }
+rank_killed() { # the others go on, and what it had is not a number from then on
+	agent --load "$TMPDIR/heat.lua" --once || return 1
+	"$pump" write "$S" heat 1 2 100000000 500 >/dev/null &
+	local w=$!
+	"$pump" write "$S" heat 0 2 2000 500 >"$TMPDIR/w" &
+	local other=$!
+	sleep 0.5
+	kill -9 $w
+	wait $w 2>/dev/null
+	wait $other && ended 0 && grep -q '^wrote 2000 skipped 0 code 0: $' "$TMPDIR/w" && grep -q 'rank 1 of 2 is gone' "$TMPDIR/agent.log" &&
+		awk -F, '{ sub(/\r$/, "") } NR == 2 { first = $8 } { last = $8; step = $1 } END { exit !(first == 0 && last == 1024 && step == 1999) }' "$TMPDIR/heat.csv"
+}
+lossy_ranks() { # only steps that all ranks sent, as long as all are there
+	agent --load "$TMPDIR/heat.lua" --once || return 1
+	"$pump" write "$S" heat 1 2 1500 200 policy=latest >"$TMPDIR/w1" &
+	local w=$!
+	"$pump" write "$S" heat 0 2 1500 200 policy=latest >"$TMPDIR/w0"
+	wait $w && ended 0 && awk -F, '{ sub(/\r$/, "") } NR > 1 && $8 == 0 { n++; if (gone || $7 != $1 + 0.5) bad = 1 } NR > 1 && $8 != 0 { gone = 1 } END { print n; exit bad || n < 10 }' \
+		"$TMPDIR/heat.csv"
+}
 agent_killed() { # the program runs on to its end, and one line says what happened
 	agent --load "$TMPDIR/heat.lua" || return 1
 	"$pump" write "$S" heat 0 1 3000 500 >"$TMPDIR/w" &
@@ -147,6 +167,8 @@ point "steps of four ranks are put together" four_ranks
 point "a program without an agent runs, and says so" no_agent
 point "readers beside the graph" readers
 point "kill -9 of the program" writer_killed
+point "kill -9 of one rank of two" rank_killed
+point "ranks that drop steps, each for itself" lossy_ranks
 point "kill -9 of the agent" agent_killed
 point "an agent that is stopped" agent_stopped
 point "the socket of a dead agent is taken over, that of a living one is not" stale

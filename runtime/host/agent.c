@@ -39,6 +39,7 @@ struct stream {
 	uint8_t policy;
 	bool known; /* all ranks have their memory */
 	struct writer *writer[IOG_WRITERS];
+	uint32_t missed[IOG_WRITERS]; /* life of the feed that was told that this rank has gone */
 };
 struct writer {
 	struct client *client;
@@ -54,6 +55,7 @@ struct reader {
 	uint32_t id;
 	uint8_t policy;
 	uint64_t until_ns; /* for the stream to appear */
+	uint64_t gone;     /* ranks, by bit, that it was told to expect nothing of */
 	bool told;
 };
 /* A writer's edge to a reader, or to the graph's feed (reader NULL). */
@@ -184,9 +186,32 @@ static struct stream *stream_find(struct iog_agent *a, const char *name)
 	return NULL;
 }
 
+/* Makes room: forgets one that nobody writes, reads, or takes into a graph. */
+static void stream_forget(struct iog_agent *a)
+{
+	for (uint32_t i = 0; i < a->n_streams; i++) {
+		struct stream *s = a->stream[i];
+		bool used = iog_feed_life(s->feed);
+		for (uint32_t k = 0; k < IOG_WRITERS; k++)
+			used |= s->writer[k] != NULL;
+		for (uint32_t k = 0; k < a->n_readers; k++)
+			used |= a->reader[k]->stream == s;
+		for (uint32_t k = 0; k < a->n_edges; k++)
+			used |= a->edge[k]->stream == s;
+		if (used)
+			continue;
+		iog_feed_put(s->feed);
+		free(s);
+		a->stream[i] = a->stream[--a->n_streams];
+		return;
+	}
+}
+
 static struct stream *stream_get(struct iog_agent *a, const char *name)
 {
 	struct stream *s = stream_find(a, name);
+	if (!s && a->n_streams == STREAMS)
+		stream_forget(a);
 	if (s || a->n_streams == STREAMS || !(s = calloc(1, sizeof *s)))
 		return s;
 	iog_strset(s->name, sizeof s->name, name);
@@ -269,6 +294,34 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 /* Every consumer of a known stream has an edge from every writer. */
 static void connect_all(struct iog_agent *a)
 {
+	/* A rank that went before a consumer was there has no edge to it, and is not waited for. */
+	for (uint32_t i = 0; i < a->n_streams; i++) {
+		struct stream *s = a->stream[i];
+		const uint32_t life = s->known ? iog_feed_life(s->feed) : 0;
+		for (uint32_t r = 0; life && r < s->n_writers; r++)
+			if (!s->writer[r] && s->missed[r] != life) {
+				iog_feed_ended(s->feed, r);
+				s->missed[r] = life;
+			}
+	}
+	for (uint32_t i = 0; i < a->n_readers; i++) {
+		struct reader *r = a->reader[i];
+		for (uint32_t w = 0; r->told && w < r->stream->n_writers; w++) {
+			if (r->stream->writer[w]) {
+				r->gone &= ~(1ull << w);
+				continue;
+			}
+			if (r->gone >> w & 1)
+				continue;
+			r->gone |= 1ull << w;
+			struct iog_msg *m = fresh(a, IOG_MSG_EDGE_WANTED, r->id);
+			m->edge = ++a->next_edge, m->capacity = IOG_READER_CREDIT, m->policy = r->policy, m->a = w;
+			send_to(a, r->client, m, NULL, 0);
+			m = fresh(a, IOG_MSG_WRITER_GONE, r->id);
+			m->edge = a->next_edge, m->a = w;
+			send_to(a, r->client, m, NULL, 0);
+		}
+	}
 	for (uint32_t i = 0; i < a->n_writers; i++) {
 		struct writer *w = a->writer[i];
 		if (!w->stream->known || w->closed || w->map.fd < 0)
@@ -405,7 +458,7 @@ static const char *on_arena(struct iog_agent *a, struct client *c, struct iog_ms
 		return NULL;
 	}
 	if (all_there(s, &s->blocks)) {
-		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, &err))
+		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, s->policy != IOG_BLOCK, &err))
 			say(a, "%s", err.text);
 		s->known = true;
 		say(a, "stream %s is there: %u rank%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s");
@@ -522,10 +575,11 @@ static void writer_ends(struct iog_agent *a, struct writer *w)
 	if (!w->closed)
 		iog_feed_ended(w->stream->feed, w->rank);
 	for (uint32_t k = 0; k < a->n_edges && !w->closed; k++) {
-		const struct edge *e = a->edge[k];
+		struct edge *e = a->edge[k];
 		if (e->writer != w || !e->reader)
 			continue;
 		struct iog_msg *o = fresh(a, IOG_MSG_WRITER_GONE, e->reader->id);
+		e->reader->gone |= 1ull << w->rank;
 		o->edge = e->id, o->a = w->rank;
 		send_to(a, e->reader->client, o, NULL, 0);
 	}
@@ -681,8 +735,11 @@ static void client_free(struct iog_agent *a, uint32_t i)
 {
 	struct client *c = a->client[i];
 	for (uint32_t k = a->n_writers; k-- > 0;)
-		if (a->writer[k]->client == c)
+		if (a->writer[k]->client == c) {
+			say(a, "stream %s: rank %u of %u is gone without closing it", a->writer[k]->stream->name, a->writer[k]->rank,
+				a->writer[k]->stream->n_writers);
 			writer_free(a, k);
+		}
 	for (uint32_t k = a->n_readers; k-- > 0;)
 		if (a->reader[k]->client == c)
 			reader_free(a, k);
@@ -817,6 +874,13 @@ int iog_agent_load(
 		if (!strcmp(a->run[i]->name, name) && (a->run[i]->state == WAITS || a->run[i]->state == RUNS))
 			return iog_fail(
 				err, -EEXIST, "a graph named \"%s\" is loaded; unload it first, or give this one another name", name);
+	/* Room: the first that has ended is forgotten. */
+	for (uint32_t i = 0; a->n_runs == GRAPHS && i < a->n_runs; i++)
+		if (a->run[i]->state == ENDED || a->run[i]->state == FAILED) {
+			run_free(a->run[i]);
+			free(a->run[i]);
+			memmove(&a->run[i], &a->run[i + 1], (--a->n_runs - i) * sizeof a->run[0]);
+		}
 	struct run *r = a->n_runs < GRAPHS ? calloc(1, sizeof *r) : NULL;
 	if (!r)
 		return iog_fail(err, -ENOSPC, "the agent has no room for another graph");

@@ -16,7 +16,7 @@ struct iog_feed {
 	char name[IOG_STREAM_NAME];
 	uint32_t refs;
 	pthread_mutex_t lock;
-	bool known;
+	bool known, lossy;
 	struct iog_schema schema;
 	uint32_t n_writers, blocks, life;
 	struct iog_collect *collect; /* while a source is open */
@@ -62,7 +62,8 @@ void iog_feed_put(struct iog_feed *f)
 
 /* ---- the agent ---- */
 
-int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, struct iog_err *err)
+int iog_feed_describe(
+	struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, bool lossy, struct iog_err *err)
 {
 	int rc = 0;
 	pthread_mutex_lock(&f->lock);
@@ -70,7 +71,7 @@ int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint3
 				  memcmp(f->schema.dim, schema->dim, sizeof f->schema.dim)))
 		rc = iog_fail(err, -EEXIST, "stream \"%s\" is in use with another schema, shape or number of writers", f->name);
 	else if (!f->collect)
-		f->schema = *schema, f->n_writers = n_writers, f->blocks = blocks, f->known = true;
+		f->schema = *schema, f->n_writers = n_writers, f->blocks = blocks, f->lossy = lossy, f->known = true;
 	pthread_mutex_unlock(&f->lock);
 	return rc;
 }
@@ -121,7 +122,7 @@ int iog_feed_open(struct iog_feed *f, struct iog_err *err)
 		rc = iog_fail(err, -ENOENT, "nobody has opened stream \"%s\" yet: run this graph in an agent", f->name);
 	else if (f->collect)
 		rc = iog_fail(err, -EBUSY, "another source takes stream \"%s\"; let both branches start from one", f->name);
-	else if (!(f->collect = iog_collect_new(&f->schema, f->n_writers, f->blocks, false)))
+	else if (!(f->collect = iog_collect_new(&f->schema, f->n_writers, f->blocks, f->lossy)))
 		rc = iog_fail(err, -ENOMEM, "no memory for stream \"%s\"", f->name);
 	else
 		f->life++;

@@ -64,7 +64,10 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 	return 0;
 }
 
-/* One array of the whole in the runtime's slot: the only copy, on a core of ours. What no rank has is 0. */
+/*
+ * One array of the whole in the runtime's slot: the only copy, on a core of ours. What no rank has (one has died, or dropped the step) is NaN, or 0
+ * where the type has none.
+ */
 static bool assemble(struct iog_out *out, const struct iog_record *r, uint32_t v)
 {
 	const struct iog_vardef *def = &r->schema->var[v];
@@ -79,8 +82,9 @@ static bool assemble(struct iog_out *out, const struct iog_record *r, uint32_t v
 	void *to = iog_out_dense(out, v, def->rank, size, count);
 	if (!to)
 		return false;
+	const bool real = (def->dtype >= IOG_F16 && def->dtype <= IOG_C128); /* of ones alone: not a number */
 	if (have < whole)
-		memset(to, 0, (size_t)whole * size);
+		memset(to, real ? 0xff : 0, (size_t)whole * size);
 	iog_record_assemble(r, v, to);
 	return true;
 }
