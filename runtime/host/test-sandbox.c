@@ -443,7 +443,9 @@ static void namespaces_where_permitted(void **state)
 	print_message("# namespaces 0x%x; %s\n", r.have, r.why);
 	if (!geteuid()) {
 		for (size_t i = 0; i < IOG_COUNT(of); i++)
-			assert_int_equal(!same_space(pid, of[i].name), !!(r.have & of[i].bit));
+			/* A mount namespace whose root could not be emptied (in a changed root it cannot) is there, and counts for nothing. */
+			if (of[i].bit != IOG_NS_MOUNT || r.have & IOG_NS_MOUNT)
+				assert_int_equal(!same_space(pid, of[i].name), !!(r.have & of[i].bit));
 		if (r.have & IOG_NS_MOUNT) {
 			char path[64];
 
