@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `iog agent`: owns graphs and brings them together with programs that publish and read streams. The controlling thread of all its graphs. */
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 
@@ -24,7 +25,7 @@ extern const struct iog_cli_cmd iog_cmd_agent;
 
 static struct iog_lua_set set[IOG_CLI_SETS];
 static uint32_t n_set;
-static volatile sig_atomic_t signals, last_signal;
+static atomic_int signals, last_signal; /* a signal may come to any thread */
 
 static void on_signal(int s)
 {

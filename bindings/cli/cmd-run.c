@@ -6,6 +6,7 @@
 #include <jansson.h>
 #include <math.h>
 #include <signal.h>
+#include <stdatomic.h>
 #include <stdlib.h>
 #include <sys/resource.h>
 #include <time.h>
@@ -29,14 +30,13 @@ extern const struct iog_cli_cmd iog_cmd_run;
 
 /* ---- signals ---- */
 
-static volatile sig_atomic_t signals, last_signal;
+static atomic_int signals, last_signal; /* a signal may come to any thread */
 
 /* The third one ends the program whatever it waits for. */
 static void on_signal(int s)
 {
 	last_signal = s;
-	signals++;
-	if (signals < 3)
+	if (++signals < 3)
 		return;
 	signal(s, SIG_DFL);
 	raise(s); /* delivered on return */

@@ -156,8 +156,8 @@ static struct iog_vm_status run(enum iog_guest_test_mode mode, uint64_t a, uint6
 static void probe_says_so(void **state)
 {
 	(void)state;
+	/* Asked before the VM was made, as programs do: it forks, and a VM has threads. */
 	need_vm();
-	assert_int_equal(iog_vm_probe(why_not, sizeof(why_not)), 0);
 	assert_string_equal(why_not, "");
 }
 
