@@ -518,10 +518,9 @@ static const char *on_edge(struct iog_agent *a, struct client *c, const struct i
 	return NULL;
 }
 
-static int feed_edge(struct iog_agent *a, struct edge *e, int *fds, uint32_t n, struct iog_err *err)
+static int feed_edge(struct edge *e, int *fds, struct iog_err *err)
 {
 	const struct writer *w = e->writer;
-	(void)n;
 	const int down = fds[0];
 	fds[0] = -1;
 	int rc = iog_region_open(&e->down, down, iog_down_bytes(e->capacity), ARENA_MAX, err);
@@ -541,7 +540,6 @@ static int feed_edge(struct iog_agent *a, struct edge *e, int *fds, uint32_t n, 
 		.n_regions = 1 };
 	/* The slots end where the arena ends, whatever the region is rounded up to. */
 	in.region[0] = (struct iog_region){ .base = e->arena.map, .size = iog_arena_bytes(&w->arena), .arena = w->arena.id };
-	(void)a;
 	return iog_feed_attach(e->stream->feed, w->rank, &in, err);
 }
 
@@ -557,7 +555,7 @@ static const char *on_edge_made(struct iog_agent *a, struct client *c, const str
 		return "made an edge without its memory";
 	e->made = true;
 	if (!e->reader) {
-		if (feed_edge(a, e, fds, n, &err))
+		if (feed_edge(e, fds, &err))
 			say(a, "stream %s, rank %u: %s", e->stream->name, e->writer->rank, err.text);
 		return NULL;
 	}
@@ -1019,13 +1017,6 @@ int iog_agent_result(const struct iog_agent *a, struct iog_err *err)
 {
 	*err = a->err;
 	return a->rc;
-}
-
-void iog_agent_each(const struct iog_agent *a, void (*each)(void *, const char *, const struct iog_engine *), void *ctx)
-{
-	for (uint32_t i = 0; i < a->n_runs; i++)
-		if (a->run[i]->e)
-			each(ctx, a->run[i]->name, a->run[i]->e);
 }
 
 bool iog_agent_describe(const struct iog_agent *a, uint32_t *at, char *text, size_t size)

@@ -57,7 +57,7 @@ enum iog_msg_kind {
 	IOG_MSG_WRITER_GONE, /* id, edge: its writer closed or died; what is in the ring still counts */
 	IOG_MSG_UNSUBSCRIBE, /* id */
 	/* commands, each answered by RESULT or ERROR */
-	IOG_MSG_PS,     /* RESULT per graph and stream as JSON text, then an empty one */
+	IOG_MSG_PS,     /* a RESULT for each graph and stream, fields separated by tabs, then an empty one */
 	IOG_MSG_LOAD,   /* name: of the graph; text: path */
 	IOG_MSG_UNLOAD, /* name */
 	IOG_MSG_SET,    /* name; number */
