@@ -66,7 +66,8 @@ struct run {
 	enum run_state state;
 	struct iog_graph *g;
 	struct iog_cut cut;
-	struct iog_engine *e;
+	struct iog_engine *e; /* while it runs */
+	uint64_t delivered;   /* by one that has ended */
 	char text[512];
 };
 
