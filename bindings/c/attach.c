@@ -215,6 +215,8 @@ void iog_client_hear(struct iog *io, uint64_t limit_ns)
 			io->bell = bell;
 			return;
 		}
+		if (rc == -ECONNRESET) /* it closed without reading our last words; its own come next */
+			continue;
 		if (rc == -EPROTO) {
 			char why[600];
 			iog_format(why, sizeof why, "the agent broke the rules and was let go (%s)", err.text);

@@ -65,7 +65,7 @@ const char *iog_error(const iog *io);
  * ';', `[static] name: dtype[dim,dim] unit`. `options`, separated by spaces, NULL for none:
  *     policy=block|latest|drop-new   what happens when readers are behind (block)
  *     timeout=SECONDS                block: how long a step waits before it is dropped and counted (5s)
- *     bytes=SIZE                     memory for steps (64MiB, or eight steps if that is more)
+ *     bytes=SIZE                     memory for steps, at most (64MiB, or 25 steps if that is more); 19 steps are always taken
  * Never NULL; a stream that could not be opened skips every step.
  */
 iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *options, int rank, int nranks);

@@ -3,8 +3,8 @@
  * Writing a stream: an arena of this process, made when the first step begins and the blocks are known, and an outlet with an edge for each
  * consumer the agent asks for. A step is written where its consumers read it; iog_commit adds the head.
  *
- * Slots: one for each credit of a blocking edge, IOG_READER_CREDIT for each lossy reader that may come, and one in hand. So whoever may drop
- * steps never makes the writer wait.
+ * Slots: one in hand, IOG_READER_CREDIT for each lossy reader that may come, and what is left of `bytes` is credit of blocking edges, two at
+ * least. So whoever may drop steps never makes the writer wait, and the arena is not larger than was declared.
  *
  * The agent is looked at once per step by one word of memory. Without an agent nobody can say that a consumer died, so one that lets a step
  * run into its time limit then is cut off.
@@ -486,15 +486,16 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 	s->head_max = iog_wire_head_max(&s->schema, s->schema.n_vars, 1);
 	a->static_bytes = 2 * IOG_ROUND_UP(statics, IOG_LINE);
 	a->slot_bytes = IOG_ROUND_UP(s->head_max + s->payload, IOG_LINE);
+	const uint64_t kept = lossy_max(s) + 1;
 	if (!bytes)
-		bytes = IOG_MAX(BYTES_DEFAULT, STEPS_DEFAULT * a->slot_bytes);
+		bytes = IOG_MAX(BYTES_DEFAULT, (STEPS_DEFAULT + kept) * a->slot_bytes);
 	if (bytes / a->slot_bytes < 2)
 		return FAIL(s, -EINVAL, "stream %s: bytes=%llu hold %llu steps of %llu bytes; at least 2 are needed", s->name,
 			(unsigned long long)bytes, (unsigned long long)(bytes / a->slot_bytes), (unsigned long long)a->slot_bytes);
 	const uint64_t most = s->credit_max >= 2 ? IOG_MIN(s->credit_max, (uint32_t)CREDIT_MAX) : CREDIT_MAX;
-	for (s->credit = 2; s->credit * 2ull <= IOG_MIN(most, bytes / a->slot_bytes); s->credit *= 2)
+	for (s->credit = 2; s->credit * 2 <= most && s->credit * 2 + kept <= bytes / a->slot_bytes; s->credit *= 2)
 		;
-	a->n_slots = s->credit + lossy_max(s) + 1;
+	a->n_slots = s->credit + (uint32_t)kept;
 	a->id = s->rec.id.writer;
 	return 0;
 }

@@ -35,6 +35,7 @@ struct writer {
 	struct client *client;
 	struct stream *stream;
 	uint32_t id, rank, blocks;
+	uint32_t credit; /* of its blocking edges, as it says: it has slots for that */
 	struct iog_region_map map;
 	struct iog_arena arena;
 	bool closed, ready; /* ready: it was told that it may begin */
@@ -67,7 +68,8 @@ struct run {
 	enum run_state state;
 	struct iog_graph *g;
 	struct iog_cut cut;
-	struct iog_engine *e;
+	struct iog_engine *e; /* while it runs */
+	uint64_t delivered;   /* by one that has ended */
 	char text[512];
 };
 

@@ -11,6 +11,7 @@
 
 #include "agent-private.h"
 
+enum { BLOCK_CREDIT = 64 }; /* of a blocking edge, at most */
 static const uint64_t ARENA_MAX = 1ull << 42;
 
 /* Appends x to a list of pointers; false: out of memory. */
@@ -136,9 +137,12 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		.arena = IOG_REGION_NONE };
 	e->policy = r ? r->policy : w->stream->policy == IOG_BLOCK ? IOG_BLOCK : IOG_DROP_NEW;
 	e->capacity = IOG_READER_CREDIT;
-	if (e->policy == IOG_BLOCK)
-		while (e->capacity * 4 <= w->arena.n_slots && e->capacity < 64)
-			e->capacity *= 2;
+	if (e->policy == IOG_BLOCK) {
+		/* A stream that never waits has its blocking readers among those that drop: they must not take all its slots. */
+		const uint32_t most = w->stream->policy == IOG_BLOCK ? w->credit : w->arena.n_slots / 2;
+		for (e->capacity = 2; e->capacity * 2 <= IOG_MIN(most, (uint32_t)BLOCK_CREDIT); e->capacity *= 2)
+			;
+	}
 	if (r) {
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE_WANTED, r->id);
 		m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->a = w->rank;
@@ -309,6 +313,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	w->arena = m->arena;
 	w->arena.base = w->map.map;
 	w->blocks = m->blocks;
+	w->credit = m->capacity;
 	struct stream *s = w->stream;
 	uint32_t others = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++)

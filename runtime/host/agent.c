@@ -44,8 +44,9 @@ void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, co
 	if (c->dead)
 		return;
 	int rc = iog_msg_send(c->sock, m, fds, n, SEND_NS, &err);
-	if (rc)
-		iog_agent_let_go(a, c, rc == -EAGAIN ? "does not read what it is told" : "is gone");
+	/* One that is gone may have said so, and what it said is heard before the socket ends. */
+	if (rc && rc != -EPIPE && rc != -ECONNRESET)
+		iog_agent_let_go(a, c, rc == -EAGAIN ? "does not read what it is told" : err.text);
 	struct iog_attach_page *page = c->page.map;
 	if (page) {
 		atomic_fetch_add(&page->bell, 1);
@@ -148,9 +149,11 @@ static void client_read(struct iog_agent *a, struct client *c)
 		int rc = iog_msg_recv(c->sock, &a->msg, fds, &n, 0, &err);
 		if (rc == -EAGAIN)
 			return;
+		if (rc == -ECONNRESET) /* it closed without reading our last words; its own come next */
+			continue;
 		if (rc <= 0) {
 			c->dead = true;
-			if (rc < 0 && rc != -ECONNRESET) /* it closed without reading our last words: as good as closing */
+			if (rc < 0)
 				iog_agent_say(a, "client %s (process %d) is let go: %s", c->name[0] ? c->name : "?", c->pid, err.text);
 			return;
 		}

@@ -18,8 +18,8 @@ enum { IOG_COLLECT_HELD = 2 }; /* steps that may be held at once */
 
 /*
  * For n_writers writers of records of `schema` (kept, with maxima) of at most `blocks` blocks each. Steps start with the first one that no writer
- * began before its edge was there. `lossy`: edges may drop records, each for itself, so only steps that all writers sent are given out, and the
- * others count as passed by. NULL: out of memory.
+ * began before its edge was there. `lossy`: edges may drop records, each for itself, so only steps that all writers sent that were
+ * there then are given out, and the others count as passed by. NULL: out of memory.
  */
 struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, bool lossy);
 void iog_collect_free(struct iog_collect *c);
