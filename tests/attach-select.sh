@@ -75,7 +75,7 @@ graph() { # takes what its operators need
 	agent --load "$TMPDIR/t.lua" --once || return 1
 	writers 1 1
 	wait "$agent" && is w0 "wrote 100 bytes $((100 * 4 * PLANE)) wanted T-" &&
-		awk -F, 'NR > 1 { n++; bad = bad || $3 != 512; last = $1 } END { exit !(n >= 100 && last == 1099 && !bad) }' "$TMPDIR/t.csv" || { head -3 "$TMPDIR/t.csv"; return 1; }
+		awk -F, 'NR > 1 { n++; bad = bad || $4 != 512; last = $1 } END { exit !(n >= 100 && last == 1099 && !bad) }' "$TMPDIR/t.csv" || { head -3 "$TMPDIR/t.csv"; return 1; }
 }
 point "without a selection everything is sent" everything
 point "one variable" variable
