@@ -102,10 +102,10 @@ static int fail(struct iog_stream *s, int code)
 
 /* ---- consumers ---- */
 
-static void wake(struct iog_stream *s, uint32_t sleepers)
+static void wake(struct iog_stream *s, uint64_t sleepers)
 {
 	for (; iog_unlikely(sleepers); sleepers &= sleepers - 1)
-		iog_wake_word(&s->o.edge[__builtin_ctz(sleepers)].e.down->head);
+		iog_wake_word(&s->o.edge[__builtin_ctzll(sleepers)].e.down->head);
 }
 
 static void edge_close(struct edge *e)
@@ -580,7 +580,7 @@ static bool ready(struct iog_stream *s)
 	if (!iog_outlet_ready(&s->o))
 		return false;
 	for (uint32_t m = s->wide; iog_unlikely(m); m &= m - 1)
-		if (iog_edge_outstanding(&s->o.edge[__builtin_ctz(m)]) >= s->credit)
+		if (iog_edge_outstanding(&s->o.edge[__builtin_ctzll(m)]) >= s->credit)
 			return false;
 	return iog_likely(!s->new_statics) || !iog_outlet_static_busy(&s->o, s->rec.id.epoch);
 }
@@ -588,8 +588,8 @@ static bool ready(struct iog_stream *s)
 static void sleeping(struct iog_stream *s, uint32_t value)
 {
 	/* Sequentially consistent, so that the look that follows is not done before the flag is on its way out. */
-	for (uint32_t m = s->o.live_mask; m; m &= m - 1)
-		atomic_store(&s->o.edge[__builtin_ctz(m)].e.down->sleeping, value);
+	for (uint64_t m = s->o.live_mask; m; m &= m - 1)
+		atomic_store(&s->o.edge[__builtin_ctzll(m)].e.down->sleeping, value);
 }
 
 /* Waits for room, until `until`. What the agent says is heard: that a reader is gone makes room as well. */
@@ -615,8 +615,8 @@ static bool wait_room(struct iog_stream *s, uint64_t until)
 		cut_offenders(s);
 		sleeping(s, 1);
 		reap(s);
-		for (uint32_t m = s->o.live_mask; m; m &= m - 1) {
-			const struct iog_out_edge *x = &s->o.edge[__builtin_ctz(m)];
+		for (uint64_t m = s->o.live_mask; m; m &= m - 1) {
+			const struct iog_out_edge *x = &s->o.edge[__builtin_ctzll(m)];
 			w[n++] = (struct iog_waitword){ &x->e.up->head, x->reaped };
 		}
 		if (page)
@@ -905,8 +905,8 @@ int iog_commit(iog_stream *s)
 /* Blocking consumers have what was sent. Others have what they want of it. */
 static bool all_back(const struct iog_stream *s)
 {
-	for (uint32_t m = s->o.live_mask; m; m &= m - 1) {
-		const struct iog_out_edge *x = &s->o.edge[__builtin_ctz(m)];
+	for (uint64_t m = s->o.live_mask; m; m &= m - 1) {
+		const struct iog_out_edge *x = &s->o.edge[__builtin_ctzll(m)];
 		if (x->e.policy == IOG_BLOCK && iog_edge_outstanding(x))
 			return false;
 	}
@@ -976,7 +976,7 @@ int iog_stream_stats(const iog_stream *s, iog_stats *stats)
 		.dropped = s->dropped,
 		.skipped = s->skipped,
 		.blocked_s = (double)s->blocked_ns * 1e-9,
-		.readers = __builtin_popcount(s->o.live_mask) };
+		.readers = __builtin_popcountll(s->o.live_mask) };
 	for (uint32_t k = 0; k < s->o.n_edges; k++)
 		stats->dropped += s->o.edge[k].dropped;
 	return s->dead;
