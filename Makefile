@@ -201,7 +201,7 @@ $(FORTRAN_PC): build-aux/iograph-fortran.pc.in $(BUILD)/config.mk
 
 # Loaded into programs that have libraries of their own: linked with the archive, so that they bring nothing else, and hiding it.
 TYPED_OBJ := $(call obj,bindings/typed/typed.c)
-MODULE    = $(S)mkdir -p $(@D) && $(CC) -shared -o $@ $(filter %.o,$^) $(LIB_A) -Wl,--exclude-libs,ALL -Wl,-Bsymbolic $(IOG_LDFLAGS) -lm
+MODULE    = $(S)mkdir -p $(@D) && $(CC) -shared -o $@ $(filter %.o,$^) $(LIB_A) -Wl,--version-script=build-aux/module.map $(IOG_LDFLAGS) -lm
 
 ifdef HAVE_FORTRAN
 FORTRAN_OBJ := $(TYPED_OBJ) $(call obj,bindings/fortran/fortran-glue.c bindings/fortran/iograph.f90)

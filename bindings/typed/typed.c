@@ -319,9 +319,16 @@ int iog_typed_close(struct iog_typed *t, double timeout)
 	if (!t->s)
 		return t->rc;
 	int rc = t->rc, one = iog_close(t->s, timeout);
+	iog_typed_orphan(t);
+	return rc ? rc : one;
+}
+
+void iog_typed_orphan(struct iog_typed *t)
+{
+	if (!t->s)
+		return;
 	forget(t);
 	free(t);
-	return rc ? rc : one;
 }
 
 const char *iog_typed_error(const struct iog_typed *t) { return t->err.text[0] || !t->io ? t->err.text : iog_error(t->io); }

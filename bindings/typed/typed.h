@@ -43,6 +43,8 @@ void *iog_typed_fill(struct iog_typed *t, const char *var, struct iog_array *a);
 int iog_typed_commit(struct iog_typed *t);
 /* Frees t. The first failure. */
 int iog_typed_close(struct iog_typed *t, double timeout);
+/* Frees t when its attachment was detached before, which closed the stream. */
+void iog_typed_orphan(struct iog_typed *t);
 
 /* The first failure, one sentence. Borrowed until close. */
 const char *iog_typed_error(const struct iog_typed *t);
