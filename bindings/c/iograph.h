@@ -66,6 +66,8 @@ const char *iog_error(const iog *io);
  *     policy=block|latest|drop-new   what happens when readers are behind (block)
  *     timeout=SECONDS                block: how long a step waits before it is dropped and counted (5s)
  *     bytes=SIZE                     memory for steps (64MiB, or eight steps if that is more)
+ *     ranks=together|apart           together: a step has the parts of all ranks (the default); apart: each rank's step is a record of its own, no rank
+ *                                    waits for another, and records are numbered as they come, the smallest step of those that are there first
  * Never NULL; a stream that could not be opened skips every step.
  */
 iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *options, int rank, int nranks);
