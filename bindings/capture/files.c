@@ -17,13 +17,12 @@
 /* A record of every kind of program fits the same slot: so one stream can have them all. */
 #define SCHEMA "path: u8[char<=1024]; size: i64; offset: i64[piece<=4096]; length: i64[piece<=4096]; data: u8[byte<=262144]"
 enum { PATH = 1024, PIECES = 4096, BYTES = 262144, TARGETS = 8, RANKS_MAX = 64 };
-/* Memory for 16 MiB of pieces, and one long wait instead of many short ones. */
-#define OPTIONS "bytes=24MiB ranks=apart"
+/* Memory for 16 MiB, and one long wait instead of many short ones. */
+#define OPTIONS "bytes=24MiB ranks=apart timeout=10s"
 
 struct target {
 	char pattern[256], name[64];
 	iog_stream *stream;
-	bool begun;
 	bool given_up;
 	uint64_t sent, missed; /* bytes */
 };
@@ -102,14 +101,26 @@ static void place(void)
 	}
 }
 
+static void extent(iog_stream *s, const char *var, int64_t n)
+{
+	const int64_t zero = 0;
+	iog_block(s, var, &n, &zero, &n);
+}
+
 /* Streams of the same name are one. */
 static iog_stream *stream_of(struct target *t)
 {
 	for (struct target *o = target; o < t && !t->stream; o++)
 		if (!strcmp(o->name, t->name))
 			return stream_of(o);
-	if (!t->stream)
-		t->stream = iog_capture_open(t->name, SCHEMA, OPTIONS, rank, n_ranks);
+	if (t->stream)
+		return t->stream;
+	t->stream = iog_capture_open(t->name, SCHEMA, OPTIONS, rank, n_ranks);
+	/* As large as they may get: later records are smaller. */
+	extent(t->stream, "path", PATH);
+	extent(t->stream, "offset", PIECES);
+	extent(t->stream, "length", PIECES);
+	extent(t->stream, "data", BYTES);
 	return t->stream;
 }
 
@@ -125,7 +136,8 @@ void iog_cfile_begin(const char *usual)
 		targets(usual);
 	place();
 	if (n_ranks > RANKS_MAX) {
-		iog_capture_note("%d ranks on this node are more than a stream can have (%d): their files are not captured", n_ranks, RANKS_MAX);
+		iog_capture_note(
+			"%d ranks on this node are more than a stream can have (%d): their files are not captured", n_ranks, RANKS_MAX);
 		n_targets = 0;
 	}
 	if (!n_targets)
@@ -233,12 +245,6 @@ static int64_t stamp(void)
 	return last_stamp = now;
 }
 
-static void extent(iog_stream *s, const char *var, int64_t n)
-{
-	const int64_t zero = 0;
-	iog_block(s, var, &n, &zero, &n);
-}
-
 static void give_up(struct target *t, const char *why)
 {
 	if (!t->given_up)
@@ -246,51 +252,25 @@ static void give_up(struct target *t, const char *why)
 	t->given_up = true;
 }
 
-static int begin(iog_stream *s)
-{
-	const int64_t now = stamp();
-	return iog_begin(s, now, 1e-9 * (double)(now - first_stamp));
-}
-
-/* The first step takes memory for the largest there may be, and is left empty. */
-static bool ready(struct target *t, iog_stream *s)
-{
-	if (t->begun)
-		return true;
-	extent(s, "path", PATH);
-	extent(s, "offset", PIECES);
-	extent(s, "length", PIECES);
-	extent(s, "data", BYTES);
-	const int rc = begin(s);
-	if (rc == IOG_OK)
-		iog_commit(s);
-	if (rc == IOG_OK || rc == IOG_SKIP)
-		for (struct target *o = target; o < target + n_targets; o++)
-			o->begun |= o->stream == s || !strcmp(o->name, t->name);
-	return rc == IOG_OK || rc == IOG_SKIP;
-}
-
 /* One record: of pieces that fit it. */
 static bool send(struct iog_cfile *f, int64_t size, const struct iog_piece *piece, size_t n, const void *data, int64_t bytes)
 {
 	struct target *t = f->to;
 	iog_stream *s = t->given_up ? NULL : stream_of(t);
-	int rc;
 	if (!s)
 		return false;
-	if (ready(t, s)) {
-		extent(s, "path", (int64_t)f->length);
-		extent(s, "offset", (int64_t)n);
-		extent(s, "length", (int64_t)n);
-		extent(s, "data", bytes);
-		rc = begin(s);
-	} else {
-		rc = IOG_TIMEOUT;
-	}
+	extent(s, "path", (int64_t)f->length);
+	extent(s, "offset", (int64_t)n);
+	extent(s, "length", (int64_t)n);
+	extent(s, "data", bytes);
+	const int64_t now = stamp();
+	const int rc = iog_begin(s, now, 1e-9 * (double)(now - first_stamp));
 	if (rc == IOG_SKIP && !t->sent)
 		return false; /* nobody wants it yet */
 	if (rc != IOG_OK) {
-		give_up(t, rc == IOG_TIMEOUT ? "what takes it was too slow or stopped" : rc == IOG_SKIP ? "what took it is gone" : "see below");
+		give_up(t, rc == IOG_TIMEOUT ? "what takes it was too slow or stopped"
+			   : rc == IOG_SKIP  ? "what took it is gone"
+					     : "see below");
 		return false;
 	}
 	iog_put(s, "path", f->path, NULL);
@@ -322,7 +302,7 @@ bool iog_cfile_write(struct iog_cfile *f, const struct iog_piece *piece, size_t 
 	while (i < n && all) {
 		int64_t bytes = 0;
 		size_t k = 0;
-		for (; i < n && k < PIECES && bytes < BYTES; k += part[k].length > 0) {
+		for (; i < n && k < PIECES && bytes<BYTES; k += part[k].length> 0) {
 			const int64_t left = piece[i].length - done, most = BYTES - bytes;
 			part[k] = (struct iog_piece){ piece[i].offset + done, left < most ? left : most };
 			bytes += part[k].length;
