@@ -75,8 +75,9 @@ CORE_SRC     := $(call present,core/*.c)
 OP_SRC       := $(call present,operators/*.c operators/*/*.c)
 LIB_SRC      := $(CORE_SRC) $(OP_SRC) $(call present,placement/*.c runtime/host/*.c runtime/host/endpoints/*.c bindings/c/*.c $(filter-out %/lua-client.c,$(wildcard bindings/lua/*.c)))
 CLI_SRC      := $(call present,bindings/cli/*.c bench/*.c)
-# What is preloaded into programs: a library for each file but capture.c, which they share. No program starts with one that wants a sanitizer.
-CAPTURE_SRC  := $(if $(SANITIZE),,$(filter-out %/capture.c,$(call present,bindings/capture/*.c)))
+# What is preloaded into programs: a library for each file but those that they share. No program starts with one that wants a sanitizer.
+CAPTURE_OWN  := bindings/capture/capture.c bindings/capture/files.c
+CAPTURE_SRC  := $(if $(SANITIZE),,$(filter-out $(CAPTURE_OWN) %/mpiio.c,$(call present,bindings/capture/*.c)))
 SUPPORT_SRC  := $(wildcard tests/support/*.c)
 HELPER_SRC   := $(wildcard tests/helpers/*.c)
 FUZZ_SRC     := $(wildcard tests/fuzz/fuzz-*.c)
@@ -141,7 +142,8 @@ OP_A    := $(BUILD)/parts/operators.a
 CLI_A   := $(BUILD)/parts/cli.a
 SUP_A   := $(BUILD)/parts/support.a
 CAP_A   := $(BUILD)/parts/capture.a
-CAPTURE := $(patsubst bindings/capture/%.c,$(BUILD)/capture/%.so,$(CAPTURE_SRC))
+CAPTURE := $(patsubst bindings/capture/%.c,$(BUILD)/capture/%.so,$(CAPTURE_SRC)) \
+	$(if $(SANITIZE),,$(foreach m,openmpi mpich,$(if $(MPICC_$m),$(BUILD)/capture/mpiio-$m.so)))
 LIB_OBJ := $(call obj,$(LIB_SRC)) $(BUILD)/obj/build-aux/vm-image.o
 
 ## all: libraries, build/iog, bindings, pkg-config files (the default)
@@ -175,7 +177,7 @@ $(eval $(call archive,$(CORE_A),$(call obj,$(CORE_SRC))))
 $(eval $(call archive,$(OP_A),$(call obj,$(OP_SRC))))
 $(eval $(call archive,$(CLI_A),$(call obj,$(CLI_SRC))))
 $(eval $(call archive,$(SUP_A),$(call obj,$(SUPPORT_SRC))))
-$(eval $(call archive,$(CAP_A),$(call obj,bindings/capture/capture.c)))
+$(eval $(call archive,$(CAP_A),$(call obj,$(CAPTURE_OWN))))
 
 $(LIB_SO): $(LIB_OBJ) $(LIB_A).list build-aux/libiograph.map $(BUILD)/link-flags
 	@echo "  LD      $@"
@@ -192,6 +194,19 @@ $(BUILD)/capture/%.so: $(BUILD)/obj/bindings/capture/%.o $(CAP_A) $(LIB_A) $(BUI
 	@mkdir -p $(@D)
 	@echo "  LD      $@"
 	$(S)$(CC) -shared -Wl,-z,defs -Wl,--exclude-libs,ALL -o $@ $< $(CAP_A) $(LIB_A) $(IOG_LDFLAGS) $(CAPTURE_LIBS) -ldl
+
+# One for each MPI that is there: their headers differ. The library of MPI is the program's own.
+define capture_mpi
+$(BUILD)/obj/bindings/capture/mpiio-$1.o: bindings/capture/mpiio.c $(BUILD)/flags
+	@mkdir -p $$(@D)
+	@echo "  CC      $$< ($1)"
+	$$(S)$(CC) $(IOG_CFLAGS) $(patsubst -I%,-isystem %,$(filter -I%,$(shell $(MPICC_$1) -show 2>/dev/null))) $$(DEPFLAGS) -c -o $$@ $$<
+$(BUILD)/capture/mpiio-$1.so: $(BUILD)/obj/bindings/capture/mpiio-$1.o $(CAP_A) $(LIB_A) $(BUILD)/link-flags
+	@mkdir -p $$(@D)
+	@echo "  LD      $$@"
+	$$(S)$(CC) -shared -Wl,--exclude-libs,ALL -o $$@ $$< $(CAP_A) $(LIB_A) $(IOG_LDFLAGS) $(CAPTURE_LIBS) -ldl
+endef
+$(foreach m,openmpi mpich,$(if $(MPICC_$m),$(eval $(call capture_mpi,$m))))
 
 # It carries the table.
 $(call obj,bench/bench.c): bench/targets.tsv

@@ -67,6 +67,8 @@ const char *iog_error(const iog *io);
  *     timeout=SECONDS                block: how long a step waits before it is dropped and counted (5s)
  *     patience=STEPS                 block: after so many steps in a row that ran into it, none waits until there is room again (0: all wait)
  *     bytes=SIZE                     memory for steps, at most (64MiB, or 25 steps if that is more); 19 steps are always taken
+ *     ranks=together|apart           together: a step has the parts of all ranks (the default); apart: each rank's step is a record of its own, no rank
+ *                                    waits for another, and records are numbered as they come, the smallest step of those that are there first
  * Never NULL; a stream that could not be opened skips every step.
  */
 iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *options, int rank, int nranks);

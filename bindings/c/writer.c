@@ -58,6 +58,7 @@ struct iog_stream {
 	int dead;                                /* why it cannot be used; 0: it can */
 	bool opened, made, any, in_step, shaped; /* shaped: a shape changed */
 	uint8_t policy;
+	bool apart;
 	uint64_t timeout_ns, bytes;
 	uint64_t patience, late; /* steps in a row that may run into the time limit, 0: all; that did */
 	uint32_t epoch;
@@ -281,6 +282,8 @@ static int options(struct iog_stream *s, const char *text)
 	while (text && iog_client_option(&text, word, sizeof word, &value)) {
 		if (iog_streq(word, "policy") && iog_client_policy(value) >= 0)
 			s->policy = (uint8_t)iog_client_policy(value);
+		else if (iog_streq(word, "ranks") && value && (iog_streq(value, "together") || iog_streq(value, "apart")))
+			s->apart = iog_streq(value, "apart");
 		else if (iog_streq(word, "timeout") && value && iog_parse_seconds(value, &seconds) && seconds >= 0)
 			continue;
 		else if (iog_streq(word, "patience") && value && whole(value, &s->patience))
@@ -290,7 +293,7 @@ static int options(struct iog_stream *s, const char *text)
 		else
 			return FAIL(s, -EINVAL,
 				"stream %s: option \"%s%s%s\": known are policy=block|latest|drop-new, timeout=SECONDS, patience=STEPS, "
-				"bytes=SIZE",
+				"bytes=SIZE, ranks=together|apart",
 				s->name, word, value ? "=" : "", value ? value : "");
 	}
 	s->timeout_ns = s->policy == IOG_BLOCK ? iog_client_span(seconds) : 0;
@@ -358,9 +361,13 @@ iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *
 	if (s->dead)
 		return s;
 	record_init(s, rank, nranks);
-	struct iog_msg m = {
-		.kind = IOG_MSG_OPEN, .id = s->id, .a = (uint32_t)rank, .b = (uint32_t)nranks, .policy = s->policy, .schema = s->schema
-	};
+	struct iog_msg m = { .kind = IOG_MSG_OPEN,
+		.id = s->id,
+		.a = (uint32_t)rank,
+		.b = (uint32_t)nranks,
+		.policy = s->policy,
+		.apart = s->apart,
+		.schema = s->schema };
 	iog_strset(m.name, sizeof m.name, name);
 	iog_client_say(io, &m, NULL, 0);
 	const uint64_t until = iog_now_ns() + OPEN_NS;

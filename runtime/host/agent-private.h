@@ -27,7 +27,8 @@ struct stream {
 	struct iog_schema schema;
 	uint32_t n_writers, blocks, epoch, runs;
 	uint8_t policy;
-	bool known; /* all ranks have their memory */
+	bool apart; /* each rank's steps are records of their own */
+	bool known; /* all ranks have their memory; apart: one has */
 	struct writer *writer[IOG_WRITERS];
 	uint32_t missed[IOG_WRITERS]; /* life of the feed that was told that this rank has gone */
 };
