@@ -2,7 +2,7 @@
 # The only Makefile. `make help` says what it can do; CONTRIBUTING.md says how the tree is laid out.
 #
 # Variables for the command line: CC, OPT, WERROR=0, BUILD=dir, SANITIZE=address,undefined, PREFIX, DESTDIR,
-# T=part of a test's path, FUZZ_SECONDS.
+# T=part of a test's path, FUZZ_SECONDS, ROUNDS, SEED.
 
 VERSION   := 0.1.0
 SOVERSION := 0
@@ -34,6 +34,8 @@ OPT          ?= $(if $(SANITIZE),-O1,-O3) -g
 WERROR       ?= 1
 SANITIZE     ?=
 FUZZ_SECONDS ?= 60
+ROUNDS       ?= 1000
+SEED         ?=
 T            ?=
 S            := @
 
@@ -339,6 +341,11 @@ $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/fuzz-%.o $(LIB_A) $(SUP_A)
 	@echo "  LD      $@"
 	$(S)$(CC) -fsanitize=fuzzer -o $@ $< $(SUP_A) $(LIB_A) $(IOG_LDFLAGS) $(IOG_LIBS)
 
+## faults: ROUNDS (1000) rounds of accidents around an agent, from SEED on (the time): ROUNDS=1 SEED=N repeats one
+.PHONY: faults
+faults: all $(call program,$(HELPER_SRC))
+	$(S)IOG=$(BUILD)/iog IOG_HELPERS=$(BUILD)/tests/helpers $(PYTHON) tests/helpers/attach-chaos.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
 ## headers: every header compiles alone; nobody includes what the layers forbid
 .PHONY: headers purity
 headers: $(BUILD)/config.mk
@@ -411,6 +418,6 @@ clean:
 ## help: this list
 help:
 	@sed -n 's/^## \([a-z ]*\): /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
-	@echo "  Variables: CC, OPT, WERROR=0, BUILD=dir, SANITIZE=..., PREFIX, DESTDIR, T=part of a test's path, FUZZ_SECONDS"
+	@echo "  Variables: CC, OPT, WERROR=0, BUILD=dir, SANITIZE=..., PREFIX, DESTDIR, T=part of a test's path, FUZZ_SECONDS, ROUNDS, SEED"
 
 -include $(shell find $(BUILD)/obj $(BUILD)/guest -name '*.d' 2>/dev/null)

@@ -76,7 +76,7 @@ struct run {
 struct iog_agent {
 	struct iog_agent_opts o;
 	char path[128];
-	int sock;
+	int sock, spare; /* spare: a descriptor in hand, -1: not even that */
 	struct client *client[IOG_AGENT_CLIENTS];
 	struct stream *stream[IOG_AGENT_STREAMS];
 	struct writer **writer;

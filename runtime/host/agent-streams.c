@@ -155,6 +155,15 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 	}
 }
 
+/* The feed's collector of that life has an edge from w. */
+static bool is_fed(const struct iog_agent *a, const struct writer *w, uint32_t life)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life)
+			return true;
+	return false;
+}
+
 /* Every consumer of a known stream has an edge from every writer. */
 static void connect_all(struct iog_agent *a)
 {
@@ -191,10 +200,7 @@ static void connect_all(struct iog_agent *a)
 		if (!w->stream->known || w->closed || w->map.fd < 0)
 			continue;
 		const uint32_t life = iog_feed_life(w->stream->feed);
-		bool fed = false;
-		for (uint32_t k = 0; k < a->n_edges; k++)
-			fed |= a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life;
-		if (life && !fed)
+		if (life && !is_fed(a, w, life))
 			edge_new(a, w, NULL, life);
 		for (uint32_t r = 0; r < a->n_readers; r++) {
 			bool have = a->reader[r]->stream != w->stream || !a->reader[r]->told;
@@ -492,6 +498,10 @@ static void tell_writers(struct iog_agent *a)
 	for (uint32_t i = 0; i < a->n_writers; i++) {
 		struct writer *w = a->writer[i];
 		if (w->ready || !w->stream->known || w->map.fd < 0 || iog_agent_graphs_opening(a, w->stream))
+			continue;
+		/* A source that opened since edges were made gets its own in the next turn, and the writer may begin then. */
+		const uint32_t life = iog_feed_life(w->stream->feed);
+		if (life && !is_fed(a, w, life))
 			continue;
 		w->ready = true;
 		iog_agent_send(a, w->client, iog_agent_fresh(a, IOG_MSG_READY, w->id), NULL, 0);
