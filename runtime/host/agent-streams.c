@@ -113,7 +113,7 @@ static void drop_edge(struct iog_agent *a, uint32_t k)
 static void ask_writer(struct iog_agent *a, struct edge *e)
 {
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE, e->writer->id);
-	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy;
+	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->want = e->want;
 	iog_agent_send(a, e->writer->client, m, &e->up.fd, 1);
 	e->asked = true;
 }
@@ -151,6 +151,7 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		iog_agent_say(a, "stream %s: %s", w->stream->name, err.text);
 		drop_edge(a, a->n_edges - 1);
 	} else {
+		iog_agent_graphs_want(a, w->stream, &e->want);
 		ask_writer(a, e);
 	}
 }
@@ -386,12 +387,15 @@ const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struc
 		return e ? "answered for an edge of somebody else" : NULL; /* it may have been cut meanwhile */
 	if (n != 1 || e->asked)
 		return "answered twice, or without memory";
+	if (!iog_want_valid(&m->want, &e->stream->schema))
+		return "wants what the stream cannot have";
 	const int fd = fds[0];
 	fds[0] = -1;
 	if (iog_region_open(&e->up, fd, iog_up_bytes(e->capacity), ARENA_MAX, &err)) {
 		e->up = IOG_REGION_NONE;
 		return "gave memory that could be taken away again";
 	}
+	e->want = m->want;
 	if (e->writer)
 		ask_writer(a, e);
 	return NULL;
