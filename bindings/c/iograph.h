@@ -65,14 +65,17 @@ const char *iog_error(const iog *io);
  * ';', `[static] name: dtype[dim,dim] unit`. `options`, separated by spaces, NULL for none:
  *     policy=block|latest|drop-new   what happens when readers are behind (block)
  *     timeout=SECONDS                block: how long a step waits before it is dropped and counted (5s)
+ *     patience=STEPS                 block: after so many steps in a row that ran into it, none waits until there is room again (0: all wait)
  *     bytes=SIZE                     memory for steps, at most (64MiB, or 25 steps if that is more); 19 steps are always taken
+ *     ranks=together|apart           together: a step has the parts of all ranks (the default); apart: each rank's step is a record of its own, no rank
+ *                                    waits for another, and records are numbered as they come, the smallest step of those that are there first
  * Never NULL; a stream that could not be opened skips every step.
  */
 iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *options, int rank, int nranks);
 /*
  * Places what this writer has of a variable: shape of the whole, where the part starts, and its extent, each as long as the variable's rank.
- * Before the first step, once for each variable of rank > 0; again to change `count` or `offset` between steps. A larger part than the
- * first one is refused (-EFBIG).
+ * Before the first step, for each variable of rank > 0; again to change `count` or `offset` between steps. A larger part than the largest one
+ * given before the first step is refused (-EFBIG): a part that may grow is placed twice, the first time as large as it may get.
  */
 int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64_t *offset, const int64_t *count);
 /*

@@ -317,7 +317,10 @@ static void subscribed(struct iog_reader *r, const struct iog_msg *m)
 	r->blocks = m->blocks;
 	if ((r->dead = check_select(r)))
 		return;
-	r->collect = iog_collect_new(&r->schema, r->n_writers, r->blocks, r->policy != IOG_BLOCK);
+	r->collect = iog_collect_new(&r->schema, r->n_writers, r->blocks,
+		m->apart                 ? IOG_PAIR_NONE
+		: r->policy == IOG_BLOCK ? IOG_PAIR_ALL
+					 : IOG_PAIR_LOSSY);
 	r->block = calloc((size_t)r->n_writers * r->blocks, sizeof *r->block);
 	if (!r->collect || !r->block) {
 		r->dead = FAIL(r, -ENOMEM, "stream %s: out of memory", r->name);

@@ -45,7 +45,7 @@ struct variable {
 	bool given; /* static: has a value, in own memory */
 	uint32_t elem;
 	uint64_t at;     /* in the payload; static: not used */
-	uint64_t room;   /* bytes of the first part, which no later one may exceed */
+	uint64_t room;   /* bytes of the largest part before the first step, which no later one may exceed */
 	uint64_t bytes;  /* of the part now */
 	uint8_t *memory; /* static: the value, for this epoch and those that follow */
 	int64_t global[IOG_RANK];
@@ -59,7 +59,9 @@ struct iog_stream {
 	int dead;                                /* why it cannot be used; 0: it can */
 	bool opened, made, any, in_step, shaped; /* shaped: a shape changed */
 	uint8_t policy;
+	bool apart;
 	uint64_t timeout_ns, bytes;
+	uint64_t patience, late; /* steps in a row that may run into the time limit, 0: all; that did */
 	uint32_t epoch;
 	int64_t step;
 	char name[IOG_STREAM_NAME];
@@ -285,6 +287,13 @@ void iog_stream_alone(struct iog_stream *s)
 
 /* ---- opening ---- */
 
+static bool whole(const char *text, uint64_t *n)
+{
+	char *rest;
+	*n = strtoull(text, &rest, 10);
+	return text[0] >= '0' && text[0] <= '9' && !*rest;
+}
+
 static int options(struct iog_stream *s, const char *text)
 {
 	char word[64], *value;
@@ -293,13 +302,18 @@ static int options(struct iog_stream *s, const char *text)
 	while (text && iog_client_option(&text, word, sizeof word, &value)) {
 		if (iog_streq(word, "policy") && iog_client_policy(value) >= 0)
 			s->policy = (uint8_t)iog_client_policy(value);
+		else if (iog_streq(word, "ranks") && value && (iog_streq(value, "together") || iog_streq(value, "apart")))
+			s->apart = iog_streq(value, "apart");
 		else if (iog_streq(word, "timeout") && value && iog_parse_seconds(value, &seconds) && seconds >= 0)
+			continue;
+		else if (iog_streq(word, "patience") && value && whole(value, &s->patience))
 			continue;
 		else if (iog_streq(word, "bytes") && value && iog_parse_bytes(value, &s->bytes) && s->bytes)
 			continue;
 		else
 			return FAIL(s, -EINVAL,
-				"stream %s: option \"%s%s%s\": known are policy=block|latest|drop-new, timeout=SECONDS, bytes=SIZE",
+				"stream %s: option \"%s%s%s\": known are policy=block|latest|drop-new, timeout=SECONDS, patience=STEPS, "
+				"bytes=SIZE, ranks=together|apart",
 				s->name, word, value ? "=" : "", value ? value : "");
 	}
 	s->timeout_ns = s->policy == IOG_BLOCK ? iog_client_span(seconds) : 0;
@@ -367,9 +381,13 @@ iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *
 	if (s->dead)
 		return s;
 	record_init(s, rank, nranks);
-	struct iog_msg m = {
-		.kind = IOG_MSG_OPEN, .id = s->id, .a = (uint32_t)rank, .b = (uint32_t)nranks, .policy = s->policy, .schema = s->schema
-	};
+	struct iog_msg m = { .kind = IOG_MSG_OPEN,
+		.id = s->id,
+		.a = (uint32_t)rank,
+		.b = (uint32_t)nranks,
+		.policy = s->policy,
+		.apart = s->apart,
+		.schema = s->schema };
 	iog_strset(m.name, sizeof m.name, name);
 	iog_client_say(io, &m, NULL, 0);
 	const uint64_t until = iog_now_ns() + OPEN_NS;
@@ -426,7 +444,8 @@ int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64
 			return FAIL(s, -EFBIG, "stream %s: %s is larger than memory", s->name, var);
 	}
 	if (s->made && bytes > x->room)
-		return FAIL(s, -EFBIG, "stream %s: %s: %llu bytes do not fit where the first step had %llu; open another stream", s->name,
+		return FAIL(s, -EFBIG,
+			"stream %s: %s: %llu bytes do not fit where room was made for %llu at the first step; open another stream", s->name,
 			var, (unsigned long long)bytes, (unsigned long long)x->room);
 	memcpy(b.start, offset, def->rank * sizeof *offset);
 	memcpy(b.count, count, def->rank * sizeof *count);
@@ -434,6 +453,8 @@ int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64
 	s->block[v] = b;
 	memcpy(x->global, global, def->rank * sizeof *global);
 	x->bytes = bytes;
+	if (!s->made)
+		x->room = IOG_MAX(x->room, bytes);
 	x->placed = true;
 	s->shaped = true;
 	return IOG_OK;
@@ -474,7 +495,6 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 		struct variable *x = &s->var[v];
 		uint64_t *where = s->statics >> v & 1 ? &statics : &at;
 		x->at = *where;
-		x->room = x->bytes;
 		fits &= iog_add(*where, x->room + IOG_ALIGN, where) && *where < UINT64_MAX / 256;
 		*where = IOG_ROUND_UP(*where - IOG_ALIGN, IOG_ALIGN);
 		if (fits && (s->statics >> v & 1) && !(x->memory = calloc(1, IOG_MAX(x->room, 1ull))))
@@ -648,12 +668,13 @@ static void abandon(struct iog_stream *s)
 static int no_room(struct iog_stream *s)
 {
 	int rc = IOG_SKIP;
-	if (s->timeout_ns) {
+	if (s->timeout_ns && !(s->patience && s->late >= s->patience)) {
 		const uint64_t t0 = iog_now_ns();
 		const bool room = wait_room(s, t0 + s->timeout_ns);
 		s->blocked_ns += iog_now_ns() - t0;
 		if (room)
 			return IOG_OK;
+		s->late++;
 		rc = IOG_TIMEOUT;
 	}
 	if (s->io->sock < 0)
@@ -728,6 +749,7 @@ int iog_begin(iog_stream *s, int64_t step, double time)
 	if (iog_unlikely(s->rewant))
 		wants(s);
 	s->slot = iog_outlet_take(&s->o);
+	s->late = 0;
 	s->touched = s->cut = 0;
 	s->in_step = true;
 	return IOG_OK;

@@ -27,7 +27,8 @@ struct stream {
 	struct iog_schema schema;
 	uint32_t n_writers, blocks, epoch, runs;
 	uint8_t policy;
-	bool known; /* all ranks have their memory */
+	bool apart; /* each rank's steps are records of their own */
+	bool known; /* all ranks have their memory; apart: one has */
 	struct writer *writer[IOG_WRITERS];
 	uint32_t missed[IOG_WRITERS]; /* life of the feed that was told that this rank has gone */
 };
@@ -76,7 +77,7 @@ struct run {
 struct iog_agent {
 	struct iog_agent_opts o;
 	char path[128];
-	int sock;
+	int sock, spare; /* spare: a descriptor in hand, -1: not even that */
 	struct client *client[IOG_AGENT_CLIENTS];
 	struct stream *stream[IOG_AGENT_STREAMS];
 	struct writer **writer;

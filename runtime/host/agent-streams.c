@@ -156,6 +156,15 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 	}
 }
 
+/* The feed's collector of that life has an edge from w. */
+static bool is_fed(const struct iog_agent *a, const struct writer *w, uint32_t life)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life)
+			return true;
+	return false;
+}
+
 /* Every consumer of a known stream has an edge from every writer. */
 static void connect_all(struct iog_agent *a)
 {
@@ -192,10 +201,7 @@ static void connect_all(struct iog_agent *a)
 		if (!w->stream->known || w->closed || w->map.fd < 0)
 			continue;
 		const uint32_t life = iog_feed_life(w->stream->feed);
-		bool fed = false;
-		for (uint32_t k = 0; k < a->n_edges; k++)
-			fed |= a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life;
-		if (life && !fed)
+		if (life && !is_fed(a, w, life))
 			edge_new(a, w, NULL, life);
 		for (uint32_t r = 0; r < a->n_readers; r++) {
 			bool have = a->reader[r]->stream != w->stream || !a->reader[r]->told;
@@ -236,7 +242,7 @@ static void tell_reader(struct iog_agent *a, struct reader *r)
 		return;
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_SUBSCRIBED, r->id);
 	m->schema = s->schema;
-	m->b = s->n_writers, m->epoch = s->epoch, m->blocks = s->blocks;
+	m->b = s->n_writers, m->epoch = s->epoch, m->blocks = s->blocks, m->apart = s->apart;
 	r->told = true;
 	iog_agent_send(a, r->client, m, NULL, 0);
 }
@@ -257,11 +263,12 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 	}
 	if (!live_writers(s)) {
 		s->n_writers = m->b, s->schema = m->schema, s->known = false, s->policy = m->policy, s->blocks = 0;
+		s->apart = m->apart;
 		s->epoch = ++s->runs << 16;
 	}
-	if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy)
+	if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy || s->apart != !!m->apart)
 		iog_agent_refuse(a, c, m->id,
-			"stream \"%s\" is open with %u ranks and another schema or policy; all ranks must open it alike", s->name,
+			"stream \"%s\" is open with %u ranks and another schema, policy or pairing; all ranks must open it alike", s->name,
 			s->n_writers);
 	else if (s->writer[m->a])
 		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by process %d", m->a, s->name,
@@ -278,13 +285,16 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 	return NULL;
 }
 
-/* True when every rank has told its shape; *blocks: of the largest. */
+/* True when every rank whose steps are waited for has told its shape; *blocks: of the largest. */
 static bool all_there(const struct stream *s, uint32_t *blocks)
 {
 	*blocks = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++) {
-		if (!s->writer[i] || s->writer[i]->map.fd < 0)
+		if (!s->writer[i] || s->writer[i]->map.fd < 0) {
+			if (s->apart)
+				continue;
 			return false;
+		}
 		*blocks = IOG_MAX(*blocks, s->writer[i]->blocks);
 	}
 	return true;
@@ -326,8 +336,9 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 		iog_region_close(&w->map);
 		return NULL;
 	}
-	if (all_there(s, &s->blocks)) {
-		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, s->policy != IOG_BLOCK, &err))
+	if (!s->known && all_there(s, &s->blocks)) {
+		const enum iog_pairing how = s->apart ? IOG_PAIR_NONE : s->policy == IOG_BLOCK ? IOG_PAIR_ALL : IOG_PAIR_LOSSY;
+		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, how, &err))
 			iog_agent_say(a, "%s", err.text);
 		s->known = true;
 		iog_agent_say(a, "stream %s is there: %u rank%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s");
@@ -491,6 +502,10 @@ static void tell_writers(struct iog_agent *a)
 	for (uint32_t i = 0; i < a->n_writers; i++) {
 		struct writer *w = a->writer[i];
 		if (w->ready || !w->stream->known || w->map.fd < 0 || iog_agent_graphs_opening(a, w->stream))
+			continue;
+		/* A source that opened since edges were made gets its own in the next turn, and the writer may begin then. */
+		const uint32_t life = iog_feed_life(w->stream->feed);
+		if (life && !is_fed(a, w, life))
 			continue;
 		w->ready = true;
 		iog_agent_send(a, w->client, iog_agent_fresh(a, IOG_MSG_READY, w->id), NULL, 0);

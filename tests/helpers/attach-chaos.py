@@ -217,12 +217,13 @@ class Round:
                     need(there & ~ranks == 0, r.name, "was given step", step, "without", bin(there & ~ranks))
                 need(ranks & ~self.may(step) == 0, r.name, "has parts of step", step, "that nobody wrote:", bin(ranks))
             if not r.killed:
-                # With neither an agent nor a writer there is nobody left who could say so.
+                # With neither an agent nor a writer there is nobody left who could say that it ended.
                 end = "code 3:" in said or "stream" in said or "agent" in said
                 need(end or ("code 2:" in said and self.alone and any(w.killed for w in self.writers)), r.name, said)
             if self.policies[k] != "block" or not took:
                 continue
-            last = took[-1][0] if r.killed else STEPS - 1
+            # With neither, it waits for the part of a rank that nobody says is gone.
+            last = took[-1][0] if r.killed or (self.alone and any(w.killed for w in self.writers)) else STEPS - 1
             have = dict(took)
             for step in range(took[0][0], last + 1):
                 lost = self.must(step) & ~have.get(step, 0)
