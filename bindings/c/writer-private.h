@@ -9,22 +9,11 @@
 #include <errno.h>
 
 #include "client-private.h"
+#include "runtime/host/consumer.h"
 #include "runtime/host/wait.h"
 
 static const uint64_t OPEN_NS = 2000000000u, SLEEP_NS = 20000000;
 
-/* A consumer. */
-struct edge {
-	enum { EDGE_FREE, EDGE_ASKED /* before the arena was there */, EDGE_LIVE } state;
-	uint32_t number; /* the agent's */
-	uint32_t k;      /* in the outlet */
-	uint32_t capacity;
-	uint8_t policy, safe;
-	struct iog_want want;
-	struct iog_region_map up, down, box;
-	void *box_map;
-};
-#define NO_EDGE ((struct edge){ .up = IOG_REGION_NONE, .down = IOG_REGION_NONE, .box = IOG_REGION_NONE })
 struct variable {
 	bool placed;
 	bool given; /* static: has a value, in own memory */
@@ -71,7 +60,7 @@ struct iog_stream {
 	struct iog_region view; /* the static part of the arena */
 	struct iog_outlet o;
 	void *memory; /* of the outlet */
-	struct edge edge[IOG_FANOUT];
+	struct iog_consumer edge[IOG_FANOUT];
 	uint64_t records, sent_bytes, dropped, skipped, blocked_ns;
 };
 
@@ -86,18 +75,13 @@ static inline int iog_stream_failed(struct iog_stream *s, int code)
 
 /* ---- consumers; writer-edges.c ---- */
 
-static inline void iog_stream_wake(struct iog_stream *s, uint64_t sleepers)
-{
-	for (; iog_unlikely(sleepers); sleepers &= sleepers - 1)
-		iog_wake_word(&s->o.edge[__builtin_ctzll(sleepers)].e.down->head);
-}
+static inline void iog_stream_wake(struct iog_stream *s, uint64_t sleepers) { iog_consumers_wake(&s->o, sleepers); }
 /* Slots that lossy consumers may keep, at most. */
 uint32_t iog_stream_lossy_max(const struct iog_stream *s);
 /* Makes the edges that were asked for. Not while a step is open: who comes then may want of it what was left out. */
 void iog_stream_edges_try(struct iog_stream *s);
 /* The consumer has gone: what it held is free. */
-void iog_stream_edge_cut(struct iog_stream *s, struct edge *e);
-void iog_stream_edge_close(struct edge *e);
+void iog_stream_edge_cut(struct iog_stream *s, struct iog_consumer *e);
 /* Cuts off who gives back what it does not have. */
 void iog_stream_cut_offenders(struct iog_stream *s);
 /* With nobody left to tell us who died: whoever made us wait for the whole time is not there. */

@@ -98,7 +98,7 @@ iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *
 	s->io = io;
 	s->arena = IOG_REGION_NONE;
 	for (unsigned i = 0; i < IOG_FANOUT; i++)
-		s->edge[i] = NO_EDGE;
+		s->edge[i] = IOG_NO_CONSUMER;
 	s->id = io->next_id++;
 	s->next = io->streams;
 	io->streams = s;
@@ -514,7 +514,7 @@ int iog_close(iog_stream *s, double timeout)
 			break;
 		}
 	for (unsigned i = 0; i < IOG_FANOUT; i++)
-		iog_stream_edge_close(&s->edge[i]);
+		iog_consumer_close(&s->edge[i]);
 	for (unsigned v = 0; v < IOG_VARS; v++)
 		free(s->var[v].memory);
 	iog_region_close(&s->arena);
