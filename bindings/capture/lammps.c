@@ -132,7 +132,7 @@ struct frame {
 	const double *x, *v;
 	const int32_t *type;
 	const void *id, *image; /* id NULL: the atoms have none */
-	bool missing;           /* there was no memory to keep it */
+	bool missing;           /* it cannot be published: why was said */
 	double box[9], origin[3];
 };
 
@@ -149,6 +149,7 @@ static struct {
 	int code;                  /* of the last iog_begin */
 	int sleep;
 	bool runs, minimizes, steps;
+	bool other;        /* a system with other bonds than the first one */
 	struct frame held; /* of a minimizer; step < 0: none */
 	void *memory[5];
 	int64_t held_room;
@@ -168,12 +169,14 @@ static void look(void *lmp, int64_t step, struct frame *f)
 	const double box[9] = { edge[0], 0, 0, real(lmp, "xy"), edge[1], 0, real(lmp, "xz"), real(lmp, "yz"), edge[2] };
 	*f = (struct frame){ .step = step,
 		.n = whole(lammps.global(lmp, "nlocal"), 4),
-		.time = real(lmp, "atime") + (double)(step - whole(lammps.global(lmp, "atimestep"), c.big)) * real(lmp, "dt"),
+		.time = real(lmp, "atime"),
 		.x = x ? x[0] : NULL,
 		.v = v ? v[0] : NULL,
 		.type = lammps.atom(lmp, "type"),
 		.id = c.tag ? lammps.atom(lmp, "id") : NULL,
 		.image = lammps.atom(lmp, "image") };
+	if (!c.minimizes) /* where no time goes by */
+		f->time += (double)(step - whole(lammps.global(lmp, "atimestep"), c.big)) * real(lmp, "dt");
 	memcpy(f->box, box, sizeof box);
 	memcpy(f->origin, lo, sizeof f->origin);
 }
@@ -350,8 +353,8 @@ static bool agree(const struct frame *f)
 	if (every & DEAD)
 		c.sleep = SLEEP;
 	if (some & UNFIT || all > c.most) {
-		iog_capture_lost("step %lld has more atoms (%lld of %lld on this rank) than room was made for at the first one",
-			(long long)f->step, (long long)f->n, (long long)all);
+		iog_capture_lost("step %lld has %lld atoms, %lld of them here; room was made for %lld and %lld when the first one began",
+			(long long)f->step, (long long)all, (long long)f->n, (long long)c.most, (long long)c.room);
 		return false;
 	}
 	place(f->n, before, all);
@@ -369,6 +372,11 @@ static void publish(const struct frame *f)
 	c.last = f->step;
 	if (c.sleep > 0) {
 		c.sleep--;
+		return;
+	}
+	if (c.other) {
+		iog_capture_lost("step %lld is of a system with more or fewer bonds than the %lld of the first one", (long long)f->step,
+			(long long)c.bonds);
 		return;
 	}
 	if (!agree(f))
@@ -407,7 +415,10 @@ static void hold(void *lmp, int64_t step)
 		c.held_room = f.n;
 	}
 	for (unsigned i = 0; i < 5; i++) {
-		f.missing |= !c.memory[i];
+		if (!c.memory[i] && !f.missing) {
+			iog_capture_lost("step %lld: out of memory", (long long)step);
+			f.missing = true;
+		}
 		if (c.memory[i] && from[i] && bytes[i])
 			memcpy(c.memory[i], from[i], (size_t)f.n * bytes[i]);
 	}
@@ -424,12 +435,14 @@ static void publish_now(void *lmp, int64_t step)
 
 static int64_t step_of(void *lmp) { return whole(lammps.global(lmp, "ntimestep"), c.big); }
 
-/* The bonds of another system than the first one's. */
-static void check_bonds(void *lmp)
+/* Steps begin anew, maybe with another system. Bonds are static, and as many as at first. */
+static void look_at_bonds(void *lmp)
 {
-	if (!c.bonds || !c.any || c.begun > c.last)
+	if (c.any && c.begun > c.last)
 		return;
-	if (whole(lammps.global(lmp, "nbonds"), c.big) == c.bonds)
+	const int64_t now = lammps.bonds && c.tag == 4 ? whole(lammps.global(lmp, "nbonds"), c.big) : 0;
+	c.other = now != c.bonds;
+	if (c.bonds && !c.other)
 		gather_bonds(lmp);
 }
 
@@ -440,16 +453,13 @@ static bool command_begins(void *command)
 	c.runs = c.minimizes = false;
 	if (!iog_capture_wanted() || !find_lammps(command))
 		return false;
-	if (!c.opened) {
+	if (!c.opened)
 		open_stream(lmp);
-		if (!c.off)
-			gather_bonds(lmp);
-	}
 	if (c.off || c.lmp != lmp)
 		return false;
 	c.begun = step_of(lmp);
 	c.held.step = -1;
-	check_bonds(lmp);
+	look_at_bonds(lmp);
 	return true;
 }
 
