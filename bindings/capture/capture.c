@@ -109,11 +109,13 @@ iog *iog_capture_io(void)
 	return io;
 }
 
-iog_stream *iog_capture_open(const char *name, const char *schema, int rank, int nranks)
+iog_stream *iog_capture_open(const char *name, const char *schema, const char *usual, int rank, int nranks)
 {
 	const char *policy = setting("IOG_CAPTURE_POLICY"), *timeout = setting("IOG_CAPTURE_TIMEOUT");
-	char options[128];
-	snprintf(options, sizeof options, "policy=%s timeout=%s patience=3", policy ? policy : "block", timeout ? timeout : "1s");
+	char options[256];
+	/* What comes later counts. */
+	snprintf(options, sizeof options, "timeout=1s patience=3 %s%s%s%s%s", usual ? usual : "", policy ? " policy=" : "",
+		policy ? policy : "", timeout ? " timeout=" : "", timeout ? timeout : "");
 	iog_stream *s = iog_open(iog_capture_io(), name, schema, options, rank, nranks);
 	if (!n_opened++)
 		snprintf(first_name, sizeof first_name, "%s", name);

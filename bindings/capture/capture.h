@@ -37,8 +37,8 @@ bool iog_capture_rank(int *rank, int *nranks);
 
 /* The attachment of this process, made at the first call. Never NULL. */
 iog *iog_capture_io(void);
-/* Opens a stream with the policy of the settings; as iog_open. It is closed, and counted in the closing line, when the program ends. Never NULL. */
-iog_stream *iog_capture_open(const char *name, const char *schema, int rank, int nranks);
+/* Opens a stream with the policy of the settings; as iog_open, with `usual` options (NULL: none) for what they leave open. It is closed, and counted in the closing line, when the program ends. Never NULL. */
+iog_stream *iog_capture_open(const char *name, const char *schema, const char *usual, int rank, int nranks);
 /* This stream will not be written any more: closes and counts it. */
 void iog_capture_close(iog_stream *s);
 /* A step that should have been published and was not, and why: counted, the first reason is in the closing line. */
