@@ -276,7 +276,7 @@ static void open_stream(void *lmp)
 	if (c.room > c.most)
 		c.room = c.most;
 	schema(lmp, text, sizeof text);
-	c.stream = iog_capture_open(iog_capture_name("md"), text, c.rank, c.nranks);
+	c.stream = iog_capture_open(iog_capture_name("md"), text, NULL, c.rank, c.nranks);
 	place(c.room, 0, c.most);
 	place_common();
 }
