@@ -107,7 +107,8 @@ int iog_offer_open(
 	int rc = memory(o, err);
 	pthread_mutex_lock(&list_lock);
 	if (!rc && name[0] && !agents)
-		rc = iog_fail(err, -ENOENT, "only an agent brings readers to stream \"%s\": run this graph in one, by iog agent --load", name);
+		rc = iog_fail(
+			err, -ENOENT, "only an agent brings readers to stream \"%s\": run this graph in one, by iog agent --load", name);
 	for (struct iog_offer *x = list; x && name[0] && !rc; x = x->next)
 		if (iog_streq(x->name, name))
 			rc = iog_fail(err, -EEXIST, "stream \"%s\" is published by another sink of this agent already", name);
