@@ -54,16 +54,6 @@ static void show_diags(void *ctx, const struct iog_graph *g)
 	iog_cli_show_diags(g);
 }
 
-/* "dir/heat.lua" is the graph heat. */
-static void graph_name(const char *path, char *name, size_t size)
-{
-	const char *base = strrchr(path, '/');
-	iog_strset(name, size, base ? base + 1 : path);
-	char *dot = strrchr(name, '.');
-	if (dot && dot != name)
-		*dot = 0;
-}
-
 static int agent_run(int argc, char **argv)
 {
 	struct iog_cli_args a = { .cmd = &iog_cmd_agent, .argc = argc, .argv = argv };
@@ -110,7 +100,7 @@ static int agent_run(int argc, char **argv)
 		fprintf(stderr, "iog agent: listens at %s\n", iog_agent_path(agent));
 	for (uint32_t i = 0; i < n_loads; i++) {
 		char name[IOG_STREAM_NAME];
-		graph_name(loads[i], name, sizeof name);
+		iog_cli_graph_name(loads[i], name, sizeof name);
 		err.text[0] = 0;
 		if (iog_agent_load(agent, name, loads[i], show_diags, &err)) {
 			fprintf(stderr, "iog agent: %s\n", err.text[0] ? err.text : "the graph was not loaded");

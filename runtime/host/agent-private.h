@@ -29,7 +29,6 @@ struct stream {
 	uint8_t policy;
 	bool known; /* all ranks have their memory */
 	struct writer *writer[IOG_WRITERS];
-	uint32_t missed[IOG_WRITERS]; /* life of the feed that was told that this rank has gone */
 };
 struct writer {
 	struct client *client;
@@ -38,6 +37,7 @@ struct writer {
 	struct iog_region_map map;
 	struct iog_arena arena;
 	bool closed, ready; /* ready: it was told that it may begin */
+	bool opening;       /* not yet: some graph's source was not open in this turn */
 };
 struct reader {
 	struct client *client;
@@ -48,13 +48,13 @@ struct reader {
 	uint64_t gone;     /* ranks, by bit, that it was told to expect nothing of */
 	bool told;
 };
-/* A writer's edge to a reader, or to the graph's feed (reader NULL). */
+/* A writer's edge to a reader, or to a taker of the stream's feed (reader NULL). */
 struct edge {
 	uint32_t id;
 	struct writer *writer; /* NULL: gone; kept while the feed may read what it left */
 	struct stream *stream;
 	struct reader *reader;
-	uint32_t feed_life; /* the feed's collector that has it */
+	uint32_t feed_life; /* the feed's taker that has it */
 	uint32_t capacity;
 	uint8_t policy;
 	bool asked, made; /* the writer was asked, and has answered */
@@ -68,6 +68,12 @@ struct run {
 	struct iog_cut cut;
 	struct iog_engine *e;
 	char text[512];
+	/* Replacing: `next` starts when this one has ended, and keeps it as `before` until its sources are open. Neither is in the list. */
+	struct run *next, *before;
+	bool spoilt;          /* it could not start, and has not ended yet */
+	bool handed;          /* its takers come from another graph, and go back there if its sources close now */
+	struct client *asker; /* to be told how it went; NULL: nobody */
+	uint32_t asker_id;
 };
 
 struct iog_agent {
@@ -96,6 +102,8 @@ void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why);
 /* a->out, emptied, to be filled and sent. */
 struct iog_msg *iog_agent_fresh(struct iog_agent *a, uint32_t kind, uint32_t id);
 void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, const int *fds, uint32_t n);
+/* Answers a command: rc, and what is wrong. */
+void iog_agent_answer(struct iog_agent *a, struct client *c, uint32_t id, int rc, const struct iog_err *err);
 __attribute__((format(printf, 4, 5))) void iog_agent_refuse(struct iog_agent *a, struct client *c, uint32_t id, const char *fmt, ...);
 
 /* ---- agent-streams.c ---- */
@@ -108,6 +116,10 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 const char *iog_agent_on_unsubscribe(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n);
 const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n);
+/* An edge that was asked for cannot be: the reader, or the graph, goes on without that writer. */
+const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m);
+/* Can one more graph take the stream, which has `takers`? 0 or -ENOSPC with a message. */
+int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers, struct iog_err *err);
 /* The client has gone: with it what it wrote and read. */
 void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
 /* Connects whom the last turn made known to each other, cuts what has ended, and tells those who wait. */
@@ -123,6 +135,13 @@ void iog_agent_streams_free(struct iog_agent *a);
 
 /* Starts what waited, notices what has ended. */
 void iog_agent_graphs_poll(struct iog_agent *a);
+/*
+ * Ends graph `name` in order; what it took from streams is kept for the graph in `path`, which starts then. The client is answered when it
+ * runs, or when it could not start and the former one runs again; but a mistake that is seen at once is returned.
+ */
+int iog_agent_graph_replace(struct iog_agent *a, struct client *c, const struct iog_msg *m, struct iog_err *err);
+/* The client will not hear how it went. */
+void iog_agent_graphs_leave(struct iog_agent *a, const struct client *c);
 /* A graph has started that takes the stream, and its source is not open yet. */
 bool iog_agent_graphs_opening(const struct iog_agent *a, const struct stream *s);
 /* Graphs that wait or run; *runs: those that run. */

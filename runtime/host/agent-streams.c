@@ -40,7 +40,8 @@ static void stream_forget(struct iog_agent *a)
 {
 	for (uint32_t i = 0; i < a->n_streams; i++) {
 		struct stream *s = a->stream[i];
-		bool used = iog_feed_life(s->feed);
+		uint32_t life[IOG_TAKERS];
+		bool used = iog_feed_lives(s->feed, life);
 		for (uint32_t k = 0; k < IOG_WRITERS; k++)
 			used |= s->writer[k] != NULL;
 		for (uint32_t k = 0; k < a->n_readers; k++)
@@ -78,6 +79,35 @@ static uint32_t live_writers(const struct stream *s)
 	for (uint32_t i = 0; i < IOG_WRITERS; i++)
 		n += s->writer[i] != NULL;
 	return n;
+}
+
+static uint32_t readers_of(const struct iog_agent *a, const struct stream *s)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->n_readers; i++)
+		n += a->reader[i]->stream == s;
+	return n;
+}
+
+/*
+ * A writer has place for IOG_FANOUT edges. Where it never waits it has promised slots to IOG_READERS readers and one graph; more graphs take
+ * the place of readers then.
+ */
+int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers, struct iog_err *err)
+{
+	const struct stream *s = stream_find(a, name);
+	if (!s || !takers)
+		return 0;
+	if (s->policy == IOG_BLOCK && takers + IOG_READERS >= IOG_FANOUT)
+		return iog_fail(err, -ENOSPC,
+			"%u graphs take stream \"%s\", which is as many as there can be; unload one, or fork inside a graph", takers, name);
+	if (s->policy != IOG_BLOCK && takers + readers_of(a, s) >= 1 + IOG_READERS)
+		return iog_fail(err, -ENOSPC,
+			"stream \"%s\" does not wait, and has memory for %d graphs and readers together, which it has; end one, or open it "
+			"with "
+			"policy=block",
+			name, 1 + IOG_READERS);
+	return 0;
 }
 
 static struct writer *writer_find(struct iog_agent *a, const struct client *c, uint32_t id)
@@ -151,18 +181,27 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 	}
 }
 
+static void connect_takers(struct iog_agent *a, struct writer *w)
+{
+	uint32_t life[IOG_TAKERS];
+	for (uint32_t i = iog_feed_lives(w->stream->feed, life); i-- > 0;) {
+		bool fed = false;
+		for (uint32_t k = 0; k < a->n_edges && !fed; k++)
+			fed = a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life[i];
+		if (!fed)
+			edge_new(a, w, NULL, life[i]);
+	}
+}
+
 /* Every consumer of a known stream has an edge from every writer. */
 static void connect_all(struct iog_agent *a)
 {
 	/* A rank that went before a consumer was there has no edge to it, and is not waited for. */
 	for (uint32_t i = 0; i < a->n_streams; i++) {
 		struct stream *s = a->stream[i];
-		const uint32_t life = s->known ? iog_feed_life(s->feed) : 0;
-		for (uint32_t r = 0; life && r < s->n_writers; r++)
-			if (!s->writer[r] && s->missed[r] != life) {
-				iog_feed_ended(s->feed, r);
-				s->missed[r] = life;
-			}
+		for (uint32_t r = 0; s->known && r < s->n_writers; r++)
+			if (!s->writer[r])
+				iog_feed_ended(s->feed, 0, r);
 	}
 	for (uint32_t i = 0; i < a->n_readers; i++) {
 		struct reader *r = a->reader[i];
@@ -186,12 +225,7 @@ static void connect_all(struct iog_agent *a)
 		struct writer *w = a->writer[i];
 		if (!w->stream->known || w->closed || w->map.fd < 0)
 			continue;
-		const uint32_t life = iog_feed_life(w->stream->feed);
-		bool fed = false;
-		for (uint32_t k = 0; k < a->n_edges; k++)
-			fed |= a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life;
-		if (life && !fed)
-			edge_new(a, w, NULL, life);
+		connect_takers(a, w);
 		for (uint32_t r = 0; r < a->n_readers; r++) {
 			bool have = a->reader[r]->stream != w->stream || !a->reader[r]->told;
 			for (uint32_t k = 0; k < a->n_edges && !have; k++)
@@ -212,12 +246,16 @@ static void cut(struct iog_agent *a, struct edge *e)
 	iog_agent_send(a, e->writer->client, m, NULL, 0);
 }
 
-/* Edges to feeds that are closed, and were closed by nobody's fault. */
+/* Edges to takers that have gone, by nobody's fault. */
 static void cut_feeds(struct iog_agent *a)
 {
 	for (uint32_t k = a->n_edges; k-- > 0;) {
 		struct edge *e = a->edge[k];
-		if (e->reader || e->feed_life == iog_feed_life(e->stream->feed))
+		uint32_t life[IOG_TAKERS];
+		bool there = e->reader;
+		for (uint32_t i = there ? 0 : iog_feed_lives(e->stream->feed, life); i-- > 0 && !there;)
+			there = life[i] == e->feed_life;
+		if (there)
 			continue;
 		cut(a, e);
 		drop_edge(a, k);
@@ -335,10 +373,9 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 	if (!m->name[0] || m->policy > IOG_DROP_NEW || reader_find(a, c, m->id))
 		return "subscribed in a way that makes no sense";
 	struct stream *s = stream_get(a, m->name);
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < a->n_readers; i++)
-		n += a->reader[i]->stream == s;
-	if (!s || n >= IOG_READERS) {
+	uint32_t life[IOG_TAKERS];
+	uint32_t n = s ? readers_of(a, s) : 0, takers = s && s->policy != IOG_BLOCK ? iog_feed_lives(s->feed, life) : 0;
+	if (!s || n + (takers ? takers - 1 : 0) >= IOG_READERS) {
 		iog_agent_refuse(a, c, m->id, "stream \"%s\" has %u readers, and no more can read it at once", m->name, n);
 		return NULL;
 	}
@@ -403,7 +440,7 @@ static int feed_edge(struct edge *e, int *fds, struct iog_err *err)
 		.n_regions = 1 };
 	/* The slots end where the arena ends, whatever the region is rounded up to. */
 	in.region[0] = (struct iog_region){ .base = e->arena.map, .size = iog_arena_bytes(&w->arena), .arena = w->arena.id };
-	return iog_feed_attach(e->stream->feed, w->rank, &in, err);
+	return iog_feed_attach(e->stream->feed, e->feed_life, w->rank, &in, err);
 }
 
 const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n)
@@ -430,11 +467,28 @@ const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const 
 	return NULL;
 }
 
+const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	struct edge *e = edge_find(a, m->edge);
+	if (!e || !e->writer || e->writer->client != c || !e->asked || e->made)
+		return NULL; /* what was made and is given up is cut by whoever notices */
+	iog_agent_say(a, "stream %s, rank %u: %.200s", e->stream->name, e->writer->rank, m->text);
+	e->made = true;
+	if (!e->reader) {
+		iog_feed_ended(e->stream->feed, e->feed_life, e->writer->rank);
+		return NULL;
+	}
+	struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_WRITER_GONE, e->reader->id);
+	o->edge = e->id, o->a = e->writer->rank;
+	iog_agent_send(a, e->reader->client, o, NULL, 0);
+	return NULL;
+}
+
 /* Nothing more comes from w. */
 static void writer_ends(struct iog_agent *a, struct writer *w)
 {
 	if (!w->closed)
-		iog_feed_ended(w->stream->feed, w->rank);
+		iog_feed_ended(w->stream->feed, 0, w->rank);
 	for (uint32_t k = 0; k < a->n_edges && !w->closed; k++) {
 		struct edge *e = a->edge[k];
 		if (e->writer != w || !e->reader)
@@ -481,7 +535,7 @@ static void tell_writers(struct iog_agent *a)
 {
 	for (uint32_t i = 0; i < a->n_writers; i++) {
 		struct writer *w = a->writer[i];
-		if (w->ready || !w->stream->known || w->map.fd < 0 || iog_agent_graphs_opening(a, w->stream))
+		if (w->ready || w->opening || !w->stream->known || w->map.fd < 0)
 			continue;
 		w->ready = true;
 		iog_agent_send(a, w->client, iog_agent_fresh(a, IOG_MSG_READY, w->id), NULL, 0);
@@ -501,6 +555,9 @@ void iog_agent_streams_poll(struct iog_agent *a)
 			reader_free(a, i);
 		}
 	}
+	/* Looked at before edges are made: a source that opens meanwhile has none yet. */
+	for (uint32_t i = 0; i < a->n_writers; i++)
+		a->writer[i]->opening = !a->writer[i]->ready && iog_agent_graphs_opening(a, a->writer[i]->stream);
 	cut_feeds(a);
 	connect_all(a);
 	tell_writers(a);
@@ -549,10 +606,8 @@ void iog_agent_streams_leave(struct iog_agent *a, struct client *c)
 
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size)
 {
-	uint32_t readers = 0;
-	for (uint32_t k = 0; k < a->n_readers; k++)
-		readers += a->reader[k]->stream == s;
-	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers, readers);
+	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers,
+		readers_of(a, s));
 }
 
 void iog_agent_streams_free(struct iog_agent *a)

@@ -83,8 +83,7 @@ static void on_ps(struct iog_agent *a, struct client *c)
 	iog_agent_send(a, c, iog_agent_fresh(a, IOG_MSG_RESULT, 0), NULL, 0);
 }
 
-/* Answers a command. */
-static void answer(struct iog_agent *a, struct client *c, uint32_t id, int rc, const struct iog_err *err)
+void iog_agent_answer(struct iog_agent *a, struct client *c, uint32_t id, int rc, const struct iog_err *err)
 {
 	if (rc)
 		iog_agent_refuse(a, c, id, "%s", err->text);
@@ -115,6 +114,14 @@ static const char *on_hello(struct iog_agent *a, struct client *c, const struct 
 	return NULL;
 }
 
+static void on_load(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	struct iog_err err = { "" };
+	int rc = m->a ? iog_agent_graph_replace(a, c, m, &err) : iog_agent_load(a, m->name[0] ? m->name : m->text, m->text, NULL, &err);
+	if (rc || !m->a)
+		iog_agent_answer(a, c, m->id, rc, &err);
+}
+
 /* The same. Descriptors that were taken are set to -1. */
 static const char *handle(struct iog_agent *a, struct client *c, struct iog_msg *m, int *fds, uint32_t n)
 {
@@ -130,9 +137,10 @@ static const char *handle(struct iog_agent *a, struct client *c, struct iog_msg 
 	case IOG_MSG_SUBSCRIBE: return iog_agent_on_subscribe(a, c, m);
 	case IOG_MSG_UNSUBSCRIBE: return iog_agent_on_unsubscribe(a, c, m);
 	case IOG_MSG_PS: on_ps(a, c); return NULL;
-	case IOG_MSG_SET: answer(a, c, m->id, iog_agent_graphs_set(a, m->name, m->number, &err), &err); return NULL;
-	case IOG_MSG_LOAD: answer(a, c, m->id, iog_agent_load(a, m->name[0] ? m->name : m->text, m->text, NULL, &err), &err); return NULL;
-	case IOG_MSG_UNLOAD: answer(a, c, m->id, iog_agent_unload(a, m->name, &err), &err); return NULL;
+	case IOG_MSG_SET: iog_agent_answer(a, c, m->id, iog_agent_graphs_set(a, m->name, m->number, &err), &err); return NULL;
+	case IOG_MSG_LOAD: on_load(a, c, m); return NULL;
+	case IOG_MSG_ERROR: return iog_agent_on_refused(a, c, m);
+	case IOG_MSG_UNLOAD: iog_agent_answer(a, c, m->id, iog_agent_unload(a, m->name, &err), &err); return NULL;
 	default: return NULL; /* of a later minor version */
 	}
 }
@@ -167,6 +175,7 @@ static void client_free(struct iog_agent *a, uint32_t i)
 {
 	struct client *c = a->client[i];
 	iog_agent_streams_leave(a, c);
+	iog_agent_graphs_leave(a, c);
 	if (c->page.map)
 		atomic_store(&((struct iog_attach_page *)c->page.map)->gone, 1);
 	iog_region_close(&c->page);

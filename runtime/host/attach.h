@@ -58,7 +58,7 @@ enum iog_msg_kind {
 	IOG_MSG_UNSUBSCRIBE, /* id */
 	/* commands, each answered by RESULT or ERROR */
 	IOG_MSG_PS,     /* a RESULT for each graph and stream, fields separated by tabs, then an empty one */
-	IOG_MSG_LOAD,   /* name: of the graph; text: path */
+	IOG_MSG_LOAD,   /* name: of the graph; text: path; a: 1: in the place of the graph of that name */
 	IOG_MSG_UNLOAD, /* name */
 	IOG_MSG_SET,    /* name; number */
 	IOG_MSG_RESULT, /* text; a: 1 when more follows */
