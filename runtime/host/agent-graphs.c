@@ -10,16 +10,25 @@
 
 #include "agent-private.h"
 
+/* What it took to run: one that has ended holds no memory of the node any more. */
+static void run_release(struct run *r)
+{
+	if (r->e)
+		r->delivered = iog_engine_delivered(r->e);
+	if (!iog_engine_free(r->e)) {
+		iog_cut_free(&r->cut);
+		iog_graph_free(r->g);
+	}
+	r->e = NULL, r->g = NULL;
+}
+
 static void run_free(struct run *r)
 {
 	if (!r)
 		return;
 	run_free(r->next);
 	run_free(r->before);
-	if (!iog_engine_free(r->e)) {
-		iog_cut_free(&r->cut);
-		iog_graph_free(r->g);
-	}
+	run_release(r);
 	free(r);
 }
 
@@ -160,8 +169,10 @@ static void run_start(struct iog_agent *a, struct run *r)
 	int rc = engine_start(a, r, &err);
 	r->text[0] = 0;
 	iog_agent_say(a, "graph %s %s%s%s", r->name, rc ? "cannot start" : "runs", rc ? ": " : "", err.text);
-	if (rc)
+	if (rc) {
+		run_release(r);
 		failed(a, r, rc, &err);
+	}
 }
 
 /* ---- replacing ---- */
@@ -219,6 +230,7 @@ static void go_back(struct iog_agent *a, uint32_t i, const struct iog_err *why)
 	int rc = old->g ? engine_start(a, old, &err) : iog_fail(&err, -EBUSY, "its threads have not ended");
 	if (rc) {
 		disinherit(old->g);
+		run_release(old);
 		failed(a, old, rc, &err);
 		iog_agent_say(a, "graph %s cannot start again: %s", old->name, err.text);
 		iog_fail(&err, rc, "%s: %.200s; the former graph cannot start again either: %.200s", r->path, why->text, old->text);
@@ -343,6 +355,8 @@ static void look_after(struct iog_agent *a, uint32_t i)
 	iog_agent_say(a, "graph %s has ended%s%s", r->name, rc ? ": " : "", err.text);
 	if (r->next)
 		take_over(a, i);
+	else
+		run_release(r);
 }
 
 void iog_agent_graphs_poll(struct iog_agent *a)
@@ -431,6 +445,25 @@ bool iog_agent_graphs_opening(const struct iog_agent *a, const struct stream *s)
 	return false;
 }
 
+/* Variables that the sources of g need of a stream. */
+static uint64_t needs(const struct iog_graph *g, const char *stream)
+{
+	struct iog_gnode *n;
+	uint64_t vars = 0;
+	for (uint32_t k = g ? iog_graph_nodes(g, &n) : 0; k-- > 0;)
+		if (n[k].kind == IOG_G_SOURCE && !strcmp(n[k].end.name, "stream") && !strcmp(n[k].conf, stream))
+			vars |= n[k].needs[0];
+	return vars;
+}
+
+void iog_agent_graphs_want(const struct iog_agent *a, const struct stream *s, struct iog_want *want)
+{
+	*want = (struct iog_want){ 0 };
+	for (uint32_t i = 0; i < a->n_runs; i++)
+		if (a->run[i]->state == RUNS)
+			want->vars |= needs(a->run[i]->g, s->name) | (a->run[i]->next ? needs(a->run[i]->next->g, s->name) : 0);
+}
+
 uint32_t iog_agent_graphs_busy(const struct iog_agent *a, uint32_t *runs)
 {
 	uint32_t waits = 0;
@@ -456,7 +489,7 @@ void iog_agent_graph_text(const struct run *r, char *text, size_t size)
 {
 	static const char *const state[] = { "waits", "runs", "ended", "failed" };
 	snprintf(text, size, "graph\t%s\t%s\t%llu\t%s", r->name, state[r->state],
-		r->e ? (unsigned long long)iog_engine_delivered(r->e) : 0ull, r->text);
+		(unsigned long long)(r->e ? iog_engine_delivered(r->e) : r->delivered), r->text);
 }
 
 void iog_agent_graphs_free(struct iog_agent *a)

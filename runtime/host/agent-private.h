@@ -27,17 +27,18 @@ struct stream {
 	struct iog_schema schema;
 	uint32_t n_writers, blocks, epoch, runs;
 	uint8_t policy;
-	bool known; /* all ranks have their memory */
+	bool apart; /* each rank's steps are records of their own */
+	bool known; /* all ranks have their memory; apart: one has */
 	struct writer *writer[IOG_WRITERS];
 };
 struct writer {
 	struct client *client;
 	struct stream *stream;
 	uint32_t id, rank, blocks;
+	uint32_t credit; /* of its blocking edges, as it says: it has slots for that */
 	struct iog_region_map map;
 	struct iog_arena arena;
 	bool closed, ready; /* ready: it was told that it may begin */
-	bool opening;       /* not yet: some graph's source was not open in this turn */
 };
 struct reader {
 	struct client *client;
@@ -58,6 +59,7 @@ struct edge {
 	uint32_t capacity;
 	uint8_t policy;
 	bool asked, made; /* the writer was asked, and has answered */
+	struct iog_want want;
 	struct iog_region_map up, down, box, arena;
 };
 enum run_state { WAITS, RUNS, ENDED, FAILED };
@@ -66,7 +68,8 @@ struct run {
 	enum run_state state;
 	struct iog_graph *g;
 	struct iog_cut cut;
-	struct iog_engine *e;
+	struct iog_engine *e; /* while it runs */
+	uint64_t delivered;   /* by one that has ended */
 	char text[512];
 	/* Replacing: `next` starts when this one has ended, and keeps it as `before` until its sources are open. Neither is in the list. */
 	struct run *next, *before;
@@ -79,7 +82,7 @@ struct run {
 struct iog_agent {
 	struct iog_agent_opts o;
 	char path[128];
-	int sock;
+	int sock, spare; /* spare: a descriptor in hand, -1: not even that */
 	struct client *client[IOG_AGENT_CLIENTS];
 	struct stream *stream[IOG_AGENT_STREAMS];
 	struct writer **writer;
@@ -144,6 +147,8 @@ int iog_agent_graph_replace(struct iog_agent *a, struct client *c, const struct 
 void iog_agent_graphs_leave(struct iog_agent *a, const struct client *c);
 /* A graph has started that takes the stream, and its source is not open yet. */
 bool iog_agent_graphs_opening(const struct iog_agent *a, const struct stream *s);
+/* What the graphs that run need of a stream. */
+void iog_agent_graphs_want(const struct iog_agent *a, const struct stream *s, struct iog_want *want);
 /* Graphs that wait or run; *runs: those that run. */
 uint32_t iog_agent_graphs_busy(const struct iog_agent *a, uint32_t *runs);
 /* Sets a live parameter of every graph that has it. 0, or -errno with a message. */

@@ -11,6 +11,7 @@
 
 #include "agent-private.h"
 
+enum { BLOCK_CREDIT = 64 }; /* of a blocking edge, at most */
 static const uint64_t ARENA_MAX = 1ull << 42;
 
 /* Appends x to a list of pointers; false: out of memory. */
@@ -142,7 +143,7 @@ static void drop_edge(struct iog_agent *a, uint32_t k)
 static void ask_writer(struct iog_agent *a, struct edge *e)
 {
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE, e->writer->id);
-	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy;
+	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->want = e->want;
 	iog_agent_send(a, e->writer->client, m, &e->up.fd, 1);
 	e->asked = true;
 }
@@ -166,9 +167,12 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		.arena = IOG_REGION_NONE };
 	e->policy = r ? r->policy : w->stream->policy == IOG_BLOCK ? IOG_BLOCK : IOG_DROP_NEW;
 	e->capacity = IOG_READER_CREDIT;
-	if (e->policy == IOG_BLOCK)
-		while (e->capacity * 4 <= w->arena.n_slots && e->capacity < 64)
-			e->capacity *= 2;
+	if (e->policy == IOG_BLOCK) {
+		/* A stream that never waits has its blocking readers among those that drop: they must not take all its slots. */
+		const uint32_t most = w->stream->policy == IOG_BLOCK ? w->credit : w->arena.n_slots / 2;
+		for (e->capacity = 2; e->capacity * 2 <= IOG_MIN(most, (uint32_t)BLOCK_CREDIT); e->capacity *= 2)
+			;
+	}
 	if (r) {
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE_WANTED, r->id);
 		m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->a = w->rank;
@@ -177,20 +181,18 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		iog_agent_say(a, "stream %s: %s", w->stream->name, err.text);
 		drop_edge(a, a->n_edges - 1);
 	} else {
+		iog_agent_graphs_want(a, w->stream, &e->want);
 		ask_writer(a, e);
 	}
 }
 
-static void connect_takers(struct iog_agent *a, struct writer *w)
+/* The feed's taker of that life has an edge from w. */
+static bool is_fed(const struct iog_agent *a, const struct writer *w, uint32_t life)
 {
-	uint32_t life[IOG_TAKERS];
-	for (uint32_t i = iog_feed_lives(w->stream->feed, life); i-- > 0;) {
-		bool fed = false;
-		for (uint32_t k = 0; k < a->n_edges && !fed; k++)
-			fed = a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life[i];
-		if (!fed)
-			edge_new(a, w, NULL, life[i]);
-	}
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life)
+			return true;
+	return false;
 }
 
 /* Every consumer of a known stream has an edge from every writer. */
@@ -223,9 +225,12 @@ static void connect_all(struct iog_agent *a)
 	}
 	for (uint32_t i = 0; i < a->n_writers; i++) {
 		struct writer *w = a->writer[i];
+		uint32_t life[IOG_TAKERS];
 		if (!w->stream->known || w->closed || w->map.fd < 0)
 			continue;
-		connect_takers(a, w);
+		for (uint32_t k = iog_feed_lives(w->stream->feed, life); k-- > 0;)
+			if (!is_fed(a, w, life[k]))
+				edge_new(a, w, NULL, life[k]);
 		for (uint32_t r = 0; r < a->n_readers; r++) {
 			bool have = a->reader[r]->stream != w->stream || !a->reader[r]->told;
 			for (uint32_t k = 0; k < a->n_edges && !have; k++)
@@ -269,7 +274,7 @@ static void tell_reader(struct iog_agent *a, struct reader *r)
 		return;
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_SUBSCRIBED, r->id);
 	m->schema = s->schema;
-	m->b = s->n_writers, m->epoch = s->epoch, m->blocks = s->blocks;
+	m->b = s->n_writers, m->epoch = s->epoch, m->blocks = s->blocks, m->apart = s->apart;
 	r->told = true;
 	iog_agent_send(a, r->client, m, NULL, 0);
 }
@@ -290,11 +295,12 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 	}
 	if (!live_writers(s)) {
 		s->n_writers = m->b, s->schema = m->schema, s->known = false, s->policy = m->policy, s->blocks = 0;
+		s->apart = m->apart;
 		s->epoch = ++s->runs << 16;
 	}
-	if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy)
+	if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy || s->apart != !!m->apart)
 		iog_agent_refuse(a, c, m->id,
-			"stream \"%s\" is open with %u ranks and another schema or policy; all ranks must open it alike", s->name,
+			"stream \"%s\" is open with %u ranks and another schema, policy or pairing; all ranks must open it alike", s->name,
 			s->n_writers);
 	else if (s->writer[m->a])
 		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by process %d", m->a, s->name,
@@ -311,13 +317,16 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 	return NULL;
 }
 
-/* True when every rank has told its shape; *blocks: of the largest. */
+/* True when every rank whose steps are waited for has told its shape; *blocks: of the largest. */
 static bool all_there(const struct stream *s, uint32_t *blocks)
 {
 	*blocks = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++) {
-		if (!s->writer[i] || s->writer[i]->map.fd < 0)
+		if (!s->writer[i] || s->writer[i]->map.fd < 0) {
+			if (s->apart)
+				continue;
 			return false;
+		}
 		*blocks = IOG_MAX(*blocks, s->writer[i]->blocks);
 	}
 	return true;
@@ -346,6 +355,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	w->arena = m->arena;
 	w->arena.base = w->map.map;
 	w->blocks = m->blocks;
+	w->credit = m->capacity;
 	struct stream *s = w->stream;
 	uint32_t others = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++)
@@ -358,8 +368,9 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 		iog_region_close(&w->map);
 		return NULL;
 	}
-	if (all_there(s, &s->blocks)) {
-		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, s->policy != IOG_BLOCK, &err))
+	if (!s->known && all_there(s, &s->blocks)) {
+		const enum iog_pairing how = s->apart ? IOG_PAIR_NONE : s->policy == IOG_BLOCK ? IOG_PAIR_ALL : IOG_PAIR_LOSSY;
+		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, how, &err))
 			iog_agent_say(a, "%s", err.text);
 		s->known = true;
 		iog_agent_say(a, "stream %s is there: %u rank%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s");
@@ -407,12 +418,15 @@ const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struc
 		return e ? "answered for an edge of somebody else" : NULL; /* it may have been cut meanwhile */
 	if (n != 1 || e->asked)
 		return "answered twice, or without memory";
+	if (!iog_want_valid(&m->want, &e->stream->schema))
+		return "wants what the stream cannot have";
 	const int fd = fds[0];
 	fds[0] = -1;
 	if (iog_region_open(&e->up, fd, iog_up_bytes(e->capacity), ARENA_MAX, &err)) {
 		e->up = IOG_REGION_NONE;
 		return "gave memory that could be taken away again";
 	}
+	e->want = m->want;
 	if (e->writer)
 		ask_writer(a, e);
 	return NULL;
@@ -535,7 +549,13 @@ static void tell_writers(struct iog_agent *a)
 {
 	for (uint32_t i = 0; i < a->n_writers; i++) {
 		struct writer *w = a->writer[i];
-		if (w->ready || w->opening || !w->stream->known || w->map.fd < 0)
+		if (w->ready || !w->stream->known || w->map.fd < 0 || iog_agent_graphs_opening(a, w->stream))
+			continue;
+		/* A source that opened since edges were made gets its own in the next turn, and the writer may begin then. */
+		uint32_t life[IOG_TAKERS], k = iog_feed_lives(w->stream->feed, life);
+		while (k && is_fed(a, w, life[k - 1]))
+			k--;
+		if (k)
 			continue;
 		w->ready = true;
 		iog_agent_send(a, w->client, iog_agent_fresh(a, IOG_MSG_READY, w->id), NULL, 0);
@@ -555,9 +575,6 @@ void iog_agent_streams_poll(struct iog_agent *a)
 			reader_free(a, i);
 		}
 	}
-	/* Looked at before edges are made: a source that opens meanwhile has none yet. */
-	for (uint32_t i = 0; i < a->n_writers; i++)
-		a->writer[i]->opening = !a->writer[i]->ready && iog_agent_graphs_opening(a, a->writer[i]->stream);
 	cut_feeds(a);
 	connect_all(a);
 	tell_writers(a);

@@ -30,7 +30,8 @@ struct iog_feed {
 	char name[IOG_STREAM_NAME];
 	uint32_t refs;
 	pthread_mutex_t lock;
-	bool known, lossy;
+	bool known;
+	enum iog_pairing how;
 	struct iog_schema schema;
 	uint32_t n_writers, blocks, lives;
 	struct iog_taker *taker[IOG_TAKERS];
@@ -97,7 +98,7 @@ static void ring(struct iog_taker *t)
 /* ---- the agent ---- */
 
 int iog_feed_describe(
-	struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, bool lossy, struct iog_err *err)
+	struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how, struct iog_err *err)
 {
 	int rc = 0;
 	pthread_mutex_lock(&f->lock);
@@ -105,7 +106,7 @@ int iog_feed_describe(
 				   memcmp(f->schema.dim, schema->dim, sizeof f->schema.dim)))
 		rc = iog_fail(err, -EEXIST, "stream \"%s\" is in use with another schema, shape or number of writers", f->name);
 	else if (!f->n_takers)
-		f->schema = *schema, f->n_writers = n_writers, f->blocks = blocks, f->lossy = lossy, f->known = true;
+		f->schema = *schema, f->n_writers = n_writers, f->blocks = blocks, f->how = how, f->known = true;
 	pthread_mutex_unlock(&f->lock);
 	return rc;
 }
@@ -204,7 +205,7 @@ bool iog_feed_schema(struct iog_feed *f, struct iog_schema *schema)
 static struct iog_taker *taker_new(struct iog_feed *f, const void *owner)
 {
 	struct iog_taker *t = calloc(1, sizeof *t);
-	if (!t || !(t->collect = iog_collect_new(&f->schema, f->n_writers, f->blocks, f->lossy))) {
+	if (!t || !(t->collect = iog_collect_new(&f->schema, f->n_writers, f->blocks, f->how))) {
 		free(t);
 		return NULL;
 	}
