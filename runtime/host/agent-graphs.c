@@ -10,6 +10,8 @@
 
 #include "agent-private.h"
 
+static const uint64_t WIDE_NS = 30000000000u;
+
 /* What it took to run: one that has ended holds no memory of the node any more. */
 static void run_release(struct run *r)
 {
@@ -52,6 +54,17 @@ static uint32_t takes(const struct iog_graph *g, const char *stream)
 	for (uint32_t k = 0; (conf = stream_conf(g, k)); k++)
 		n += !strcmp(conf, stream);
 	return n;
+}
+
+/* Variables that the sources of g need of a stream. */
+static uint64_t needs(const struct iog_graph *g, const char *stream)
+{
+	struct iog_gnode *n;
+	uint64_t vars = 0;
+	for (uint32_t k = g ? iog_graph_nodes(g, &n) : 0; k-- > 0;)
+		if (n[k].kind == IOG_G_SOURCE && !strcmp(n[k].end.name, "stream") && !strcmp(n[k].conf, stream))
+			vars |= n[k].needs[0];
+	return vars;
 }
 
 /* The source of g that corresponds to `conf` of another graph: of the same stream, and in the same place among those. */
@@ -185,16 +198,18 @@ static void tell_asker(struct iog_agent *a, struct run *r, int rc, const struct 
 }
 
 /* The graph that should follow r will not. */
-static void drop_next(struct iog_agent *a, struct run *r)
+static void drop_next(struct iog_agent *a, struct run *r, const char *why)
 {
 	struct iog_err err;
 	struct run *n = r->next;
 	if (!n)
 		return;
 	r->next = NULL;
+	r->wide_ns = 0;
 	disinherit(r->g);
 	disinherit(n->g);
-	iog_fail(&err, -ECANCELED, "graph \"%s\" was ended before it could be replaced", r->name);
+	iog_fail(&err, -ECANCELED, "graph \"%s\" was not replaced: %s", r->name, why);
+	iog_agent_say(a, "%s", err.text);
 	tell_asker(a, n, -ECANCELED, &err);
 	run_free(n);
 }
@@ -270,6 +285,29 @@ static void take_over(struct iog_agent *a, uint32_t i)
 	iog_strset(r->text, sizeof r->text, err.text);
 }
 
+/* Ends r as soon as all that it leaves to the next one has what that one needs. */
+static void make_room(struct iog_agent *a, struct run *r)
+{
+	const void *conf, *from;
+	bool wide = true;
+	for (uint32_t k = 0; (conf = stream_conf(r->next->g, k)); k++)
+		wide &= iog_agent_stream_wide(a, conf);
+	if (!wide && iog_now_ns() > r->wide_ns) {
+		r->text[0] = 0;
+		drop_next(a, r, "the new graph needs more of each step, and a program has not begun one since; unload the old one first");
+		return;
+	}
+	if (!wide)
+		return;
+	for (uint32_t k = 0; (conf = stream_conf(r->next->g, k)); k++)
+		if ((from = counterpart(r->g, r->next->g, conf)))
+			bequeath(from, conf);
+	r->wide_ns = 0;
+	snprintf(r->text, sizeof r->text, "ends, and makes room for %.400s", r->next->path);
+	iog_agent_say(a, "graph %s %s", r->name, r->text);
+	iog_engine_drain(r->e);
+}
+
 int iog_agent_graph_replace(struct iog_agent *a, struct client *c, const struct iog_msg *m, struct iog_err *err)
 {
 	static const struct iog_err none = { "" };
@@ -302,16 +340,13 @@ int iog_agent_graph_replace(struct iog_agent *a, struct client *c, const struct 
 		iog_agent_answer(a, c, m->id, 0, &none);
 		return 0;
 	}
-	for (uint32_t k = 0; (conf = stream_conf(r->g, k)); k++) {
-		const void *from = counterpart(old->g, r->g, conf);
-		if (from)
-			bequeath(from, conf);
-	}
 	old->next = r;
 	r->asker = c, r->asker_id = m->id;
-	snprintf(old->text, sizeof old->text, "ends, and makes room for %.400s", r->path);
-	iog_agent_say(a, "graph %s %s", old->name, old->text);
-	iog_engine_drain(old->e);
+	for (uint32_t k = 0; (conf = stream_conf(r->g, k)); k++)
+		iog_agent_stream_widen(a, conf, needs(r->g, conf));
+	old->wide_ns = iog_now_ns() + WIDE_NS;
+	snprintf(old->text, sizeof old->text, "waits for what %.400s needs of each step", r->path);
+	make_room(a, old);
 	return 0;
 }
 
@@ -345,6 +380,8 @@ static void look_after(struct iog_agent *a, uint32_t i)
 	}
 	if (r->handed && !iog_engine_opening(r->e))
 		settle(a, r);
+	if (r->wide_ns)
+		make_room(a, r);
 	if (!ended)
 		return;
 	r->state = ENDED;
@@ -415,7 +452,7 @@ int iog_agent_unload(struct iog_agent *a, const char *name, struct iog_err *err)
 		struct run *r = a->run[i];
 		if (strcmp(r->name, name) || (r->state != WAITS && r->state != RUNS))
 			continue;
-		drop_next(a, r);
+		drop_next(a, r, "it was ended before");
 		if (r->state == RUNS)
 			iog_engine_drain(r->e);
 		else
@@ -428,7 +465,7 @@ int iog_agent_unload(struct iog_agent *a, const char *name, struct iog_err *err)
 void iog_agent_end(struct iog_agent *a, bool at_once)
 {
 	for (uint32_t i = 0; i < a->n_runs; i++) {
-		drop_next(a, a->run[i]);
+		drop_next(a, a->run[i], "it was ended before");
 		if (a->run[i]->state == WAITS)
 			a->run[i]->state = ENDED;
 		else if (a->run[i]->state == RUNS)
@@ -443,17 +480,6 @@ bool iog_agent_graphs_opening(const struct iog_agent *a, const struct stream *s)
 		if (a->run[i]->state == RUNS && takes(a->run[i]->g, s->name) && iog_engine_opening(a->run[i]->e))
 			return true;
 	return false;
-}
-
-/* Variables that the sources of g need of a stream. */
-static uint64_t needs(const struct iog_graph *g, const char *stream)
-{
-	struct iog_gnode *n;
-	uint64_t vars = 0;
-	for (uint32_t k = g ? iog_graph_nodes(g, &n) : 0; k-- > 0;)
-		if (n[k].kind == IOG_G_SOURCE && !strcmp(n[k].end.name, "stream") && !strcmp(n[k].conf, stream))
-			vars |= n[k].needs[0];
-	return vars;
 }
 
 void iog_agent_graphs_want(const struct iog_agent *a, const struct stream *s, struct iog_want *want)

@@ -60,6 +60,9 @@ struct edge {
 	uint8_t policy;
 	bool asked, made; /* the writer was asked, and has answered */
 	struct iog_want want;
+	/* The writer was told of a wider want, and has not answered; it has, and what it sent before is not all released. */
+	bool widens, flushes;
+	uint32_t flush; /* descriptors it had pushed then */
 	struct iog_region_map up, down, box, arena;
 };
 enum run_state { WAITS, RUNS, ENDED, FAILED };
@@ -73,6 +76,7 @@ struct run {
 	char text[512];
 	/* Replacing: `next` starts when this one has ended, and keeps it as `before` until its sources are open. Neither is in the list. */
 	struct run *next, *before;
+	uint64_t wide_ns;     /* until when programs may take to send what `next` needs more; 0: it has all, and this one ends */
 	bool spoilt;          /* it could not start, and has not ended yet */
 	bool handed;          /* its takers come from another graph, and go back there if its sources close now */
 	struct client *asker; /* to be told how it went; NULL: nobody */
@@ -123,6 +127,11 @@ const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const 
 const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 /* Can one more graph take the stream, which has `takers`? 0 or -ENOSPC with a message. */
 int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers, struct iog_err *err);
+/* Graphs want these variables of the stream as well. */
+void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars);
+/* Every step that a graph has not taken yet has what it was widened by. */
+bool iog_agent_stream_wide(struct iog_agent *a, const char *name);
+const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 /* The client has gone: with it what it wrote and read. */
 void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
 /* Connects whom the last turn made known to each other, cuts what has ended, and tells those who wait. */

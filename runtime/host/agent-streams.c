@@ -498,6 +498,52 @@ const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const st
 	return NULL;
 }
 
+/* ---- wants that grow ---- */
+
+void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++) {
+		struct edge *e = a->edge[k];
+		if (e->reader || !e->writer || !e->asked || strcmp(e->stream->name, name) || !e->want.vars || !(vars & ~e->want.vars))
+			continue;
+		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
+		e->want.vars |= vars;
+		e->widens = true;
+		m->edge = e->id, m->want = e->want;
+		iog_agent_send(a, e->writer->client, m, NULL, 0);
+	}
+}
+
+const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	struct edge *e = edge_find(a, m->edge);
+	if (!e || !e->widens)
+		return NULL; /* cut meanwhile */
+	if (!e->writer || e->writer->client != c)
+		return "answered for an edge of somebody else";
+	const struct iog_down *down = e->down.map;
+	e->widens = false;
+	e->flushes = down;
+	e->flush = down ? atomic_load(&down->head) : 0;
+	return NULL;
+}
+
+bool iog_agent_stream_wide(struct iog_agent *a, const char *name)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++) {
+		struct edge *e = a->edge[k];
+		if (e->reader || strcmp(e->stream->name, name))
+			continue;
+		const struct iog_up *up = e->up.map;
+		if (e->flushes && (int32_t)(atomic_load(&up->head) - e->flush) >= 0)
+			e->flushes = false;
+		/* Who has gone sends nothing more, and what it left had to do. */
+		if (e->writer && (e->widens || e->flushes))
+			return false;
+	}
+	return true;
+}
+
 /* Nothing more comes from w. */
 static void writer_ends(struct iog_agent *a, struct writer *w)
 {

@@ -152,6 +152,7 @@ static const char *handle(struct iog_agent *a, struct client *c, struct iog_msg 
 	case IOG_MSG_SET: iog_agent_answer(a, c, m->id, iog_agent_graphs_set(a, m->name, m->number, &err), &err); return NULL;
 	case IOG_MSG_LOAD: on_load(a, c, m); return NULL;
 	case IOG_MSG_ERROR: return iog_agent_on_refused(a, c, m);
+	case IOG_MSG_WANT: return iog_agent_on_want(a, c, m);
 	case IOG_MSG_UNLOAD: iog_agent_answer(a, c, m->id, iog_agent_unload(a, m->name, &err), &err); return NULL;
 	default: return NULL; /* of a later minor version */
 	}

@@ -29,7 +29,7 @@
 #include "core/edge.h"
 #include "want.h"
 
-enum { IOG_ATTACH_MAGIC = 0x41474f49 /* "IOGA" */, IOG_ATTACH_MAJOR = 1, IOG_ATTACH_MINOR = 0 };
+enum { IOG_ATTACH_MAGIC = 0x41474f49 /* "IOGA" */, IOG_ATTACH_MAJOR = 1, IOG_ATTACH_MINOR = 1 };
 enum {
 	IOG_WRITERS = 64, /* of one stream on a node; one segment each in a merged record */
 	IOG_READERS = 4,  /* that read a writer's memory directly */
@@ -63,6 +63,8 @@ enum iog_msg_kind {
 	IOG_MSG_UNLOAD, /* name */
 	IOG_MSG_SET,    /* name; number */
 	IOG_MSG_RESULT, /* text; a: 1 when more follows */
+	/* since minor version 1 */
+	IOG_MSG_WANT, /* id, edge; want: of its consumer from now on. Agent to writer; back again: every step from here on has it */
 	IOG_MSG_KINDS
 };
 

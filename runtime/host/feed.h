@@ -24,8 +24,8 @@ void iog_feed_put(struct iog_feed *f);
 /* ---- the agent ---- */
 
 /* What the writers write: known from now on. n_writers of them, `blocks` blocks in one's record at most; `how` as for iog_collect_new. -EEXIST when another schema is in use. */
-int iog_feed_describe(
-	struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how, struct iog_err *err);
+int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how,
+	struct iog_err *err);
 /* A number for each taker (never 0, never used again), IOG_TAKERS at most; returns how many. */
 uint32_t iog_feed_lives(struct iog_feed *f, uint32_t *life);
 /* Whose taker that is; NULL when there is none of that number, or it waits for an heir. */
