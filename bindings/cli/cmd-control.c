@@ -103,11 +103,12 @@ static bool arguments(struct iog_cli_args *a, const char **where, const char **a
 	return !a->done;
 }
 
-static void split(char *line, char *field[5])
+enum { FIELDS = 6 };
+static void split(char *line, char *field[FIELDS])
 {
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < FIELDS; i++) {
 		field[i] = line;
-		line += strcspn(line, i < 4 ? "\t" : "");
+		line += strcspn(line, i < FIELDS - 1 ? "\t" : "");
 		if (*line)
 			*line++ = 0;
 	}
@@ -118,7 +119,7 @@ static int ps_run(int argc, char **argv)
 	static const struct iog_cli_col graphs[] = { { "graph", false, false }, { "state", false, false }, { "delivered", true, false },
 		{ "", false, true } };
 	static const struct iog_cli_col streams[] = { { "stream", false, false }, { "state", false, false }, { "ranks", false, false },
-		{ "readers", true, false } };
+		{ "readers", true, false }, { "job", false, true } };
 	struct iog_cli_args a = { .cmd = &iog_cmd_ps, .argc = argc, .argv = argv };
 	static struct iog_msg m;
 	struct iog_err err = { "" };
@@ -136,21 +137,22 @@ static int ps_run(int argc, char **argv)
 		fprintf(stderr, "iog: %s\n", err.text);
 	else
 		while (answer(sock, &m, LIMIT_NS)) {
-			char *f[5];
+			char *f[FIELDS];
 			if (!m.a) {
 				code = IOG_EXIT_OK;
 				break;
 			}
 			split(m.text, f);
 			const bool graph = !strcmp(f[0], "graph");
-			for (int i = 1; i < 5; i++)
+			for (int i = 1; i < (graph ? FIELDS - 1 : FIELDS); i++)
 				iog_cli_table_cell(graph ? g : s, f[i]);
 			if (graph)
 				json_array_append_new(gs, json_pack("{s:o,s:s,s:I,s:o}", "name", iog_cli_text(f[1]), "state", f[2],
 								  "delivered", (json_int_t)atoll(f[3]), "text", iog_cli_text(f[4])));
 			else
-				json_array_append_new(ss, json_pack("{s:o,s:s,s:s,s:I}", "name", iog_cli_text(f[1]), "state", f[2], "ranks",
-								  f[3], "readers", (json_int_t)atoll(f[4])));
+				json_array_append_new(
+					ss, json_pack("{s:o,s:s,s:s,s:I,s:o}", "name", iog_cli_text(f[1]), "state", f[2], "ranks", f[3],
+						    "readers", (json_int_t)atoll(f[4]), "job", iog_cli_text(f[5])));
 		}
 	close(sock);
 	iog_cli_table_print(g, json || code ? NULL : stdout, "");
@@ -183,7 +185,7 @@ bool iog_cli_graph_waits(const char *where)
 	m = (struct iog_msg){ .kind = IOG_MSG_PS };
 	if (!iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
 		while (answer(sock, &m, LIMIT_NS) && m.a) {
-			char *f[5];
+			char *f[FIELDS];
 			split(m.text, f);
 			waits |= !strcmp(f[0], "graph") && !strcmp(f[2], "waits");
 		}

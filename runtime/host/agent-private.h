@@ -16,7 +16,8 @@ enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64 
 struct client {
 	int sock, pid;
 	uint32_t uid;
-	char name[IOG_STREAM_NAME];
+	char name[IOG_STREAM_NAME], job[IOG_STREAM_NAME];
+	uint32_t rank, minor; /* 1 + its rank in the job, 0: it does not know; its version of the protocol */
 	struct iog_region_map page;
 	bool hello, dead;
 };
@@ -103,6 +104,8 @@ struct iog_agent {
 
 /* ---- agent.c ---- */
 
+/* How log lines and refusals call it: "heat (process 12, rank 3 of slurm 1234.0)". Until the next call but one. */
+const char *iog_agent_client_name(const struct client *c);
 __attribute__((format(printf, 2, 3))) void iog_agent_say(struct iog_agent *a, const char *fmt, ...);
 /* The client is done with, for the reason given; freed at the end of the turn. */
 void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why);

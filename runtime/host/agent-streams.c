@@ -281,6 +281,24 @@ static void tell_reader(struct iog_agent *a, struct reader *r)
 
 /* ---- what clients say ---- */
 
+/* The job whose ranks write s; "" when none of them knows. */
+static const char *job_of(const struct stream *s)
+{
+	for (uint32_t i = 0; i < IOG_WRITERS; i++)
+		if (s->writer[i] && s->writer[i]->client->job[0])
+			return s->writer[i]->client->job;
+	return "";
+}
+
+/* Somebody who writes s in another run than that of c, as far as both know theirs. */
+static const struct client *other_job(const struct stream *s, const struct client *c)
+{
+	for (uint32_t i = 0; c->job[0] && i < IOG_WRITERS; i++)
+		if (s->writer[i] && s->writer[i]->client->job[0] && strcmp(s->writer[i]->client->job, c->job))
+			return s->writer[i]->client;
+	return NULL;
+}
+
 const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struct iog_msg *m)
 {
 	if (!m->name[0] || !m->b || m->b > IOG_WRITERS || m->a >= m->b || m->policy > IOG_DROP_NEW || !m->schema.id)
@@ -298,13 +316,19 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 		s->apart = m->apart;
 		s->epoch = ++s->runs << 16;
 	}
-	if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy || s->apart != !!m->apart)
+	const struct client *other = other_job(s, c);
+	if (other)
+		iog_agent_refuse(a, c, m->id,
+			"stream \"%s\" is being written by another run, %s, and this is %s; two runs at once need two names, or an agent "
+			"each",
+			s->name, iog_agent_client_name(other), iog_agent_client_name(c));
+	else if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy || s->apart != !!m->apart)
 		iog_agent_refuse(a, c, m->id,
 			"stream \"%s\" is open with %u ranks and another schema, policy or pairing; all ranks must open it alike", s->name,
 			s->n_writers);
 	else if (s->writer[m->a])
-		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by process %d", m->a, s->name,
-			s->writer[m->a]->client->pid);
+		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by %s", m->a, s->name,
+			iog_agent_client_name(s->writer[m->a]->client));
 	else if (push(&a->writer, &a->n_writers, w)) {
 		*w = (struct writer){ .client = c, .stream = s, .id = m->id, .rank = m->a, .map = IOG_REGION_NONE };
 		s->writer[m->a] = w;
@@ -373,7 +397,9 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, how, &err))
 			iog_agent_say(a, "%s", err.text);
 		s->known = true;
-		iog_agent_say(a, "stream %s is there: %u rank%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s");
+		const char *job = job_of(s);
+		iog_agent_say(a, "stream %s is there: %u rank%s%s%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s",
+			job[0] ? " of " : "", job);
 	}
 	a->look = true;
 	return NULL;
@@ -658,8 +684,8 @@ void iog_agent_streams_leave(struct iog_agent *a, struct client *c)
 {
 	for (uint32_t k = a->n_writers; k-- > 0;)
 		if (a->writer[k]->client == c) {
-			iog_agent_say(a, "stream %s: rank %u of %u is gone without closing it", a->writer[k]->stream->name,
-				a->writer[k]->rank, a->writer[k]->stream->n_writers);
+			iog_agent_say(a, "stream %s: rank %u of %u is gone without closing it: %s", a->writer[k]->stream->name,
+				a->writer[k]->rank, a->writer[k]->stream->n_writers, iog_agent_client_name(c));
 			writer_free(a, k);
 		}
 	for (uint32_t k = a->n_readers; k-- > 0;)
@@ -669,8 +695,8 @@ void iog_agent_streams_leave(struct iog_agent *a, struct client *c)
 
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size)
 {
-	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers,
-		readers_of(a, s));
+	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u\t%s", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers,
+		readers_of(a, s), job_of(s));
 }
 
 void iog_agent_streams_free(struct iog_agent *a)

@@ -45,7 +45,7 @@ void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why)
 	if (c->dead)
 		return;
 	c->dead = true;
-	iog_agent_say(a, "client %s (process %d) %s", c->name[0] ? c->name : "?", c->pid, why);
+	iog_agent_say(a, "client %s %s", iog_agent_client_name(c), why);
 	last_words(c->sock, why);
 }
 
@@ -103,13 +103,39 @@ void iog_agent_answer(struct iog_agent *a, struct client *c, uint32_t id, int rc
 		iog_agent_send(a, c, iog_agent_fresh(a, IOG_MSG_RESULT, id), NULL, 0);
 }
 
+/* What a client says of itself goes into lines and fields. */
+static void take_text(char *to, size_t size, const char *text)
+{
+	iog_strset(to, size, text);
+	for (; *to; to++)
+		if ((uint8_t)*to < ' ' || *to == 127)
+			*to = '?';
+}
+
+const char *iog_agent_client_name(const struct client *c)
+{
+	static char text[2][3 * IOG_STREAM_NAME];
+	static unsigned turn;
+	char *t = text[turn++ % 2];
+	const char *name = c->name[0] ? c->name : "?";
+	if (!c->job[0])
+		iog_format(t, sizeof text[0], "%s (process %d)", name, c->pid);
+	else if (!c->rank)
+		iog_format(t, sizeof text[0], "%s (process %d of %s)", name, c->pid, c->job);
+	else
+		iog_format(t, sizeof text[0], "%s (process %d, rank %u of %s)", name, c->pid, c->rank - 1, c->job);
+	return t;
+}
+
 /* The reason to let the client go, or NULL. */
 static const char *on_hello(struct iog_agent *a, struct client *c, const struct iog_msg *m)
 {
 	struct iog_err err = { "" };
 	if (m->kind != IOG_MSG_HELLO)
 		return "did not say hello";
-	iog_strset(c->name, sizeof c->name, m->text);
+	take_text(c->name, sizeof c->name, m->text);
+	take_text(c->job, sizeof c->job, m->name);
+	c->rank = m->edge, c->minor = m->a & 0xffff;
 	if (m->a >> 16 != IOG_ATTACH_MAJOR) {
 		iog_agent_refuse(a, c, 0,
 			"the agent speaks version %d of the protocol, this program version %u: use libraries of the same release",

@@ -38,9 +38,11 @@ enum {
 };
 
 enum iog_msg_kind {
-	IOG_MSG_HELLO = 1, /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid */
-	IOG_MSG_WELCOME,   /* the same; fd: page (struct iog_attach_page) */
-	IOG_MSG_ERROR,     /* text; id: of what it is about. What was asked for is not done */
+	IOG_MSG_HELLO =
+		1, /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid; name: its job and run, as far as it knows; edge: 1 +
+	                     its rank there, blocks: 1 + its rank on this node */
+	IOG_MSG_WELCOME, /* the same; fd: page (struct iog_attach_page) */
+	IOG_MSG_ERROR,   /* text; id: of what it is about. What was asked for is not done */
 	/* writers */
 	IOG_MSG_OPEN,   /* id: the client's number of the stream; name, a: rank, b: nranks, policy, apart; schema (sealed) */
 	IOG_MSG_OPENED, /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice) */
