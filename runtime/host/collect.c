@@ -142,13 +142,14 @@ int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worke
 	return 0;
 }
 
-void iog_collect_ended(struct iog_collect *c, uint32_t w)
+bool iog_collect_ended(struct iog_collect *c, uint32_t w)
 {
-	if (w < c->n_writers) {
-		c->writer[w].gone = true;
-		if (!c->writer[w].attached)
-			c->writer[w].ended = true;
-	}
+	if (w >= c->n_writers || c->writer[w].gone)
+		return false;
+	c->writer[w].gone = true;
+	if (!c->writer[w].attached)
+		c->writer[w].ended = true;
+	return true;
 }
 
 static void give_back(struct writer *w, uint32_t slot, uint32_t gen, uint32_t life)

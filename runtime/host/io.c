@@ -170,7 +170,8 @@ static bool source_send(struct source *s, uint32_t slot)
 		outlet_wake(&s->o, iog_outlet_publish(&s->o));
 		outlet_reap_all(&s->o);
 		iog_wait_words(NULL, 0, 1000000); /* once per epoch, while the one before the last is still looked at */
-		if (!source_goes_on(s)) {
+		/* Draining is no reason: this record was taken, and nobody else has it. */
+		if (!iog_commands_run(rt, s, no_in, source_out, source_cut)) {
 			iog_outlet_put_back(&s->o, slot);
 			return false;
 		}
