@@ -188,6 +188,7 @@ struct file {
 	MPI_File fh;
 	struct iog_cfile *to;
 	bool followed;       /* the view is one that can be */
+	bool first;          /* of the ranks that have it open */
 	int64_t disp, etype; /* bytes */
 	struct flat view;
 };
@@ -227,9 +228,12 @@ int MPI_File_open(MPI_Comm comm, const char *name, int mode, MPI_Info info, MPI_
 {
 	struct stat st;
 	struct iog_cfile *to = NULL;
-	/* Before the open, which no rank leaves before all have come: what is written behind it comes later. */
-	if (iog_capture_wanted() && !(mode & MPI_MODE_RDONLY))
-		to = iog_cfile_open(bare(name), stat(bare(name), &st) || !st.st_size);
+	int rank = 0;
+	/* The first rank speaks for all, before the open, which no other one leaves before it has come: what is written then comes later. */
+	if (iog_capture_wanted() && !(mode & MPI_MODE_RDONLY)) {
+		PMPI_Comm_rank(comm, &rank);
+		to = iog_cfile_open(bare(name), !rank && (stat(bare(name), &st) || !st.st_size));
+	}
 	const int rc = PMPI_File_open(comm, name, mode, info, fh);
 	struct file *f = to && !rc ? calloc(1, sizeof *f) : NULL;
 	if (!f) {
@@ -238,6 +242,7 @@ int MPI_File_open(MPI_Comm comm, const char *name, int mode, MPI_Info info, MPI_
 	}
 	f->fh = *fh;
 	f->to = to;
+	f->first = !rank;
 	view(f, 0, MPI_BYTE, MPI_BYTE, "native");
 	pthread_mutex_lock(&lock);
 	f->next = files;
@@ -273,11 +278,11 @@ int MPI_File_set_view(MPI_File fh, MPI_Offset disp, MPI_Datatype etype, MPI_Data
 	return rc;
 }
 
-/* Every rank says it before the call, so that it comes behind what that rank wrote before, and before what any writes afterwards. */
+/* As the open: it is behind what came before a barrier, and before what any rank writes when it has returned there. */
 int MPI_File_set_size(MPI_File fh, MPI_Offset size)
 {
 	struct file *f = find(fh);
-	if (f)
+	if (f && f->first)
 		iog_cfile_resize(f->to, size);
 	return PMPI_File_set_size(fh, size);
 }
@@ -286,7 +291,7 @@ int MPI_File_preallocate(MPI_File fh, MPI_Offset size)
 {
 	struct file *f = find(fh);
 	MPI_Offset is;
-	if (f && !PMPI_File_get_size(fh, &is) && is < size)
+	if (f && f->first && !PMPI_File_get_size(fh, &is) && is < size)
 		iog_cfile_resize(f->to, size);
 	return PMPI_File_preallocate(fh, size);
 }
