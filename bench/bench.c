@@ -55,6 +55,7 @@ static const struct {
 	{ "vm.filter", bench_vm_filter, NULL, 0 },
 	{ "proc.filter", bench_proc_filter, NULL, 0 },
 	{ "idle.cpu", bench_idle_cpu, NULL, 10 },
+	{ "capture.lammps", bench_capture_lammps, NULL, 900 },
 	{ "mem.bound", bench_mem_bound, NULL, 600 },
 };
 

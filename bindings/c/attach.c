@@ -187,6 +187,8 @@ static void pass_on(struct iog *io, const struct iog_msg *m, int *fds, uint32_t 
 			io->answer = 0;
 		return;
 	}
+	if (!m->id && m->kind == IOG_MSG_ERROR) /* its last words */
+		iog_client_fail(io, -ECONNABORTED, "the agent lets this program go: it %.400s", m->text);
 	for (struct iog_stream *s = io->streams; s; s = iog_stream_next(s))
 		if (iog_stream_id(s) == m->id) {
 			iog_stream_hear(s, m, fds, n);
@@ -215,6 +217,8 @@ void iog_client_hear(struct iog *io, uint64_t limit_ns)
 			io->bell = bell;
 			return;
 		}
+		if (rc == -ECONNRESET) /* it closed without reading our last words; its own come next */
+			continue;
 		if (rc == -EPROTO) {
 			char why[600];
 			iog_format(why, sizeof why, "the agent broke the rules and was let go (%s)", err.text);
@@ -222,7 +226,7 @@ void iog_client_hear(struct iog *io, uint64_t limit_ns)
 			return;
 		}
 		if (rc <= 0) {
-			gone(io, -EPIPE, "the agent has ended");
+			gone(io, rc == -EMFILE ? rc : -EPIPE, rc == -EMFILE ? err.text : "the agent has ended");
 			return;
 		}
 		pass_on(io, &m, fds, n);
@@ -250,10 +254,16 @@ static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 	uint32_t n = IOG_COUNT(fds);
 	iog_strset(m.text, sizeof m.text, program_invocation_short_name);
 	rc = iog_msg_send(io->sock, &m, NULL, 0, ATTACH_NS, err);
-	if (rc)
-		return rc == -EAGAIN ? iog_fail(err, -ETIMEDOUT, "the agent does not answer") : rc;
-	const uint64_t now = iog_now_ns();
-	rc = iog_msg_recv(io->sock, &m, fds, &n, now < until ? until - now : 0, err);
+	if (rc == -EAGAIN)
+		return iog_fail(err, -ETIMEDOUT, "the agent does not answer");
+	/* One that hung up has left its reason. */
+	for (int tries = 0; tries < 2; tries++) {
+		const uint64_t now = iog_now_ns();
+		n = IOG_COUNT(fds);
+		rc = iog_msg_recv(io->sock, &m, fds, &n, now < until ? until - now : 0, err);
+		if (rc != -ECONNRESET)
+			break;
+	}
 	if (rc == -EAGAIN)
 		return iog_fail(err, -ETIMEDOUT, "the agent does not answer; is it stopped?");
 	if (rc <= 0)

@@ -3,8 +3,8 @@
  * Writing a stream: an arena of this process, made when the first step begins and the blocks are known, and an outlet with an edge for each
  * consumer the agent asks for. A step is written where its consumers read it; iog_commit adds the head.
  *
- * Slots: one for each credit of a blocking edge, IOG_READER_CREDIT for each lossy reader that may come, and one in hand. So whoever may drop
- * steps never makes the writer wait.
+ * Slots: one in hand, IOG_READER_CREDIT for each lossy reader that may come, and what is left of `bytes` is credit of blocking edges, two at
+ * least. So whoever may drop steps never makes the writer wait, and the arena is not larger than was declared.
  *
  * The agent is looked at once per step by one word of memory. Without an agent nobody can say that a consumer died, so one that lets a step
  * run into its time limit then is cut off.
@@ -35,6 +35,7 @@ struct edge {
 	uint32_t k;      /* in the outlet */
 	uint32_t capacity;
 	uint8_t policy, safe;
+	struct iog_want want;
 	struct iog_region_map up, down, box;
 	void *box_map;
 };
@@ -64,10 +65,15 @@ struct iog_stream {
 	uint32_t epoch;
 	int64_t step;
 	char name[IOG_STREAM_NAME];
-	uint32_t credit_max; /* the agent's wish */
-	bool ready;          /* the agent has asked for the edges of those who wait */
-	uint32_t lossy;      /* slots promised to lossy edges */
-	uint32_t wide;       /* blocking edges, by bit, that could hold more than credit allows */
+	uint32_t credit_max;    /* the agent's wish */
+	bool ready;             /* the agent has asked for the edges of those who wait */
+	uint32_t lossy;         /* slots promised to lossy edges */
+	bool asked;             /* edges came that are still to be made */
+	bool rewant;            /* consumers came or went since wants was made */
+	struct iog_wants wants; /* what those of the open step want: fixed while it is filled */
+	uint64_t cut;           /* variables of which the open step has only a part, in part */
+	struct iog_block part[IOG_VARS];
+	uint32_t wide; /* blocking edges, by bit, that could hold more than credit allows */
 	uint32_t credit, slot;
 	uint64_t head_max, payload;
 	uint64_t touched, statics, statics_sent; /* by variable */
@@ -129,6 +135,7 @@ static void edge_cut(struct iog_stream *s, struct edge *e)
 		iog_outlet_cut(&s->o, e->k);
 		s->wide &= ~(1u << e->k);
 		s->lossy -= lossy_slots(e);
+		s->rewant = true;
 	}
 	edge_close(e);
 }
@@ -138,6 +145,8 @@ static int edge_check(const struct iog_stream *s, const struct edge *e, struct i
 {
 	if (e->capacity < 2 || e->capacity & (e->capacity - 1) || (e->policy == IOG_LATEST && e->capacity != IOG_LATEST_ENTRIES))
 		return iog_fail(err, -EPROTO, "stream %s: no edge has credit for %u steps", s->name, e->capacity);
+	if (!iog_want_valid(&e->want, &s->schema))
+		return iog_fail(err, -EPROTO, "stream %s: a reader wants what the stream cannot have", s->name);
 	if (s->lossy + lossy_slots(e) > lossy_max(s))
 		return iog_fail(
 			err, -ENOSPC, "stream %s: %d readers take it directly, which is as many as there can be", s->name, IOG_READERS);
@@ -174,6 +183,7 @@ static int edge_make(struct iog_stream *s, struct edge *e, struct iog_err *err)
 	e->k = (uint32_t)k;
 	e->state = EDGE_LIVE;
 	s->lossy += lossy_slots(e);
+	s->rewant = true;
 	if (shared.policy == IOG_BLOCK && e->capacity > s->credit)
 		s->wide |= 1u << e->k;
 	wake(s, iog_outlet_publish(&s->o)); /* what is past already */
@@ -198,6 +208,15 @@ static void edge_try(struct iog_stream *s, struct edge *e)
 	iog_client_refuse(s->io, s->id, number, err.text);
 }
 
+/* Not while a step is open: who comes then may want of it what was left out. */
+static void edges_try(struct iog_stream *s)
+{
+	s->asked = false;
+	for (unsigned i = 0; i < IOG_FANOUT; i++)
+		if (s->edge[i].state == EDGE_ASKED)
+			edge_try(s, &s->edge[i]);
+}
+
 static struct edge *edge_find(struct iog_stream *s, uint32_t number)
 {
 	for (unsigned i = 0; i < IOG_FANOUT; i++)
@@ -217,12 +236,13 @@ static void edge_asked(struct iog_stream *s, const struct iog_msg *m, int *fds, 
 			s->io, s->id, m->edge, "an edge comes with one descriptor, once, for a stream that is open and has place for it");
 		return;
 	}
-	e->number = m->edge, e->capacity = m->capacity, e->policy = m->policy, e->safe = m->safe;
+	e->number = m->edge, e->capacity = m->capacity, e->policy = m->policy, e->safe = m->safe, e->want = m->want;
 	e->state = EDGE_ASKED;
 	e->up.fd = fds[0];
 	fds[0] = -1;
-	if (s->made)
-		edge_try(s, e);
+	s->asked = true;
+	if (s->made && !s->in_step)
+		edges_try(s);
 }
 
 void iog_stream_hear(struct iog_stream *s, const struct iog_msg *m, int *fds, uint32_t n)
@@ -486,15 +506,16 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 	s->head_max = iog_wire_head_max(&s->schema, s->schema.n_vars, 1);
 	a->static_bytes = 2 * IOG_ROUND_UP(statics, IOG_LINE);
 	a->slot_bytes = IOG_ROUND_UP(s->head_max + s->payload, IOG_LINE);
+	const uint64_t kept = lossy_max(s) + 1;
 	if (!bytes)
-		bytes = IOG_MAX(BYTES_DEFAULT, STEPS_DEFAULT * a->slot_bytes);
+		bytes = IOG_MAX(BYTES_DEFAULT, (STEPS_DEFAULT + kept) * a->slot_bytes);
 	if (bytes / a->slot_bytes < 2)
 		return FAIL(s, -EINVAL, "stream %s: bytes=%llu hold %llu steps of %llu bytes; at least 2 are needed", s->name,
 			(unsigned long long)bytes, (unsigned long long)(bytes / a->slot_bytes), (unsigned long long)a->slot_bytes);
 	const uint64_t most = s->credit_max >= 2 ? IOG_MIN(s->credit_max, (uint32_t)CREDIT_MAX) : CREDIT_MAX;
-	for (s->credit = 2; s->credit * 2ull <= IOG_MIN(most, bytes / a->slot_bytes); s->credit *= 2)
+	for (s->credit = 2; s->credit * 2 <= most && s->credit * 2 + kept <= bytes / a->slot_bytes; s->credit *= 2)
 		;
-	a->n_slots = s->credit + lossy_max(s) + 1;
+	a->n_slots = s->credit + (uint32_t)kept;
 	a->id = s->rec.id.writer;
 	return 0;
 }
@@ -534,9 +555,7 @@ static int make(struct iog_stream *s)
 	m.arena.base = NULL;
 	iog_client_say(s->io, &m, &s->arena.fd, 1);
 	iog_client_drop_fd(&s->arena);
-	for (unsigned i = 0; i < IOG_FANOUT; i++)
-		if (s->edge[i].state == EDGE_ASKED)
-			edge_try(s, &s->edge[i]);
+	edges_try(s);
 	/* Who waits for this stream already shall have its first step. */
 	const uint64_t until = iog_now_ns() + IOG_MIN(IOG_MAX(s->timeout_ns, SLEEP_NS), OPEN_NS);
 	for (uint64_t now; !s->ready && s->io->sock >= 0 && (now = iog_now_ns()) < until;)
@@ -641,6 +660,8 @@ static void abandon(struct iog_stream *s)
 	s->in_step = false;
 	s->dropped++;
 	pass(s);
+	if (s->asked)
+		edges_try(s);
 }
 
 /* No room when the step began. */
@@ -661,6 +682,16 @@ static int no_room(struct iog_stream *s)
 	s->dropped++;
 	pass(s);
 	return rc;
+}
+
+/* What all consumers want together. */
+static void wants(struct iog_stream *s)
+{
+	s->rewant = false;
+	s->wants = (struct iog_wants){ 0 };
+	for (unsigned i = 0; i < IOG_FANOUT; i++)
+		if (s->edge[i].state == EDGE_LIVE)
+			iog_wants_add(&s->wants, &s->edge[i].want, &s->schema);
 }
 
 /* The rare part of iog_begin: something changed, or is there for the first time. */
@@ -715,9 +746,11 @@ int iog_begin(iog_stream *s, int64_t step, double time)
 			return IOG_SKIP;
 		}
 	}
+	if (iog_unlikely(s->rewant))
+		wants(s);
 	s->slot = iog_outlet_take(&s->o);
 	s->late = 0;
-	s->touched = 0;
+	s->touched = s->cut = 0;
 	s->in_step = true;
 	return IOG_OK;
 }
@@ -735,6 +768,7 @@ static uint8_t *place(struct iog_stream *s, const char *name, uint32_t *v)
 	if (iog_unlikely(!(x = variable(s, name, v))))
 		return NULL;
 	s->touched |= 1ull << *v;
+	s->cut &= ~(1ull << *v);
 	if (s->statics >> *v & 1) {
 		x->given = true;
 		return x->memory;
@@ -754,6 +788,24 @@ void *iog_fill(iog_stream *s, const char *var)
 	return place(s, var, &v);
 }
 
+/* Copies what lies in the box that somebody wants. Nothing of it may: then the step says so by a part without elements. */
+static void put_part(struct iog_stream *s, uint32_t v, uint8_t *to, const void *data, const int64_t *strides)
+{
+	const unsigned rank = s->schema.var[v].rank;
+	struct iog_block from = s->block[v], *part = &s->part[v];
+	if (strides)
+		memcpy(from.stride, strides, rank * sizeof *strides);
+	const bool any = iog_range_of(&s->wants.box[v], &from, rank, part);
+	part->data = data;
+	for (unsigned d = 0; d < rank; d++)
+		part->data += (part->start[d] - from.start[d]) * from.stride[d];
+	if (any)
+		iog_block_gather(to, part, rank, s->var[v].elem);
+	part->data = to;
+	iog_block_set_dense(part, rank, s->var[v].elem);
+	s->cut |= 1ull << v;
+}
+
 int iog_put(iog_stream *s, const char *var, const void *data, const int64_t *strides)
 {
 	uint32_t v;
@@ -763,7 +815,10 @@ int iog_put(iog_stream *s, const char *var, const void *data, const int64_t *str
 	if (!to)
 		return why_not(s);
 	const unsigned rank = s->schema.var[v].rank;
-	if (!strides || !rank) {
+	if (iog_unlikely(!((s->wants.vars & ~s->wants.parts) >> v & 1)) && !(s->statics >> v & 1)) {
+		if (s->wants.vars >> v & 1)
+			put_part(s, v, to, data, strides);
+	} else if (!strides || !rank) {
 		memcpy(to, data, s->var[v].bytes);
 	} else if (s->var[v].bytes) {
 		struct iog_block b = s->block[v];
@@ -772,6 +827,19 @@ int iog_put(iog_stream *s, const char *var, const void *data, const int64_t *str
 		iog_block_gather(to, &b, rank, s->var[v].elem);
 	}
 	return IOG_OK;
+}
+
+int iog_wanted(const iog_stream *s, const char *var)
+{
+	struct iog_block part;
+	const int v = !iog_client_forked(s->io) && !s->dead && var ? iog_schema_var(&s->schema, var) : -1;
+	if (v < 0)
+		return 0;
+	if (!s->made || s->rewant || s->statics >> v & 1) /* nobody has said yet; or for those who come later */
+		return 1;
+	if (!(s->wants.parts >> v & 1))
+		return s->wants.vars >> v & 1;
+	return iog_range_of(&s->wants.box[v], &s->block[v], s->schema.var[v].rank, &part);
 }
 
 int iog_attr(iog_stream *s, const char *name, double value)
@@ -792,9 +860,9 @@ int iog_attr(iog_stream *s, const char *name, double value)
 static int blocks(struct iog_stream *s)
 {
 	const uint8_t *payload = iog_arena_slot(&s->o.arena, s->slot) + s->head_max;
-	uint64_t have = s->touched & ~s->statics;
+	uint64_t have = s->touched & s->wants.vars & ~s->statics;
 	for (uint32_t v = 0; v < s->schema.n_vars; v++) {
-		s->rec.var[v] = (struct iog_var){ .block = &s->block[v], .n_blocks = have >> v & 1 };
+		s->rec.var[v] = (struct iog_var){ .block = s->cut >> v & 1 ? &s->part[v] : &s->block[v], .n_blocks = have >> v & 1 };
 		s->block[v].data = payload + s->var[v].at;
 	}
 	if (iog_likely(!s->statics))
@@ -817,6 +885,16 @@ static int blocks(struct iog_stream *s)
 	return rc;
 }
 
+/* Bytes of values in the step that is sent. */
+static uint64_t sent(const struct iog_stream *s)
+{
+	uint64_t bytes = 0;
+	for (uint32_t v = 0; v < s->schema.n_vars; v++)
+		if (s->rec.var[v].n_blocks && !(s->statics >> v & 1))
+			bytes += (uint64_t)iog_block_elems(s->rec.var[v].block, s->schema.var[v].rank) * s->var[v].elem;
+	return bytes;
+}
+
 int iog_commit(iog_stream *s)
 {
 	if (iog_unlikely(iog_client_forked(s->io) || s->dead || !s->in_step))
@@ -836,8 +914,10 @@ int iog_commit(iog_stream *s)
 	}
 	s->in_step = false;
 	s->records += iog_outlet_push(&s->o, s->slot, &s->rec, (uint64_t)len);
-	s->sent_bytes += (uint64_t)len;
+	s->sent_bytes += sent(s);
 	wake(s, iog_outlet_publish(&s->o));
+	if (iog_unlikely(s->asked))
+		edges_try(s);
 	iog_client_look(s->io, now, LOOK_NS);
 	return IOG_OK;
 }

@@ -494,7 +494,7 @@ static int capture_run(int argc, char **argv)
 	if ((code = preload(&p, w.command)) || (code = command(&p, w.command)))
 		return code;
 	if (is_first_rank())
-		fprintf(stderr, "iog capture: captures %s as %s (%s)\n", w.command[0], p.kind->name, p.kind->summary);
+		fprintf(stderr, "iog capture: as %s: %s\n", p.kind->name, p.kind->summary);
 	return w.graph ? run_with_agent(&p, path, w.graph) : become(p.argv);
 }
 

@@ -10,8 +10,11 @@
 
 #include "agent-private.h"
 
+/* What it took to run: one that has ended holds no memory of the node any more. */
 static void run_free(struct run *r)
 {
+	if (r->e)
+		r->delivered = iog_engine_delivered(r->e);
 	if (!iog_engine_free(r->e)) {
 		iog_cut_free(&r->cut);
 		iog_graph_free(r->g);
@@ -72,6 +75,8 @@ static void run_start(struct iog_agent *a, struct run *r)
 	if (!rc)
 		rc = iog_engine_start(r->e, &err);
 	r->state = rc ? FAILED : RUNS;
+	if (rc)
+		run_free(r);
 	iog_strset(r->text, sizeof r->text, err.text);
 	iog_agent_say(a, "graph %s %s%s%s", r->name, rc ? "cannot start" : "runs", rc ? ": " : "", err.text);
 	if (rc && !a->rc)
@@ -100,6 +105,7 @@ void iog_agent_graphs_poll(struct iog_agent *a)
 			continue;
 		int rc = iog_engine_result(r->e, &err);
 		r->state = rc ? FAILED : ENDED;
+		run_free(r);
 		iog_strset(r->text, sizeof r->text, err.text);
 		iog_agent_say(a, "graph %s has ended%s%s", r->name, rc ? ": " : "", err.text);
 		if (rc && !a->rc)
@@ -177,6 +183,17 @@ bool iog_agent_graphs_opening(const struct iog_agent *a, const struct stream *s)
 	return false;
 }
 
+void iog_agent_graphs_want(const struct iog_agent *a, const struct stream *s, struct iog_want *want)
+{
+	*want = (struct iog_want){ 0 };
+	for (uint32_t i = 0; i < a->n_runs; i++) {
+		struct iog_gnode *n;
+		for (uint32_t k = a->run[i]->state == RUNS ? iog_graph_nodes(a->run[i]->g, &n) : 0; k-- > 0;)
+			if (n[k].kind == IOG_G_SOURCE && !strcmp(n[k].end.name, "stream") && !strcmp(n[k].conf, s->name))
+				want->vars |= n[k].needs[0];
+	}
+}
+
 uint32_t iog_agent_graphs_busy(const struct iog_agent *a, uint32_t *runs)
 {
 	uint32_t waits = 0;
@@ -202,7 +219,7 @@ void iog_agent_graph_text(const struct run *r, char *text, size_t size)
 {
 	static const char *const state[] = { "waits", "runs", "ended", "failed" };
 	snprintf(text, size, "graph\t%s\t%s\t%llu\t%s", r->name, state[r->state],
-		r->e ? (unsigned long long)iog_engine_delivered(r->e) : 0ull, r->text);
+		(unsigned long long)(r->e ? iog_engine_delivered(r->e) : r->delivered), r->text);
 }
 
 void iog_agent_graphs_free(struct iog_agent *a)

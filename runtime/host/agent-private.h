@@ -36,6 +36,7 @@ struct writer {
 	struct client *client;
 	struct stream *stream;
 	uint32_t id, rank, blocks;
+	uint32_t credit; /* of its blocking edges, as it says: it has slots for that */
 	struct iog_region_map map;
 	struct iog_arena arena;
 	bool closed, ready; /* ready: it was told that it may begin */
@@ -59,6 +60,7 @@ struct edge {
 	uint32_t capacity;
 	uint8_t policy;
 	bool asked, made; /* the writer was asked, and has answered */
+	struct iog_want want;
 	struct iog_region_map up, down, box, arena;
 };
 enum run_state { WAITS, RUNS, ENDED, FAILED };
@@ -67,14 +69,15 @@ struct run {
 	enum run_state state;
 	struct iog_graph *g;
 	struct iog_cut cut;
-	struct iog_engine *e;
+	struct iog_engine *e; /* while it runs */
+	uint64_t delivered;   /* by one that has ended */
 	char text[512];
 };
 
 struct iog_agent {
 	struct iog_agent_opts o;
 	char path[128];
-	int sock;
+	int sock, spare; /* spare: a descriptor in hand, -1: not even that */
 	struct client *client[IOG_AGENT_CLIENTS];
 	struct stream *stream[IOG_AGENT_STREAMS];
 	struct writer **writer;
@@ -126,6 +129,8 @@ void iog_agent_streams_free(struct iog_agent *a);
 void iog_agent_graphs_poll(struct iog_agent *a);
 /* A graph has started that takes the stream, and its source is not open yet. */
 bool iog_agent_graphs_opening(const struct iog_agent *a, const struct stream *s);
+/* What the graphs that run need of a stream. */
+void iog_agent_graphs_want(const struct iog_agent *a, const struct stream *s, struct iog_want *want);
 /* Graphs that wait or run; *runs: those that run. */
 uint32_t iog_agent_graphs_busy(const struct iog_agent *a, uint32_t *runs);
 /* Sets a live parameter of every graph that has it. 0, or -errno with a message. */

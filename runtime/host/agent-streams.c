@@ -11,6 +11,7 @@
 
 #include "agent-private.h"
 
+enum { BLOCK_CREDIT = 64 }; /* of a blocking edge, at most */
 static const uint64_t ARENA_MAX = 1ull << 42;
 
 /* Appends x to a list of pointers; false: out of memory. */
@@ -112,7 +113,7 @@ static void drop_edge(struct iog_agent *a, uint32_t k)
 static void ask_writer(struct iog_agent *a, struct edge *e)
 {
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE, e->writer->id);
-	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy;
+	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->want = e->want;
 	iog_agent_send(a, e->writer->client, m, &e->up.fd, 1);
 	e->asked = true;
 }
@@ -136,9 +137,12 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		.arena = IOG_REGION_NONE };
 	e->policy = r ? r->policy : w->stream->policy == IOG_BLOCK ? IOG_BLOCK : IOG_DROP_NEW;
 	e->capacity = IOG_READER_CREDIT;
-	if (e->policy == IOG_BLOCK)
-		while (e->capacity * 4 <= w->arena.n_slots && e->capacity < 64)
-			e->capacity *= 2;
+	if (e->policy == IOG_BLOCK) {
+		/* A stream that never waits has its blocking readers among those that drop: they must not take all its slots. */
+		const uint32_t most = w->stream->policy == IOG_BLOCK ? w->credit : w->arena.n_slots / 2;
+		for (e->capacity = 2; e->capacity * 2 <= IOG_MIN(most, (uint32_t)BLOCK_CREDIT); e->capacity *= 2)
+			;
+	}
 	if (r) {
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE_WANTED, r->id);
 		m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->a = w->rank;
@@ -147,8 +151,18 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		iog_agent_say(a, "stream %s: %s", w->stream->name, err.text);
 		drop_edge(a, a->n_edges - 1);
 	} else {
+		iog_agent_graphs_want(a, w->stream, &e->want);
 		ask_writer(a, e);
 	}
+}
+
+/* The feed's collector of that life has an edge from w. */
+static bool is_fed(const struct iog_agent *a, const struct writer *w, uint32_t life)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life)
+			return true;
+	return false;
 }
 
 /* Every consumer of a known stream has an edge from every writer. */
@@ -187,10 +201,7 @@ static void connect_all(struct iog_agent *a)
 		if (!w->stream->known || w->closed || w->map.fd < 0)
 			continue;
 		const uint32_t life = iog_feed_life(w->stream->feed);
-		bool fed = false;
-		for (uint32_t k = 0; k < a->n_edges; k++)
-			fed |= a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life;
-		if (life && !fed)
+		if (life && !is_fed(a, w, life))
 			edge_new(a, w, NULL, life);
 		for (uint32_t r = 0; r < a->n_readers; r++) {
 			bool have = a->reader[r]->stream != w->stream || !a->reader[r]->told;
@@ -312,6 +323,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	w->arena = m->arena;
 	w->arena.base = w->map.map;
 	w->blocks = m->blocks;
+	w->credit = m->capacity;
 	struct stream *s = w->stream;
 	uint32_t others = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++)
@@ -375,12 +387,15 @@ const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struc
 		return e ? "answered for an edge of somebody else" : NULL; /* it may have been cut meanwhile */
 	if (n != 1 || e->asked)
 		return "answered twice, or without memory";
+	if (!iog_want_valid(&m->want, &e->stream->schema))
+		return "wants what the stream cannot have";
 	const int fd = fds[0];
 	fds[0] = -1;
 	if (iog_region_open(&e->up, fd, iog_up_bytes(e->capacity), ARENA_MAX, &err)) {
 		e->up = IOG_REGION_NONE;
 		return "gave memory that could be taken away again";
 	}
+	e->want = m->want;
 	if (e->writer)
 		ask_writer(a, e);
 	return NULL;
@@ -487,6 +502,10 @@ static void tell_writers(struct iog_agent *a)
 	for (uint32_t i = 0; i < a->n_writers; i++) {
 		struct writer *w = a->writer[i];
 		if (w->ready || !w->stream->known || w->map.fd < 0 || iog_agent_graphs_opening(a, w->stream))
+			continue;
+		/* A source that opened since edges were made gets its own in the next turn, and the writer may begin then. */
+		const uint32_t life = iog_feed_life(w->stream->feed);
+		if (life && !is_fed(a, w, life))
 			continue;
 		w->ready = true;
 		iog_agent_send(a, w->client, iog_agent_fresh(a, IOG_MSG_READY, w->id), NULL, 0);

@@ -4,6 +4,7 @@
  * polled, messages handled one by one; who breaks a rule is let go. Sending never waits: who does not read has its socket closed.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,11 +32,21 @@ __attribute__((format(printf, 2, 3))) void iog_agent_say(struct iog_agent *a, co
 
 /* ---- sending ---- */
 
+/* Why we hang up, to one who may not be a client yet; if there is room. */
+static void last_words(int sock, const char *why)
+{
+	struct iog_msg m = { .kind = IOG_MSG_ERROR };
+	iog_strset(m.text, sizeof m.text, why);
+	iog_msg_send(sock, &m, NULL, 0, 0, NULL);
+}
+
 void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why)
 {
-	if (!c->dead)
-		iog_agent_say(a, "client %s (process %d) %s", c->name[0] ? c->name : "?", c->pid, why);
+	if (c->dead)
+		return;
 	c->dead = true;
+	iog_agent_say(a, "client %s (process %d) %s", c->name[0] ? c->name : "?", c->pid, why);
+	last_words(c->sock, why);
 }
 
 void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, const int *fds, uint32_t n)
@@ -44,8 +55,9 @@ void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, co
 	if (c->dead)
 		return;
 	int rc = iog_msg_send(c->sock, m, fds, n, SEND_NS, &err);
-	if (rc)
-		iog_agent_let_go(a, c, rc == -EAGAIN ? "does not read what it is told" : "is gone");
+	/* One that is gone may have said so, and what it said is heard before the socket ends. */
+	if (rc && rc != -EPIPE && rc != -ECONNRESET)
+		iog_agent_let_go(a, c, rc == -EAGAIN ? "does not read what it is told" : err.text);
 	struct iog_attach_page *page = c->page.map;
 	if (page) {
 		atomic_fetch_add(&page->bell, 1);
@@ -148,10 +160,12 @@ static void client_read(struct iog_agent *a, struct client *c)
 		int rc = iog_msg_recv(c->sock, &a->msg, fds, &n, 0, &err);
 		if (rc == -EAGAIN)
 			return;
+		if (rc == -ECONNRESET) /* it closed without reading our last words; its own come next */
+			continue;
 		if (rc <= 0) {
+			if (rc < 0)
+				iog_agent_let_go(a, c, err.text);
 			c->dead = true;
-			if (rc < 0 && rc != -ECONNRESET) /* it closed without reading our last words: as good as closing */
-				iog_agent_say(a, "client %s (process %d) is let go: %s", c->name[0] ? c->name : "?", c->pid, err.text);
 			return;
 		}
 		const char *why = handle(a, c, &a->msg, fds, n);
@@ -175,14 +189,30 @@ static void client_free(struct iog_agent *a, uint32_t i)
 	a->client[i] = a->client[--a->n_clients];
 }
 
+/* A descriptor to give up when there is no other. */
+static int spare(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
 static void client_accept(struct iog_agent *a)
 {
 	int sock = accept4(a->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (sock < 0 && errno == EMFILE && a->spare >= 0) {
+		/* It would stay in the queue, wait for nothing, and wake us for ever. */
+		close(a->spare);
+		sock = accept4(a->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (sock >= 0) {
+			last_words(sock, "it has no descriptor left for another client (ulimit -n)");
+			close(sock);
+		}
+		a->spare = spare();
+		return;
+	}
 	if (sock < 0)
 		return;
 	struct client *c = a->n_clients < IOG_AGENT_CLIENTS ? calloc(1, sizeof *c) : NULL;
 	if (!c || iog_attach_peer(sock, &c->uid, &c->pid) || (c->uid != getuid() && c->uid != 0)) {
-		iog_agent_say(a, "a client was refused: %s", !c ? "there are too many" : "it belongs to another user");
+		const char *why = c ? "this program belongs to another user" : "there are too many clients";
+		iog_agent_say(a, "a client was refused: %s", why);
+		last_words(sock, why);
 		free(c);
 		close(sock);
 		return;
@@ -235,6 +265,7 @@ int iog_agent_new(struct iog_agent **out, const struct iog_agent_opts *o, struct
 		free(a);
 		return rc;
 	}
+	a->spare = spare();
 	*out = a;
 	return 0;
 }
@@ -267,6 +298,8 @@ void iog_agent_free(struct iog_agent *a)
 	while (a->n_clients)
 		client_free(a, a->n_clients - 1);
 	iog_agent_streams_free(a);
+	if (a->spare >= 0)
+		close(a->spare);
 	unlink(a->path);
 	close(a->sock);
 	free(a);

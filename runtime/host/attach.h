@@ -27,6 +27,7 @@
 #define IOG_RUNTIME_HOST_ATTACH_H
 
 #include "core/edge.h"
+#include "want.h"
 
 enum { IOG_ATTACH_MAGIC = 0x41474f49 /* "IOGA" */, IOG_ATTACH_MAJOR = 1, IOG_ATTACH_MINOR = 0 };
 enum {
@@ -46,7 +47,7 @@ enum iog_msg_kind {
 	IOG_MSG_ARENA, /* id; arena; schema with maxima; blocks: blocks per record at most; capacity: what blocking edges may have; fd: arena.
 	                        Again for a new shape: a new epoch */
 	IOG_MSG_READY, /* id: the graphs that wait for the stream have been given edges; answers ARENA, once all ranks are there */
-	IOG_MSG_EDGE,  /* id, edge; capacity, policy, safe; fd: up. Agent to writer; reader to agent */
+	IOG_MSG_EDGE,  /* id, edge; capacity, policy, safe, want; fd: up. Agent to writer; reader to agent */
 	IOG_MSG_EDGE_MADE, /* id, edge; capacity, policy; fds: down, and box when policy is latest. Agent to reader: also arena, fds: arena, down, box */
 	IOG_MSG_CUT,   /* id, edge: its consumer is gone */
 	IOG_MSG_CLOSE, /* id: nothing more comes; the writer waits for releases by itself */
@@ -73,6 +74,7 @@ struct iog_msg {
 	uint8_t policy, safe, apart /* what ranks commit is not put together */, pad;
 	double number;
 	struct iog_arena arena; /* base is not used */
+	struct iog_want want;   /* of the consumer of an edge; receivers check it against the stream's schema */
 	char name[IOG_STREAM_NAME];
 	struct iog_schema schema;
 	char text[4096];

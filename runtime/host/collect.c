@@ -26,7 +26,8 @@ struct writer {
 	bool ended;    /* and it is empty */
 	uint32_t life; /* of the ring that is read */
 	uint32_t seen_head;
-	struct key low; /* of its front, or the smallest that may still come */
+	struct key low;  /* of its front, or the smallest that may still come */
+	struct key last; /* ended: what it did not send before this it had dropped */
 	bool front;
 };
 /* What one writer contributed to a step. */
@@ -205,6 +206,7 @@ static void look(struct iog_collect *c, struct writer *w)
 		}
 		if (closed && !iog_inlet_full(&w->in)) {
 			w->ended = true;
+			w->last = w->low;
 			w->low = KEY_END;
 		}
 		return;
@@ -311,7 +313,7 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 		return NULL;
 	for (uint32_t round = 0; round < 64; round++) {
 		struct key best = KEY_END, gate = KEY_END;
-		uint32_t n_best = 0, n_live = 0, who = 0;
+		uint32_t n_best = 0, n_live = 0, n_had = 0, who = 0;
 		for (uint32_t i = 0; i < c->n_writers; i++)
 			look(c, &c->writer[i]);
 		/* What was committed before a record that was just seen is seen by a second look, if not by the first. */
@@ -337,7 +339,9 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 		}
 		if (!less(best, gate))
 			return NULL;
-		const bool all = c->how != IOG_PAIR_LOSSY || n_best == n_live;
+		for (uint32_t i = 0; i < c->n_writers; i++)
+			n_had += c->writer[i].ended && less(best, c->writer[i].last);
+		const bool all = c->how != IOG_PAIR_LOSSY || n_best == n_live + n_had;
 		for (uint32_t i = 0; i < c->n_writers; i++) {
 			struct writer *w = &c->writer[i];
 			s->part[i].held = false;

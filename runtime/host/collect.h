@@ -19,7 +19,8 @@ enum { IOG_COLLECT_HELD = 2 }; /* steps that may be held at once */
 /* How records of several writers become steps. */
 enum iog_pairing {
 	IOG_PAIR_ALL,   /* a step has the parts of all who sent it */
-	IOG_PAIR_LOSSY, /* edges may drop records, each for itself: only steps that all sent are given out, others count as passed by */
+	IOG_PAIR_LOSSY, /* edges may drop records, each for itself: only steps that all sent that were there then are given out, others
+	                   count as passed by */
 	/*
 	 * Each record is a step of its own, whatever other writers do. Of those that are there the smallest (epoch, seq) is next, and one that a writer
 	 * committed before another began, as over a barrier, comes before that other's. They are numbered anew, from 0.

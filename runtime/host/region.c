@@ -437,8 +437,12 @@ int iog_fd_recv(int sock, void *data, size_t size, int *fds, uint32_t *n, uint64
 	if (!got && have) /* an empty message means the end to the caller, who then expects none */
 		bad = true;
 	if (bad || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+		const uint32_t came = have;
 		while (have)
 			close(fds[--have]);
+		/* Cut off though there was room: there was no number for them. */
+		if (!bad && (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == MSG_CTRUNC && came < IOG_FDS)
+			return iog_fail(err, -EMFILE, "there is no descriptor left for one that was received (ulimit -n)");
 		return iog_fail(err, -EPROTO, "received a message of more than %zu bytes or %u descriptors", size, room);
 	}
 	*n = have;

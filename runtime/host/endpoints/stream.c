@@ -64,29 +64,17 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 	return 0;
 }
 
-/*
- * One array of the whole in the runtime's slot: the only copy, on a core of ours. What no rank has (one has died, or dropped the step) is NaN, or 0
- * where the type has none.
- */
+/* One array of the whole in the runtime's slot: the only copy, on a core of ours. */
 static bool assemble(struct iog_out *out, const struct iog_record *r, uint32_t v)
 {
 	const struct iog_vardef *def = &r->schema->var[v];
-	const uint32_t size = iog_dtype_size(def->dtype);
-	int64_t count[IOG_RANK], whole = 1, have = 0;
-	for (unsigned d = 0; d < def->rank; d++) {
+	int64_t count[IOG_RANK];
+	for (unsigned d = 0; d < def->rank; d++)
 		count[d] = r->axis[def->dim[d]].extent;
-		whole *= count[d]; /* validated: within the declared maximum, which fits */
-	}
-	for (uint32_t k = 0; k < r->var[v].n_blocks; k++)
-		have += iog_block_elems(&r->var[v].block[k], def->rank);
-	void *to = iog_out_dense(out, v, def->rank, size, count);
-	if (!to)
-		return false;
-	const bool real = (def->dtype >= IOG_F16 && def->dtype <= IOG_C128); /* of ones alone: not a number */
-	if (have < whole)
-		memset(to, real ? 0xff : 0, (size_t)whole * size);
-	iog_record_assemble(r, v, to);
-	return true;
+	void *to = iog_out_dense(out, v, def->rank, iog_dtype_size(def->dtype), count);
+	if (to)
+		iog_record_assemble_whole(r, v, to);
+	return to;
 }
 
 static enum iog_step next(void *self, struct iog_out *out, uint64_t limit_ns, struct iog_err *err)
