@@ -270,7 +270,7 @@ static bool send(struct iog_cfile *f, int64_t size, const struct iog_piece *piec
 	if (rc != IOG_OK) {
 		give_up(t, rc == IOG_TIMEOUT ? "what takes it was too slow or stopped"
 			   : rc == IOG_SKIP  ? "what took it is gone"
-					     : "see below");
+					     : iog_error(iog_capture_io()));
 		return false;
 	}
 	iog_put(s, "path", f->path, NULL);

@@ -21,6 +21,44 @@
 #include "bindings/capture/capture.h"
 #include "bindings/capture/files.h"
 
+/* Programs without MPI, a shell say, inherit the library too. */
+#pragma weak PMPI_Comm_rank
+#pragma weak PMPI_File_close
+#pragma weak PMPI_File_get_position
+#pragma weak PMPI_File_get_size
+#pragma weak PMPI_File_iwrite
+#pragma weak PMPI_File_iwrite_all
+#pragma weak PMPI_File_iwrite_at
+#pragma weak PMPI_File_iwrite_at_all
+#pragma weak PMPI_File_iwrite_shared
+#pragma weak PMPI_File_open
+#pragma weak PMPI_File_preallocate
+#pragma weak PMPI_File_seek
+#pragma weak PMPI_File_set_size
+#pragma weak PMPI_File_set_view
+#pragma weak PMPI_File_write
+#pragma weak PMPI_File_write_all
+#pragma weak PMPI_File_write_all_begin
+#pragma weak PMPI_File_write_at
+#pragma weak PMPI_File_write_at_all
+#pragma weak PMPI_File_write_at_all_begin
+#pragma weak PMPI_File_write_ordered
+#pragma weak PMPI_File_write_ordered_begin
+#pragma weak PMPI_File_write_shared
+#pragma weak PMPI_Grequest_complete
+#pragma weak PMPI_Grequest_start
+#pragma weak PMPI_Status_set_cancelled
+#pragma weak PMPI_Status_set_elements_x
+#pragma weak PMPI_Type_free
+#pragma weak PMPI_Type_get_contents
+#pragma weak PMPI_Type_get_envelope
+#pragma weak PMPI_Type_get_extent
+#pragma weak PMPI_Type_size
+#ifdef OPEN_MPI
+#pragma weak ompi_mpi_byte
+#pragma weak ompi_mpi_short_int
+#endif
+
 enum { PIECES = 4096, WINDOW = 1 << 20, SEGMENTS_MAX = 1 << 24 };
 
 /* ---- datatypes ---- */
