@@ -303,6 +303,7 @@ static int start_agent(const char *path, const char *graph, pid_t *pid)
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		if (getppid() != parent)
 			_exit(IOG_EXIT_FAILED);
+		unsetenv("IOG_CAPTURE"); /* what it writes is not the program's */
 		dup2(STDERR_FILENO, STDOUT_FILENO);
 		execl("/proc/self/exe", "iog", "agent", "--quiet", "--once", "--socket", path, "--load", graph, (char *)NULL);
 		_exit(IOG_EXIT_FAILED);
@@ -484,6 +485,8 @@ static int capture_run(int argc, char **argv)
 	p.kind = w.as ? kind_named(w.as) : detect(w.command);
 	if (!p.kind)
 		return iog_cli_usage(&iog_cmd_capture, "cannot tell from \"%s\" how to capture it; --as KIND says (--list)", w.command[0]);
+	if (!strcmp(p.kind->name, "stdio") && !w.files)
+		return iog_cli_usage(&iog_cmd_capture, "stdio wants --files, as in --files 'dump.*:log.*=log'");
 	if (w.graph && is_rank())
 		return iog_cli_usage(&iog_cmd_capture, "--graph would run an agent for each rank; put `iog capture --graph` before the "
 						       "launcher, or start `iog agent` yourself");
