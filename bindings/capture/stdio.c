@@ -136,7 +136,7 @@ int __openat64_2(int folder, const char *path, int flags) { return open_at(folde
 int creat(const char *path, mode_t mode) { return open_at(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode); }
 int creat64(const char *path, mode_t mode) { return open_at(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode); }
 
-/* ---- closing and copying descriptors ---- */
+/* ---- closing ---- */
 
 int close(int fd)
 {
@@ -164,21 +164,6 @@ void closefrom(int first)
 	forget(first < 0 ? 0 : (unsigned)first, UINT_MAX);
 	REAL(closefrom)(first);
 }
-
-static int copied(int from, int to)
-{
-	struct iog_cfile *f = file_of(from);
-	if (to >= 0 && to != from && (f || file_of(to))) {
-		if (f)
-			iog_cfile_keep(f);
-		set(to, f);
-	}
-	return to;
-}
-
-int dup(int fd) { return copied(fd, REAL(dup)(fd)); }
-int dup2(int fd, int to) { return copied(fd, REAL(dup2)(fd, to)); }
-int dup3(int fd, int to, int flags) { return copied(fd, REAL(dup3)(fd, to, flags)); }
 
 /* ---- writing ---- */
 
@@ -439,6 +424,56 @@ static FILE *reopen(FILE *(*real)(const char *, const char *, FILE *), const cha
 
 FILE *freopen(const char *path, const char *mode, FILE *file) { return reopen(REAL(freopen), path, mode, file); }
 FILE *freopen64(const char *path, const char *mode, FILE *file) { return reopen(REAL(freopen64), path, mode, file); }
+
+/* ---- copying descriptors ---- */
+
+/*
+ * Who leads a standard stream to a file by dup2 writes to it by stdout, whose own writes nobody sees. So as long as its descriptor is that of a
+ * captured file, stdout (or stderr) is a stream of ours.
+ */
+static FILE *usual[3];
+
+static FILE **standard(int fd) { return fd == STDOUT_FILENO ? &stdout : fd == STDERR_FILENO ? &stderr : NULL; }
+
+static void before_copy(int from, int to)
+{
+	FILE **std = standard(to);
+	if (std && (file_of(from) || usual[to]))
+		fflush(*std);
+}
+
+static int copied(int from, int to)
+{
+	struct iog_cfile *f = file_of(from);
+	FILE **std = standard(to), *ours;
+	if (to < 0 || to == from || !(f || file_of(to)))
+		return to;
+	if (f)
+		iog_cfile_keep(f);
+	set(to, f);
+	if (std && !f && usual[to]) {
+		*std = usual[to];
+		usual[to] = NULL;
+	} else if (std && f && !usual[to] && (ours = stream_new(to, "w"))) {
+		usual[to] = *std;
+		if (to == STDERR_FILENO)
+			setvbuf(ours, NULL, _IONBF, 0);
+		*std = ours;
+	}
+	return to;
+}
+
+int dup(int fd) { return copied(fd, REAL(dup)(fd)); }
+int dup2(int fd, int to)
+{
+	before_copy(fd, to);
+	return copied(fd, REAL(dup2)(fd, to));
+}
+int dup3(int fd, int to, int flags)
+{
+	before_copy(fd, to);
+	return copied(fd, REAL(dup3)(fd, to, flags));
+}
 
 /* ---- the library ---- */
 
