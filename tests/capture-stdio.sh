@@ -88,6 +88,50 @@ alone() {
 }
 point "without an agent the program writes its files" alone
 
+# ---- a FIFO ----
+
+fifo() { # options -- command...
+	timeout -k 5 60 "$iog" capture --fifo "$TMPDIR/pipe" "$@" >out 2>err </dev/null || { cat out err; return 1; }
+}
+lines() { seq 1 "$1" | sed 's/$/ a line/'; }
+whole_fifo() {
+	rm -rf copy
+	fifo --graph copy.lua -- sh -c 'seq 1 200000 | sed "s/$/ a line/" >pipe' && lines 200000 | cmp - "copy$TMPDIR/pipe" && [ ! -e pipe ] &&
+		says 'pipe: [0-9]+ bytes are published as stream files$' <err
+}
+point "what is written into a FIFO" whole_fifo
+twice_fifo() { # it is opened again and again, and is ours already
+	rm -rf copy
+	mkfifo pipe
+	fifo --graph copy.lua -- sh -c 'for i in 1 2 3; do echo $i >pipe; sleep 0.1; done' && printf '1\n2\n3\n' | cmp - "copy$TMPDIR/pipe" && [ -p pipe ] && rm pipe
+}
+point "one that is there, opened more than once" twice_fifo
+no_fifo() {
+	echo mine >pipe
+	code 1 "$iog" capture --fifo "$TMPDIR/pipe" -- true 2>&1 | says 'pipe is there, and is no FIFO' && [ "$(cat pipe)" = mine ] && rm pipe
+}
+point "a file in its place is left alone" no_fifo
+alone_fifo() {
+	fifo --socket "$TMPDIR/nobody" -- sh -c 'seq 1 100000 >pipe; echo done' && [ "$(cat out)" = done ] || return 1
+	for _ in $(seq 100); do grep -q 'pipe: 0 bytes' err && break; sleep 0.05; done
+	says 'pipe: 0 bytes are published as stream files, 588895 are lost: no agent' <err
+}
+point "a FIFO without an agent" alone_fifo
+dead_reader() { # SIGPIPE would end the program
+	fifo --socket "$TMPDIR/nobody" -- sh -c 'for i in $(seq 100); do seq 1 2000; sleep 0.01; done >pipe; echo done' &
+	local run=$! p reader=
+	for _ in $(seq 200); do
+		for p in $(pgrep -f "capture --fifo $TMPDIR/pipe"); do
+			pgrep -f "capture --fifo $TMPDIR/pipe" | grep -qx "$(ps -o ppid= -p "$p" | tr -d ' ')" && ps -o comm= -p "$p" | grep -q iog && reader=$p
+		done
+		[ -n "$reader" ] && [ "$(cat "/proc/$reader/wchan" 2>/dev/null)" ] && break
+		sleep 0.02
+	done
+	sleep 0.2
+	kill -9 "$reader" && wait "$run" && [ "$(cat out)" = done ] && says 'pipe: its reader has died' <err
+}
+point "kill -9 of the reader of a FIFO" dead_reader
+
 # ---- LAMMPS, and what becomes of the agent ----
 
 for program in lmp mpirun; do

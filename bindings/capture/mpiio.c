@@ -59,7 +59,7 @@
 #pragma weak ompi_mpi_short_int
 #endif
 
-enum { PIECES = 4096, WINDOW = 1 << 20, SEGMENTS_MAX = 1 << 24 };
+enum { PIECES = IOG_CFILE_PIECES, WINDOW = 1 << 20, SEGMENTS_MAX = 1 << 24 };
 
 /* ---- datatypes ---- */
 

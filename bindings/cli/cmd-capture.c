@@ -35,6 +35,7 @@ static const struct capture_kind kinds[] = {
 	{ "lammps", "atoms of LAMMPS, at every step of run and minimize", "lammps", lammps_programs, NULL, false },
 	{ "mpiio", "files written through MPI-IO, HDF5 on it among them", "mpiio", NULL, NULL, true },
 	{ "stdio", "files written by other means (--files)", "stdio", NULL, NULL, false },
+	{ "fifo", "what is written into a FIFO, by its name (--fifo)", NULL, NULL, NULL, false },
 };
 
 static bool is_program(const char *word, const char *const *programs)
@@ -279,6 +280,14 @@ static int become(char *const *argv)
 	return e == ENOENT ? 127 : 126; /* as a shell has it */
 }
 
+/* What the command line says. */
+struct wishes {
+	const char *as, *stream, *graph, *socket, *policy, *timeout, *files, *fifo;
+	uint64_t every;
+	bool list, no_file;
+	char **command;
+};
+
 /* ---- with an agent of its own ---- */
 
 static volatile sig_atomic_t program_pid;
@@ -338,12 +347,17 @@ static void end_agent(pid_t agent, const char *path)
 		fprintf(stderr, "iog capture: the graph did not end well; what its sinks have is in their files\n");
 }
 
-static int run_with_agent(struct plan *p, const char *path, const char *graph)
+static int run_with_agent(struct plan *p, const char *path, const struct wishes *w)
 {
+	struct iog_cli_fifo fifo;
 	int status = 0;
 	pid_t agent;
-	if (start_agent(path, graph, &agent))
+	if (start_agent(path, w->graph, &agent))
 		return IOG_EXIT_FAILED;
+	if (w->fifo && iog_cli_fifo_start(&fifo, w->fifo, w->stream ? w->stream : "files", path)) {
+		end_agent(agent, path);
+		return IOG_EXIT_FAILED;
+	}
 	struct sigaction sa = { .sa_handler = pass_on, .sa_flags = SA_RESTART };
 	sigemptyset(&sa.sa_mask);
 	const pid_t child = fork();
@@ -359,6 +373,8 @@ static int run_with_agent(struct plan *p, const char *path, const char *graph)
 	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	program_pid = 0;
+	if (w->fifo)
+		iog_cli_fifo_end(&fifo);
 	end_agent(agent, path);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
@@ -376,19 +392,13 @@ static const struct iog_cli_opt options[] = {
 	{ "files", 0, "PATTERNS",
 		"mpiio, stdio: which files, as \"dump.*:*.h5=fields\": patterns, each with a stream if it is to have its own" },
 	{ "no-file", 0, NULL, "mpiio, stdio: what was published is not written to the files" },
+	{ "fifo", 0, "PATH", "a FIFO the program writes into; it is made if there is none" },
 	{ "list", 0, NULL, "lists what can be captured" },
 	{ .name = NULL },
 };
-enum { AS, STREAM, EVERY, GRAPH, SOCKET, POLICY, TIMEOUT, FILES, NO_FILE, LIST };
+enum { AS, STREAM, EVERY, GRAPH, SOCKET, POLICY, TIMEOUT, FILES, NO_FILE, FIFO, LIST };
 
 extern const struct iog_cli_cmd iog_cmd_capture;
-
-struct wishes {
-	const char *as, *stream, *graph, *socket, *policy, *timeout, *files;
-	uint64_t every;
-	bool list, no_file;
-	char **command;
-};
 
 /* Up to the first word that is no option, where the command begins; false after reporting. */
 static bool parse(struct iog_cli_args *a, struct wishes *w)
@@ -405,6 +415,7 @@ static bool parse(struct iog_cli_args *a, struct wishes *w)
 		case TIMEOUT: w->timeout = a->value; break;
 		case FILES: w->files = a->value; break;
 		case NO_FILE: w->no_file = true; break;
+		case FIFO: w->fifo = a->value; break;
 		case LIST: w->list = true; break;
 		default: w->command = a->argv + a->at; break;
 		}
@@ -482,9 +493,11 @@ static int capture_run(int argc, char **argv)
 		return a.code;
 	if (w.list)
 		return list_kinds();
-	p.kind = w.as ? kind_named(w.as) : detect(w.command);
+	p.kind = w.as ? kind_named(w.as) : w.fifo ? kind_named("fifo") : detect(w.command);
 	if (!p.kind)
 		return iog_cli_usage(&iog_cmd_capture, "cannot tell from \"%s\" how to capture it; --as KIND says (--list)", w.command[0]);
+	if (!strcmp(p.kind->name, "fifo") != !!w.fifo)
+		return iog_cli_usage(&iog_cmd_capture, "the kind fifo goes with --fifo, as in --fifo dump.fifo, and no other kind does");
 	if (!strcmp(p.kind->name, "stdio") && !w.files)
 		return iog_cli_usage(&iog_cmd_capture, "stdio wants --files, as in --files 'dump.*:log.*=log'");
 	if (w.graph && is_rank())
@@ -498,7 +511,12 @@ static int capture_run(int argc, char **argv)
 		return code;
 	if (is_first_rank())
 		fprintf(stderr, "iog capture: as %s: %s\n", p.kind->name, p.kind->summary);
-	return w.graph ? run_with_agent(&p, path, w.graph) : become(p.argv);
+	if (w.graph)
+		return run_with_agent(&p, path, &w);
+	struct iog_cli_fifo fifo; /* its reader outlives us */
+	if (w.fifo && iog_cli_fifo_start(&fifo, w.fifo, w.stream ? w.stream : "files", path))
+		return IOG_EXIT_FAILED;
+	return become(p.argv);
 }
 
 const struct iog_cli_cmd iog_cmd_capture = {
