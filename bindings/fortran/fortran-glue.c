@@ -358,8 +358,8 @@ static void fill(const struct stream_handle *s, const CFI_cdesc_t *var, CFI_cdes
 	char *name = text_of(var);
 	int code = t ? -EINVAL : -EBADF;
 	p->base_addr = NULL;
-	if (t && name && iog_typed_fill(t, name, &a))
-		code = point(p, &a, iog_typed_var(t, name)) ? IOG_OK : -EINVAL;
+	if (t && name && !(code = iog_typed_fill(t, name, &a)) && !point(p, &a, iog_typed_var(t, name)))
+		code = -EINVAL;
 	free(name);
 	say(stat, code);
 }

@@ -151,6 +151,8 @@ static int push_stats(lua_State *L, const iog_stats *st)
 
 /* ---- writing ---- */
 
+static int wrote(lua_State *L, const struct iog_typed *t, int code) { return outcome(L, code, iog_typed_why(t)); }
+
 static struct iog_typed *writing(lua_State *L)
 {
 	struct stream *s = luaL_checkudata(L, 1, STREAM);
@@ -204,15 +206,14 @@ static int stream_block(lua_State *L)
 	const int n = IOG_MAX(IOG_MAX(g, o), c);
 	luaL_argcheck(
 		L, (g < 0 || g == n) && (o < 0 || o == n) && (c < 0 || c == n), 3, "global, offset and count are of different length");
-	return outcome(L,
-		iog_typed_block(t, var, (unsigned)IOG_MAX(n, 0), g < 0 ? NULL : global, o < 0 ? NULL : offset, c < 0 ? NULL : count),
-		iog_typed_error(t));
+	return wrote(L, t,
+		iog_typed_block(t, var, (unsigned)IOG_MAX(n, 0), g < 0 ? NULL : global, o < 0 ? NULL : offset, c < 0 ? NULL : count));
 }
 
 static int stream_begin(lua_State *L)
 {
 	struct iog_typed *t = writing(L);
-	return outcome(L, iog_typed_begin(t, luaL_checkinteger(L, 2), luaL_optnumber(L, 3, 0)), iog_typed_error(t));
+	return wrote(L, t, iog_typed_begin(t, luaL_checkinteger(L, 2), luaL_optnumber(L, 3, 0)));
 }
 
 /* Extents of the tables in tables at index i; the rank. */
@@ -280,7 +281,7 @@ static int put_table(lua_State *L, struct iog_typed *t, const char *var, const s
 	a.data = lua_newuserdatauv(L, bytes + 1, 0);
 	lua_pushvalue(L, 3);
 	flatten(L, (uint8_t *)(uintptr_t)a.data, &a, 0);
-	return outcome(L, iog_typed_put(t, var, &a), iog_typed_error(t));
+	return wrote(L, t, iog_typed_put(t, var, &a));
 }
 
 /* Bytes as they lie in memory. */
@@ -289,15 +290,15 @@ static int put_string(lua_State *L, struct iog_typed *t, const char *var)
 	struct iog_array a;
 	size_t len;
 	const char *bytes = lua_tolstring(L, 3, &len);
-	void *to = iog_typed_fill(t, var, &a);
+	int code = iog_typed_fill(t, var, &a);
 	uint64_t want = a.elem_size;
-	if (!to)
-		return outcome(L, iog_typed_error(t)[0] ? -EINVAL : IOG_SKIP, iog_typed_error(t));
+	if (code)
+		return wrote(L, t, code);
 	for (unsigned d = 0; d < a.rank; d++)
 		want *= (uint64_t)a.count[d];
 	if (len != want)
 		return luaL_error(L, "%s: the part has %d bytes, the string %d", var, (int)want, (int)len);
-	memcpy(to, bytes, len);
+	memcpy((void *)(uintptr_t)a.data, bytes, len);
 	lua_pushboolean(L, 1);
 	return 1;
 }
@@ -320,13 +321,13 @@ static int stream_put(lua_State *L)
 	lua_settop(L, 3);
 	store(L, number, def->dtype);
 	const struct iog_array a = { .data = number, .dtype = def->dtype, .elem_size = iog_dtype_size(def->dtype) };
-	return outcome(L, iog_typed_put(t, var, &a), iog_typed_error(t));
+	return wrote(L, t, iog_typed_put(t, var, &a));
 }
 
 static int stream_commit(lua_State *L)
 {
 	struct iog_typed *t = writing(L);
-	return outcome(L, iog_typed_commit(t), iog_typed_error(t));
+	return wrote(L, t, iog_typed_commit(t));
 }
 
 static int stream_stats(lua_State *L)

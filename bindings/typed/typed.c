@@ -30,7 +30,8 @@ struct iog_typed {
 	uint64_t unknown; /* variables without a part, by bit */
 	struct iog_schema schema;
 	struct part part[IOG_VARS];
-	struct iog_err err;
+	struct iog_err err;  /* the first failure, when it was none of the library */
+	struct iog_err last; /* what this layer had against the last call */
 	char name[IOG_NAME];
 };
 
@@ -38,11 +39,11 @@ struct iog_typed {
 __attribute__((format(printf, 3, 4))) static int fail(struct iog_typed *t, int code, const char *fmt, ...)
 {
 	va_list ap;
-	if (!t->rc && !iog_error(t->io)[0]) {
-		va_start(ap, fmt);
-		iog_vformat(t->err.text, sizeof t->err.text, fmt, ap);
-		va_end(ap);
-	}
+	va_start(ap, fmt);
+	iog_vformat(t->last.text, sizeof t->last.text, fmt, ap);
+	va_end(ap);
+	if (!t->rc && !iog_error(t->io)[0])
+		t->err = t->last;
 	t->rc = t->rc ? t->rc : code;
 	return code;
 }
@@ -66,9 +67,10 @@ struct iog_typed *iog_typed_open(iog *io, const char *name, const char *schema, 
 }
 
 /* Why the stream takes nothing; 0: it does. */
-static int dead(const struct iog_typed *t)
+static int dead(struct iog_typed *t)
 {
 	iog_stats st;
+	t->last.text[0] = 0;
 	return t->s ? iog_stream_stats(t->s, &st) : t->rc;
 }
 
@@ -125,6 +127,8 @@ int iog_typed_block(struct iog_typed *t, const char *var, unsigned n, const int6
 		memcpy(p->global, global, n * sizeof *global);
 	if (offset)
 		memcpy(p->offset, offset, n * sizeof *offset);
+	if (!count && !offset && t->nranks == 1)
+		count = global;
 	if (count)
 		return place(t, (uint32_t)v, count);
 	return p->placed ? place(t, (uint32_t)v, p->count) : IOG_OK;
@@ -272,31 +276,30 @@ int iog_typed_attr(struct iog_typed *t, const char *var, double value)
 	return keep(t, (uint32_t)v, &(struct iog_array){ .data = number, .elem_size = iog_dtype_size(d->dtype) });
 }
 
-void *iog_typed_fill(struct iog_typed *t, const char *var, struct iog_array *a)
+int iog_typed_fill(struct iog_typed *t, const char *var, struct iog_array *a)
 {
 	*a = (struct iog_array){ 0 };
-	if (closed(t))
-		return NULL;
+	int rc = closed(t);
+	if (rc)
+		return rc;
 	const int v = find(t, var);
 	if (v < 0)
-		return NULL;
-	if (t->state == ASIDE) {
-		fail(t, -EINVAL, "stream %s: to fill %s in place, say the parts of all variables, with their counts, before the first step",
-			t->name, var);
-		return NULL;
-	}
+		return v;
+	if (t->state == ASIDE)
+		return fail(t, -EINVAL,
+			"stream %s: to fill %s in place, say the parts of all variables, with their counts, before the first step", t->name,
+			var);
 	const struct iog_vardef *d = &t->schema.var[v];
 	struct iog_block b = { 0 };
-	void *to = iog_fill(t->s, var);
 	memcpy(b.count, t->part[v].count, sizeof b.count);
 	iog_block_set_dense(&b, d->rank, iog_dtype_size(d->dtype));
-	a->data = to;
+	a->data = iog_fill(t->s, var);
 	a->dtype = d->dtype;
 	a->elem_size = iog_dtype_size(d->dtype);
 	a->rank = d->rank;
 	memcpy(a->count, b.count, sizeof a->count);
 	memcpy(a->stride, b.stride, sizeof a->stride);
-	return to;
+	return a->data ? IOG_OK : -EINVAL;
 }
 
 int iog_typed_commit(struct iog_typed *t)
@@ -332,6 +335,8 @@ void iog_typed_orphan(struct iog_typed *t)
 }
 
 const char *iog_typed_error(const struct iog_typed *t) { return t->err.text[0] || !t->io ? t->err.text : iog_error(t->io); }
+
+const char *iog_typed_why(const struct iog_typed *t) { return t->last.text[0] ? t->last.text : iog_typed_error(t); }
 
 int iog_typed_stats(const struct iog_typed *t, iog_stats *stats)
 {

@@ -28,8 +28,8 @@ struct iog_typed;
 
 struct iog_typed *iog_typed_open(iog *io, const char *name, const char *schema, const char *options, int rank, int nranks);
 /*
- * As iog_block, for arrays of n numbers each. count NULL: that of the first array that is put. offset NULL: 0. global NULL: the count, when there is one
- * rank. A variable that is not named here at all has all three NULL.
+ * As iog_block, for arrays of n numbers each. count NULL: that of the first array that is put, or the whole when there is one rank and it begins nowhere
+ * else. offset NULL: 0. global NULL: the count, when there is one rank. A variable that is not named here at all has all three NULL.
  */
 int iog_typed_block(struct iog_typed *t, const char *var, unsigned n, const int64_t *global, const int64_t *offset, const int64_t *count);
 int iog_typed_begin(struct iog_typed *t, int64_t step, double time);
@@ -37,8 +37,8 @@ int iog_typed_begin(struct iog_typed *t, int64_t step, double time);
 int iog_typed_put(struct iog_typed *t, const char *var, const struct iog_array *a);
 /* A variable of rank 0, from a number. */
 int iog_typed_attr(struct iog_typed *t, const char *var, double value);
-/* Where to write: the variable's part, dense. NULL with a sentence, or without one when the step is not wanted. */
-void *iog_typed_fill(struct iog_typed *t, const char *var, struct iog_array *a);
+/* Where to write until the commit: the variable's part, dense, at a->data. IOG_SKIP: the step turned out not to be wanted. */
+int iog_typed_fill(struct iog_typed *t, const char *var, struct iog_array *a);
 /* IOG_SKIP, IOG_TIMEOUT: the step turned out not to be wanted, or found no room. */
 int iog_typed_commit(struct iog_typed *t);
 /* Frees t. The first failure. */
@@ -48,6 +48,8 @@ void iog_typed_orphan(struct iog_typed *t);
 
 /* The first failure, one sentence. Borrowed until close. */
 const char *iog_typed_error(const struct iog_typed *t);
+/* Why the last call failed. Borrowed until the next one. */
+const char *iog_typed_why(const struct iog_typed *t);
 int iog_typed_stats(const struct iog_typed *t, iog_stats *stats);
 /* The declaration of a variable, NULL when there is none. */
 const struct iog_vardef *iog_typed_var(const struct iog_typed *t, const char *var);
