@@ -17,7 +17,7 @@
 
 #include "bench/bench.h"
 
-enum { STEPS = 600, EVERY = 10, PAIRS = 20, CELLS = 20, WAIT_MS = 10000 };
+enum { STEPS = 800, EVERY = 10, PAIRS = 20, CELLS = 20, WAIT_MS = 10000 };
 
 static const char input[] =
 	"units lj\nlattice fcc 0.8442\nregion box block 0 %d 0 %d 0 %d\ncreate_box 1 box\ncreate_atoms 1 box\nmass 1 1.0\n"
