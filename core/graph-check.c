@@ -202,6 +202,7 @@ static int plan(struct iog_graph *g, struct iog_gnode *n, struct iog_err *err)
 	n->need = p.need;
 	n->cost = p.cost;
 	n->split = p.split[0];
+	memcpy(n->carried, p.carried, sizeof n->carried);
 	for (uint32_t o = 0; o < n->n_out; o++)
 		bound(g, n, o);
 	return 0;
@@ -267,6 +268,35 @@ static void check_safe(struct iog_graph *g)
 	}
 }
 
+/* What is needed of input k of n, as far as is known what is needed of what n gives. */
+static uint64_t needs_of(const struct iog_gnode *n, uint32_t k, const struct iog_schema *in)
+{
+	uint64_t needs = 0;
+	for (uint32_t v = 0; v < in->n_vars; v++) {
+		bool need = n->kind == IOG_G_SINK || !(n->carried[k] >> v & 1);
+		for (uint32_t o = 0; o < n->n_out && !need; o++) {
+			const int same = iog_schema_var(&n->out[o], in->var[v].name);
+			need = same >= 0 && (n->needs[o] >> same & 1);
+		}
+		needs |= (uint64_t)need << v;
+	}
+	return needs;
+}
+
+/* From the sinks up: which variables matter to anyone. What nobody needs, a source may leave out. */
+static void find_needs(struct iog_graph *g)
+{
+	for (uint32_t i = 0; i < g->n_nodes; i++)
+		memset(g->node[i].needs, 0, sizeof g->node[i].needs);
+	for (uint32_t i = g->n_nodes; i-- > 0;) {
+		const struct iog_gnode *n = &g->node[g->order[i]];
+		for (uint32_t k = 0; k < n->n_in; k++) {
+			struct iog_gnode *from = &g->node[n->in[k].node];
+			from->needs[n->in[k].port] |= needs_of(n, k, &from->out[n->in[k].port]);
+		}
+	}
+}
+
 static bool is_word(char c) { return (c >= '0' && c <= '9') || ((c | 32) >= 'a' && (c | 32) <= 'z') || c == '_'; }
 
 /* Whether the name stands in the text as a word of its own, as in an expression. */
@@ -316,8 +346,10 @@ int iog_graph_check(struct iog_graph *g)
 		check_safe(g);
 		iog_graph_check_files(g);
 	}
-	if (!g->n_errors) /* else what takes it may be what is wrong */
+	if (!g->n_errors) { /* else what takes it may be what is wrong */
 		check_lives(g);
+		find_needs(g);
+	}
 	return g->n_errors ? -EINVAL : 0;
 }
 

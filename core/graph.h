@@ -69,8 +69,10 @@ struct iog_gnode {
 	struct iog_schema *out; /* n_out, owned */
 	struct iog_need need;
 	struct iog_cost cost;
-	uint32_t split;            /* of input 0 */
-	uint64_t bound[IOG_PORTS]; /* payload bytes of an output record, at most */
+	uint32_t split;              /* of input 0 */
+	uint64_t carried[IOG_PORTS]; /* of inputs: as in struct iog_plan */
+	uint64_t needs[IOG_PORTS];   /* of outputs: the variables, by bit, that a sink or an operator needs */
+	uint64_t bound[IOG_PORTS];   /* payload bytes of an output record, at most */
 	uint32_t blocks[IOG_PORTS];
 	uint64_t opaque_max[IOG_VARS]; /* of output 0's encoded variables */
 	bool bad;                      /* a mistake was reported here: what depends on it is not checked */

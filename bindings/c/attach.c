@@ -7,7 +7,6 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "client-private.h"
@@ -118,18 +117,6 @@ uint64_t iog_client_span(double seconds)
 	if (!(seconds > 0)) /* NaN too */
 		return 0;
 	return seconds * 1e9 < (double)FOREVER_NS ? (uint64_t)(seconds * 1e9) : FOREVER_NS;
-}
-
-void *iog_client_map_box(const struct iog_region_map *r, struct iog_err *err)
-{
-	void *p = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
-	if (p == MAP_FAILED || madvise(p, r->bytes, MADV_DONTFORK)) {
-		iog_fail(err, -errno, "mapping a mailbox: %s", strerror(errno));
-		if (p != MAP_FAILED)
-			munmap(p, r->bytes);
-		return NULL;
-	}
-	return p;
 }
 
 void iog_client_drop_fd(struct iog_region_map *r)

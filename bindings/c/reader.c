@@ -174,6 +174,22 @@ static int check_select(struct iog_reader *r)
 	return 0;
 }
 
+/* The selection as the writers hear it. A static variable comes whole, once. */
+static struct iog_want want(const struct iog_reader *r)
+{
+	struct iog_want w = { 0 };
+	if (r->selected < 0)
+		return w;
+	const struct iog_vardef *v = &r->schema.var[r->selected];
+	w.vars = 1ull << r->selected;
+	if (r->select.rank <= 0 || v->n_codecs || (v->flags & IOG_VAR_STATIC))
+		return w;
+	w.part = (uint32_t)r->selected + 1;
+	for (unsigned d = 0; d < v->rank; d++)
+		w.box.lo[d] = r->select.dim[d].lo, w.box.hi[d] = r->select.dim[d].hi;
+	return w;
+}
+
 /* ---- rings ---- */
 
 static void ring_free(struct ring *g)
@@ -223,7 +239,9 @@ static int ring_wanted(struct iog_reader *r, const struct iog_msg *m, struct iog
 	g->next = r->rings;
 	r->rings = g;
 	r->n_rings++;
-	struct iog_msg answer = { .kind = IOG_MSG_EDGE, .id = r->id, .edge = g->edge, .capacity = g->capacity, .policy = g->policy };
+	struct iog_msg answer = {
+		.kind = IOG_MSG_EDGE, .id = r->id, .edge = g->edge, .capacity = g->capacity, .policy = g->policy, .want = want(r)
+	};
 	iog_client_say(r->io, &answer, &g->up.fd, 1);
 	iog_client_drop_fd(&g->up);
 	return 0;
@@ -299,7 +317,10 @@ static void subscribed(struct iog_reader *r, const struct iog_msg *m)
 	r->blocks = m->blocks;
 	if ((r->dead = check_select(r)))
 		return;
-	r->collect = iog_collect_new(&r->schema, r->n_writers, r->blocks, r->policy != IOG_BLOCK);
+	r->collect = iog_collect_new(&r->schema, r->n_writers, r->blocks,
+		m->apart                 ? IOG_PAIR_NONE
+		: r->policy == IOG_BLOCK ? IOG_PAIR_ALL
+					 : IOG_PAIR_LOSSY);
 	r->block = calloc((size_t)r->n_writers * r->blocks, sizeof *r->block);
 	if (!r->collect || !r->block) {
 		r->dead = FAIL(r, -ENOMEM, "stream %s: out of memory", r->name);

@@ -97,6 +97,9 @@ bool iog_cli_set(struct iog_cli_args *a, struct iog_lua_set *set, uint32_t *n);
 /* The target of that name among host, sidecore, vm; false after reporting. */
 bool iog_cli_target(struct iog_cli_args *a, enum iog_target *t);
 
+/* A graph of the agent at this socket waits for a stream; false also when no agent answers, which is said. */
+bool iog_cli_graph_waits(const char *where);
+
 /* Stdout, flushed; false with a message when it could not be written. */
 bool iog_cli_flush(void);
 /* Prints and frees JSON; an exit code. NULL: out of memory. */

@@ -158,6 +158,25 @@ static int ps_run(int argc, char **argv)
 	return iog_cli_flush() ? code : IOG_EXIT_FAILED;
 }
 
+bool iog_cli_graph_waits(const char *where)
+{
+	static struct iog_msg m;
+	struct iog_err err = { "" };
+	bool waits = false;
+	int sock = hello(where);
+	if (sock < 0)
+		return false;
+	m = (struct iog_msg){ .kind = IOG_MSG_PS };
+	if (!iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
+		while (answer(sock, &m) && m.a) {
+			char *f[5];
+			split(m.text, f);
+			waits |= !strcmp(f[0], "graph") && !strcmp(f[2], "waits");
+		}
+	close(sock);
+	return waits;
+}
+
 static int load_run(int argc, char **argv)
 {
 	struct iog_cli_args a = { .cmd = &iog_cmd_load, .argc = argc, .argv = argv };

@@ -183,6 +183,17 @@ bool iog_agent_graphs_opening(const struct iog_agent *a, const struct stream *s)
 	return false;
 }
 
+void iog_agent_graphs_want(const struct iog_agent *a, const struct stream *s, struct iog_want *want)
+{
+	*want = (struct iog_want){ 0 };
+	for (uint32_t i = 0; i < a->n_runs; i++) {
+		struct iog_gnode *n;
+		for (uint32_t k = a->run[i]->state == RUNS ? iog_graph_nodes(a->run[i]->g, &n) : 0; k-- > 0;)
+			if (n[k].kind == IOG_G_SOURCE && !strcmp(n[k].end.name, "stream") && !strcmp(n[k].conf, s->name))
+				want->vars |= n[k].needs[0];
+	}
+}
+
 uint32_t iog_agent_graphs_busy(const struct iog_agent *a, uint32_t *runs)
 {
 	uint32_t waits = 0;

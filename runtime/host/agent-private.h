@@ -27,7 +27,8 @@ struct stream {
 	struct iog_schema schema;
 	uint32_t n_writers, blocks, epoch, runs;
 	uint8_t policy;
-	bool known; /* all ranks have their memory */
+	bool apart; /* each rank's steps are records of their own */
+	bool known; /* all ranks have their memory; apart: one has */
 	struct writer *writer[IOG_WRITERS];
 	uint32_t missed[IOG_WRITERS]; /* life of the feed that was told that this rank has gone */
 };
@@ -59,6 +60,7 @@ struct edge {
 	uint32_t capacity;
 	uint8_t policy;
 	bool asked, made; /* the writer was asked, and has answered */
+	struct iog_want want;
 	struct iog_region_map up, down, box, arena;
 };
 enum run_state { WAITS, RUNS, ENDED, FAILED };
@@ -127,6 +129,8 @@ void iog_agent_streams_free(struct iog_agent *a);
 void iog_agent_graphs_poll(struct iog_agent *a);
 /* A graph has started that takes the stream, and its source is not open yet. */
 bool iog_agent_graphs_opening(const struct iog_agent *a, const struct stream *s);
+/* What the graphs that run need of a stream. */
+void iog_agent_graphs_want(const struct iog_agent *a, const struct stream *s, struct iog_want *want);
 /* Graphs that wait or run; *runs: those that run. */
 uint32_t iog_agent_graphs_busy(const struct iog_agent *a, uint32_t *runs);
 /* Sets a live parameter of every graph that has it. 0, or -errno with a message. */

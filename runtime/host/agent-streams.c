@@ -113,7 +113,7 @@ static void drop_edge(struct iog_agent *a, uint32_t k)
 static void ask_writer(struct iog_agent *a, struct edge *e)
 {
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE, e->writer->id);
-	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy;
+	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->want = e->want;
 	iog_agent_send(a, e->writer->client, m, &e->up.fd, 1);
 	e->asked = true;
 }
@@ -151,6 +151,7 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		iog_agent_say(a, "stream %s: %s", w->stream->name, err.text);
 		drop_edge(a, a->n_edges - 1);
 	} else {
+		iog_agent_graphs_want(a, w->stream, &e->want);
 		ask_writer(a, e);
 	}
 }
@@ -241,7 +242,7 @@ static void tell_reader(struct iog_agent *a, struct reader *r)
 		return;
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_SUBSCRIBED, r->id);
 	m->schema = s->schema;
-	m->b = s->n_writers, m->epoch = s->epoch, m->blocks = s->blocks;
+	m->b = s->n_writers, m->epoch = s->epoch, m->blocks = s->blocks, m->apart = s->apart;
 	r->told = true;
 	iog_agent_send(a, r->client, m, NULL, 0);
 }
@@ -262,11 +263,12 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 	}
 	if (!live_writers(s)) {
 		s->n_writers = m->b, s->schema = m->schema, s->known = false, s->policy = m->policy, s->blocks = 0;
+		s->apart = m->apart;
 		s->epoch = ++s->runs << 16;
 	}
-	if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy)
+	if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy || s->apart != !!m->apart)
 		iog_agent_refuse(a, c, m->id,
-			"stream \"%s\" is open with %u ranks and another schema or policy; all ranks must open it alike", s->name,
+			"stream \"%s\" is open with %u ranks and another schema, policy or pairing; all ranks must open it alike", s->name,
 			s->n_writers);
 	else if (s->writer[m->a])
 		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by process %d", m->a, s->name,
@@ -283,13 +285,16 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 	return NULL;
 }
 
-/* True when every rank has told its shape; *blocks: of the largest. */
+/* True when every rank whose steps are waited for has told its shape; *blocks: of the largest. */
 static bool all_there(const struct stream *s, uint32_t *blocks)
 {
 	*blocks = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++) {
-		if (!s->writer[i] || s->writer[i]->map.fd < 0)
+		if (!s->writer[i] || s->writer[i]->map.fd < 0) {
+			if (s->apart)
+				continue;
 			return false;
+		}
 		*blocks = IOG_MAX(*blocks, s->writer[i]->blocks);
 	}
 	return true;
@@ -331,8 +336,9 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 		iog_region_close(&w->map);
 		return NULL;
 	}
-	if (all_there(s, &s->blocks)) {
-		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, s->policy != IOG_BLOCK, &err))
+	if (!s->known && all_there(s, &s->blocks)) {
+		const enum iog_pairing how = s->apart ? IOG_PAIR_NONE : s->policy == IOG_BLOCK ? IOG_PAIR_ALL : IOG_PAIR_LOSSY;
+		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, how, &err))
 			iog_agent_say(a, "%s", err.text);
 		s->known = true;
 		iog_agent_say(a, "stream %s is there: %u rank%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s");
@@ -381,12 +387,15 @@ const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struc
 		return e ? "answered for an edge of somebody else" : NULL; /* it may have been cut meanwhile */
 	if (n != 1 || e->asked)
 		return "answered twice, or without memory";
+	if (!iog_want_valid(&m->want, &e->stream->schema))
+		return "wants what the stream cannot have";
 	const int fd = fds[0];
 	fds[0] = -1;
 	if (iog_region_open(&e->up, fd, iog_up_bytes(e->capacity), ARENA_MAX, &err)) {
 		e->up = IOG_REGION_NONE;
 		return "gave memory that could be taken away again";
 	}
+	e->want = m->want;
 	if (e->writer)
 		ask_writer(a, e);
 	return NULL;

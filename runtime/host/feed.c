@@ -16,7 +16,8 @@ struct iog_feed {
 	char name[IOG_STREAM_NAME];
 	uint32_t refs;
 	pthread_mutex_t lock;
-	bool known, lossy;
+	bool known;
+	enum iog_pairing how;
 	struct iog_schema schema;
 	uint32_t n_writers, blocks, life;
 	struct iog_collect *collect; /* while a source is open */
@@ -63,7 +64,7 @@ void iog_feed_put(struct iog_feed *f)
 /* ---- the agent ---- */
 
 int iog_feed_describe(
-	struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, bool lossy, struct iog_err *err)
+	struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how, struct iog_err *err)
 {
 	int rc = 0;
 	pthread_mutex_lock(&f->lock);
@@ -71,7 +72,7 @@ int iog_feed_describe(
 				  memcmp(f->schema.dim, schema->dim, sizeof f->schema.dim)))
 		rc = iog_fail(err, -EEXIST, "stream \"%s\" is in use with another schema, shape or number of writers", f->name);
 	else if (!f->collect)
-		f->schema = *schema, f->n_writers = n_writers, f->blocks = blocks, f->lossy = lossy, f->known = true;
+		f->schema = *schema, f->n_writers = n_writers, f->blocks = blocks, f->how = how, f->known = true;
 	pthread_mutex_unlock(&f->lock);
 	return rc;
 }
@@ -122,7 +123,7 @@ int iog_feed_open(struct iog_feed *f, struct iog_err *err)
 		rc = iog_fail(err, -ENOENT, "nobody has opened stream \"%s\" yet: run this graph in an agent", f->name);
 	else if (f->collect)
 		rc = iog_fail(err, -EBUSY, "another source takes stream \"%s\"; let both branches start from one", f->name);
-	else if (!(f->collect = iog_collect_new(&f->schema, f->n_writers, f->blocks, f->lossy)))
+	else if (!(f->collect = iog_collect_new(&f->schema, f->n_writers, f->blocks, f->how)))
 		rc = iog_fail(err, -ENOMEM, "no memory for stream \"%s\"", f->name);
 	else
 		f->life++;

@@ -17,9 +17,9 @@ void iog_feed_put(struct iog_feed *f);
 
 /* ---- the agent ---- */
 
-/* What the writers write: known from now on. n_writers of them, `blocks` blocks in one's record at most; `lossy` as for iog_collect_new. -EEXIST when another schema is in use. */
-int iog_feed_describe(
-	struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, bool lossy, struct iog_err *err);
+/* What the writers write: known from now on. n_writers of them, `blocks` blocks in one's record at most; `how` as for iog_collect_new. -EEXIST when another schema is in use. */
+int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how,
+	struct iog_err *err);
 /* 0: no source is open; else a number for the one that is. */
 uint32_t iog_feed_life(struct iog_feed *f);
 /* As iog_collect_attach and _ended, of the source's collector; -ENOENT when no source is open. What `in` points to is kept until the source closes

@@ -72,7 +72,7 @@ static void source_cut(void *ctx, uint32_t port, uint32_t edge)
 }
 static void no_in(void *ctx, uint32_t port, const struct iog_worker_in *in) { (void)ctx, (void)port, (void)in; }
 
-static void outlet_wake(struct iog_outlet *o, uint32_t sleepers)
+static void outlet_wake(struct iog_outlet *o, uint64_t sleepers)
 {
 	for (uint32_t k = 0; sleepers; k++, sleepers >>= 1)
 		if (sleepers & 1)

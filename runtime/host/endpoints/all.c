@@ -6,6 +6,7 @@ extern const struct iog_source iog_source_imd;
 extern const struct iog_source iog_source_record;
 extern const struct iog_source iog_source_stream;
 extern const struct iog_source iog_source_synthetic;
+extern const struct iog_sink iog_sink_files;
 #ifdef IOG_HAVE_HDF5
 extern const struct iog_sink iog_sink_h5md;
 #endif
@@ -23,6 +24,7 @@ const struct iog_source *const iog_sources[] = {
 };
 
 const struct iog_sink *const iog_sinks[] = {
+	&iog_sink_files,
 #ifdef IOG_HAVE_HDF5
 	&iog_sink_h5md,
 #endif
