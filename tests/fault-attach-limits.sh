@@ -5,7 +5,7 @@
 # timeout: 120
 # shellcheck source=tests/helpers/tap.sh
 . tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-pump
+iog=$IOG pump=$IOG_HELPERS/attach-pump hostile=$IOG_HELPERS/attach-hostile
 S=$TMPDIR/agent
 cat >"$TMPDIR/heat.lua" <<END
 local iog = require "iog"
@@ -41,25 +41,7 @@ program_with_none() { # but for the socket
 }
 agent_with_few() { # those who find no place are told so at once, the others go on; it does not spin, and serves again when there is place
 	few=24 agent || return 1
-	"$PYTHON" - "$S" <<'END' &
-import socket, sys, time
-idle = []
-for k in range(60):
-    s = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    s.connect(sys.argv[1])
-    idle.append(s)
-    time.sleep(0.005)
-refused = 0
-for s in idle:
-    s.setblocking(False)
-    try:
-        refused += b"no descriptor left" in s.recv(20000)
-    except BlockingIOError:
-        pass
-print("idle", 60 - refused, "refused", refused, flush=True)
-time.sleep(3)
-sys.exit(refused < 30)
-END
+	"$hostile" idle "$S" 60 4 >"$TMPDIR/h" &
 	local p=$! before after t=$SECONDS
 	sleep 1.5
 	before=$(ticks)
@@ -67,7 +49,7 @@ END
 	sleep 1
 	after=$(ticks)
 	echo "$((after - before)) ticks in a second"
-	wait $p && [ $((after - before)) -lt 40 ] && "$pump" write "$S" heat 0 1 10 0 >"$TMPDIR/w" && grep -q 'code 0: $' "$TMPDIR/w" && agent_end
+	wait $p && cat "$TMPDIR/h" && grep -Eq "refused [34]" "$TMPDIR/h" && [ $((after - before)) -lt 40 ] && "$pump" write "$S" heat 0 1 10 0 >"$TMPDIR/w" && grep -q 'code 0: $' "$TMPDIR/w" && agent_end
 }
 folder_gone() { # who is attached goes on; who comes later is told that no agent answers there
 	rm -f "$TMPDIR/heat.csv" && mkdir "$TMPDIR/place"

@@ -22,18 +22,15 @@ static void run_free(struct run *r)
 	r->e = NULL, r->g = NULL;
 }
 
-/* False: a stream it takes is known only from the graph's own `schema`. */
-static bool streams_there(const struct iog_graph *g)
+/* False: nobody writes a stream that it takes; it may be known from the graph's own `schema`, or from a program that has ended. */
+static bool streams_there(const struct iog_agent *a, const struct iog_graph *g)
 {
 	struct iog_gnode *n;
-	struct iog_schema schema;
 	bool all = true;
 	for (uint32_t k = iog_graph_nodes(g, &n); k-- > 0;) {
 		if (n[k].kind != IOG_G_SOURCE || strcmp(n[k].end.name, "stream"))
 			continue;
-		struct iog_feed *f = iog_feed_get(n[k].conf); /* its first parameter */
-		all &= f && iog_feed_schema(f, &schema);
-		iog_feed_put(f);
+		all &= iog_agent_stream_there(a, n[k].conf); /* its first parameter */
 	}
 	return all;
 }
@@ -48,7 +45,7 @@ static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, c
 	int rc = iog_graph_check(r->g);
 	if (!rc)
 		rc = iog_graph_cut(r->g, true, (enum iog_target)a->o.engine.target, &r->cut);
-	if (!rc && streams_there(r->g))
+	if (!rc && streams_there(a, r->g))
 		return 0;
 	uint32_t n = iog_graph_diags(r->g, &d), later = !rc, wrong = 0;
 	for (uint32_t i = 0; i < n; i++) {
@@ -57,7 +54,7 @@ static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, c
 			iog_fail(err, rc, "%s:%d: %s", d[i].file, d[i].line, d[i].text);
 	}
 	if (later && !wrong) {
-		iog_strset(r->text, sizeof r->text, "waits for a stream that no program has opened");
+		iog_strset(r->text, sizeof r->text, "waits for a stream that no program has open");
 		rc = -EAGAIN;
 	} else if (diags) {
 		diags(a->o.ctx, r->g);

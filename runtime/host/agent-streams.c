@@ -28,7 +28,7 @@ static bool push(void *list, uint32_t *n, void *x)
 
 /* ---- streams ---- */
 
-static struct stream *stream_find(struct iog_agent *a, const char *name)
+static struct stream *stream_find(const struct iog_agent *a, const char *name)
 {
 	for (uint32_t i = 0; i < a->n_streams; i++)
 		if (!strcmp(a->stream[i]->name, name))
@@ -79,6 +79,12 @@ static uint32_t live_writers(const struct stream *s)
 	for (uint32_t i = 0; i < IOG_WRITERS; i++)
 		n += s->writer[i] != NULL;
 	return n;
+}
+
+bool iog_agent_stream_there(const struct iog_agent *a, const char *name)
+{
+	const struct stream *s = stream_find(a, name);
+	return s && s->known && live_writers(s);
 }
 
 static struct writer *writer_find(struct iog_agent *a, const struct client *c, uint32_t id)
