@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Peers of another version, hostile clients that speak the protocol and give what they should not, and programs that begin again, while
+# others go on.
 # timeout: 120
 # shellcheck source=tests/helpers/tap.sh
 . tests/helpers/tap.sh

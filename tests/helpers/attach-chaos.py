@@ -16,7 +16,7 @@ import argparse, csv, ctypes, math, os, random, shutil, signal, subprocess, sys,
 IOG, PUMP = os.environ["IOG"], os.environ["IOG_HELPERS"] + "/attach-pump"
 LIMIT = float(os.environ.get("IOG_CHAOS_LIMIT", 10))
 STEPS, PAUSE_US, ROWS, CELLS = 300, 500, 4, 4 * 16 * 16
-OPTIONS = "policy=block timeout=2s bytes=96KiB"  # eight steps
+OPTIONS = "policy=block timeout=2s bytes=256KiB"  # eight steps, and what every stream keeps for readers that drop
 
 
 class Wrong(Exception):
