@@ -2,7 +2,7 @@
 # The only Makefile. `make help` says what it can do; CONTRIBUTING.md says how the tree is laid out.
 #
 # Variables for the command line: CC, OPT, WERROR=0, BUILD=dir, SANITIZE=address,undefined, PREFIX, DESTDIR,
-# T=part of a test's path, FUZZ_SECONDS.
+# T=part of a test's path, FUZZ_SECONDS, ROUNDS, SEED.
 
 VERSION   := 0.1.0
 SOVERSION := 0
@@ -34,6 +34,8 @@ OPT          ?= $(if $(SANITIZE),-O1,-O3) -g
 WERROR       ?= 1
 SANITIZE     ?=
 FUZZ_SECONDS ?= 60
+ROUNDS       ?= 1000
+SEED         ?=
 T            ?=
 S            := @
 
@@ -73,8 +75,11 @@ present = $(filter-out $(lacking),$(call not_tests,$(wildcard $1)))
 
 CORE_SRC     := $(call present,core/*.c)
 OP_SRC       := $(call present,operators/*.c operators/*/*.c)
-LIB_SRC      := $(CORE_SRC) $(OP_SRC) $(call present,placement/*.c runtime/host/*.c runtime/host/endpoints/*.c bindings/c/*.c bindings/lua/*.c)
+LIB_SRC      := $(CORE_SRC) $(OP_SRC) $(call present,placement/*.c runtime/host/*.c runtime/host/endpoints/*.c bindings/c/*.c $(filter-out %/lua-client.c,$(wildcard bindings/lua/*.c)))
 CLI_SRC      := $(call present,bindings/cli/*.c bench/*.c)
+# What is preloaded into programs: a library for each file but those that they share. No program starts with one that wants a sanitizer.
+CAPTURE_OWN  := bindings/capture/capture.c bindings/capture/files.c
+CAPTURE_SRC  := $(if $(SANITIZE),,$(filter-out $(CAPTURE_OWN) %/mpiio.c,$(call present,bindings/capture/*.c)))
 SUPPORT_SRC  := $(wildcard tests/support/*.c)
 HELPER_SRC   := $(wildcard tests/helpers/*.c)
 FUZZ_SRC     := $(wildcard tests/fuzz/fuzz-*.c)
@@ -128,15 +133,24 @@ LIB_A   := $(BUILD)/libiograph.a
 LIB_SO  := $(BUILD)/libiograph.so.$(VERSION)
 IOG     := $(if $(wildcard bindings/cli/*.c),$(BUILD)/iog)
 PC      := $(BUILD)/iograph.pc $(BUILD)/iograph-uninstalled.pc
+FORTRAN_A := $(if $(HAVE_FORTRAN),$(BUILD)/libiograph_fortran.a)
+FORTRAN_PC := $(if $(HAVE_FORTRAN),$(BUILD)/iograph-fortran.pc $(BUILD)/iograph-fortran-uninstalled.pc)
+PYTHON_PY := $(wildcard bindings/python/iograph/*)
+PYTHON_SO := $(BUILD)/python/iograph/_iograph.abi3.so
+PYTHON_ALL := $(if $(HAVE_PYTHON),$(PYTHON_SO) $(patsubst bindings/%,$(BUILD)/%,$(PYTHON_PY)))
+LUA_SO  := $(BUILD)/lua/iograph.so
 CORE_A  := $(BUILD)/parts/core.a
 OP_A    := $(BUILD)/parts/operators.a
 CLI_A   := $(BUILD)/parts/cli.a
 SUP_A   := $(BUILD)/parts/support.a
+CAP_A   := $(BUILD)/parts/capture.a
+CAPTURE := $(patsubst bindings/capture/%.c,$(BUILD)/capture/%.so,$(CAPTURE_SRC)) \
+	$(if $(SANITIZE),,$(foreach m,openmpi mpich,$(if $(MPICC_$m),$(BUILD)/capture/mpiio-$m.so)))
 LIB_OBJ := $(call obj,$(LIB_SRC)) $(BUILD)/obj/build-aux/vm-image.o
 
-## all: libraries, build/iog, pkg-config files (the default)
+## all: libraries, build/iog, bindings, pkg-config files (the default)
 .PHONY: all
-all: $(LIB_A) $(LIB_SO) $(IOG) $(PC)
+all: $(LIB_A) $(LIB_SO) $(IOG) $(CAPTURE) $(FORTRAN_A) $(FORTRAN_PC) $(PYTHON_ALL) $(LUA_SO) $(PC)
 
 # A stamp changes when what it holds changes: flags, or the list of objects of an archive.
 stamp = $(S)mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$1)' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$1)' >$@
@@ -150,7 +164,7 @@ $(BUILD)/guest/flags: FORCE
 $(BUILD)/obj/%.o: %.c $(BUILD)/flags
 	@mkdir -p $(@D)
 	@echo "  CC      $<"
-	$(S)$(CC) $(IOG_CFLAGS) $(DEPFLAGS) -c -o $@ $<
+	$(S)$(CC) $(IOG_CFLAGS) $(OWN_CFLAGS) $(DEPFLAGS) -c -o $@ $<
 
 define archive
 $1: $2 $1.list
@@ -165,6 +179,7 @@ $(eval $(call archive,$(CORE_A),$(call obj,$(CORE_SRC))))
 $(eval $(call archive,$(OP_A),$(call obj,$(OP_SRC))))
 $(eval $(call archive,$(CLI_A),$(call obj,$(CLI_SRC))))
 $(eval $(call archive,$(SUP_A),$(call obj,$(SUPPORT_SRC))))
+$(eval $(call archive,$(CAP_A),$(call obj,$(CAPTURE_OWN))))
 
 $(LIB_SO): $(LIB_OBJ) $(LIB_A).list build-aux/libiograph.map $(BUILD)/link-flags
 	@echo "  LD      $@"
@@ -176,15 +191,66 @@ $(BUILD)/iog: $(call obj,$(CLI_SRC)) $(LIB_A) $(CLI_A).list $(BUILD)/link-flags
 	@echo "  LD      $@"
 	$(S)$(CC) -o $@ $(filter %.o,$^) $(LIB_A) $(IOG_LDFLAGS) $(IOG_LIBS)
 
+# Nothing is seen of it but what it interposes, so it meets a libiograph of the program's own in peace; and it needs nothing but libc.
+$(BUILD)/capture/%.so: $(BUILD)/obj/bindings/capture/%.o $(CAP_A) $(LIB_A) $(BUILD)/link-flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	$(S)$(CC) -shared -Wl,-z,defs -Wl,--exclude-libs,ALL -o $@ $< $(CAP_A) $(LIB_A) $(IOG_LDFLAGS) $(CAPTURE_LIBS) -ldl
+
+# One for each MPI that is there: their headers differ. The library of MPI is the program's own.
+define capture_mpi
+$(BUILD)/obj/bindings/capture/mpiio-$1.o: bindings/capture/mpiio.c $(BUILD)/flags
+	@mkdir -p $$(@D)
+	@echo "  CC      $$< ($1)"
+	$$(S)$(CC) $(IOG_CFLAGS) $(patsubst -I%,-isystem %,$(filter -I%,$(shell $(MPICC_$1) -show 2>/dev/null))) $$(DEPFLAGS) -c -o $$@ $$<
+$(BUILD)/capture/mpiio-$1.so: $(BUILD)/obj/bindings/capture/mpiio-$1.o $(CAP_A) $(LIB_A) $(BUILD)/link-flags
+	@mkdir -p $$(@D)
+	@echo "  LD      $$@"
+	$$(S)$(CC) -shared -Wl,--exclude-libs,ALL -o $$@ $$< $(CAP_A) $(LIB_A) $(IOG_LDFLAGS) $(CAPTURE_LIBS) -ldl
+endef
+$(foreach m,openmpi mpich,$(if $(MPICC_$m),$(eval $(call capture_mpi,$m))))
+
 # It carries the table.
 $(call obj,bench/bench.c): bench/targets.tsv
 
-$(BUILD)/iograph.pc $(BUILD)/iograph-uninstalled.pc: build-aux/iograph.pc.in $(BUILD)/config.mk
-	$(S)sed -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PART_LIBS) -pthread -lm -ldl -lrt|' \
-		-e 's|@PREFIX@|$(if $(findstring uninstalled,$@),$${pcfiledir},$${pcfiledir}/../..)|' \
-		-e 's|@LIBDIR@|$(if $(findstring uninstalled,$@),$${pcfiledir},$${prefix}/lib)|' \
-		-e 's|@INCLUDEDIR@|$(if $(findstring uninstalled,$@),$(abspath .),$${prefix}/include/iograph)|' \
-		-e 's|^Cflags:.*|&$(if $(findstring uninstalled,$@), -I$${includedir}/bindings/c)|' $< >$@
+# In the folder of the build, where include/iograph is none, or under a prefix that may be moved.
+fill_pc = $(S)sed -e 's|@VERSION@|$(VERSION)|' -e 's|@LIBS@|$(PART_LIBS) -pthread -lm -ldl -lrt|' \
+	-e 's|@PREFIX@|$(if $(findstring uninstalled,$@),$${pcfiledir},$${pcfiledir}/../..)|' \
+	-e 's|@LIBDIR@|$(if $(findstring uninstalled,$@),$${pcfiledir},$${prefix}/lib)|' \
+	-e 's|@MODDIR@|$(if $(findstring uninstalled,$@),$${pcfiledir}/fortran,$${prefix}/include/iograph/fortran)|' \
+	-e 's|@INCLUDEDIR@|$(if $(findstring uninstalled,$@),$(abspath .),$${prefix}/include/iograph)|' \
+	-e 's|^Cflags: -I$${includedir}|&$(if $(findstring uninstalled,$@), -I$${includedir}/bindings/c)|' $< >$@
+$(PC): build-aux/iograph.pc.in $(BUILD)/config.mk
+	$(fill_pc)
+$(FORTRAN_PC): build-aux/iograph-fortran.pc.in $(BUILD)/config.mk
+	$(fill_pc)
+
+# ---- other languages ----------------------------------------------------------------------------------------------
+
+# Loaded into programs that have libraries of their own: linked with the archive, so that they bring nothing else, and hiding it.
+TYPED_OBJ := $(call obj,bindings/typed/typed.c)
+MODULE    = $(S)mkdir -p $(@D) && $(CC) -shared -o $@ $(filter %.o,$^) $(LIB_A) -Wl,--version-script=build-aux/module.map $(IOG_LDFLAGS) -lm
+
+ifdef HAVE_FORTRAN
+FORTRAN_OBJ := $(TYPED_OBJ) $(call obj,bindings/fortran/fortran-glue.c bindings/fortran/iograph.f90)
+$(eval $(call archive,$(FORTRAN_A),$(FORTRAN_OBJ)))
+endif
+$(call obj,bindings/fortran/fortran-glue.c): OWN_CFLAGS := $(FORTRAN_CFLAGS)
+# It leaves iograph.mod as well.
+$(BUILD)/obj/%.o: %.f90 $(BUILD)/config.mk
+	@mkdir -p $(@D) $(BUILD)/fortran
+	@echo "  FC      $<"
+	$(S)$(FC) -std=f2018 -O2 -g -fPIC -Wall -Wextra $(if $(filter 1,$(WERROR)),-Werror) $(FFLAGS) -J$(BUILD)/fortran -c -o $@ $<
+
+$(call obj,bindings/python/python-module.c): OWN_CFLAGS := $(PYTHON_CFLAGS)
+$(PYTHON_SO): $(TYPED_OBJ) $(call obj,bindings/python/python-module.c) $(LIB_A) $(BUILD)/link-flags
+	@echo "  LD      $@"
+	$(MODULE)
+$(BUILD)/python/%: bindings/python/%
+	$(S)mkdir -p $(@D) && cp $< $@
+$(LUA_SO): $(TYPED_OBJ) $(call obj,bindings/lua/lua-client.c) $(LIB_A) $(BUILD)/link-flags
+	@echo "  LD      $@"
+	$(MODULE)
 
 # ---- the image of the sidecore VM ---------------------------------------------------------------------------------
 
@@ -275,6 +341,11 @@ $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/fuzz-%.o $(LIB_A) $(SUP_A)
 	@echo "  LD      $@"
 	$(S)$(CC) -fsanitize=fuzzer -o $@ $< $(SUP_A) $(LIB_A) $(IOG_LDFLAGS) $(IOG_LIBS)
 
+## faults: ROUNDS (1000) rounds of accidents around an agent, from SEED on (the time): ROUNDS=1 SEED=N repeats one
+.PHONY: faults
+faults: all $(call program,$(HELPER_SRC))
+	$(S)IOG=$(BUILD)/iog IOG_HELPERS=$(BUILD)/tests/helpers $(PYTHON) tests/helpers/attach-chaos.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
 ## headers: every header compiles alone; nobody includes what the layers forbid
 .PHONY: headers purity
 headers: $(BUILD)/config.mk
@@ -319,11 +390,16 @@ DOCS     := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md 
 install: all
 	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/share/iographs
 	$(if $(IOG),install -m 755 $(BUILD)/iog $(D)/bin/iog)
+	$(if $(CAPTURE),install -d $(D)/lib/iograph && install -m 755 $(CAPTURE) $(D)/lib/iograph/)
 	install -m 644 $(LIB_A) $(D)/lib/
 	install -m 755 $(LIB_SO) $(D)/lib/
 	ln -sf libiograph.so.$(VERSION) $(D)/lib/libiograph.so.$(SOVERSION)
 	ln -sf libiograph.so.$(VERSION) $(D)/lib/libiograph.so
 	install -m 644 $(BUILD)/iograph.pc $(D)/lib/pkgconfig/
+	$(if $(HAVE_FORTRAN),install -m 644 $(FORTRAN_A) $(D)/lib/ && install -m 644 $(BUILD)/iograph-fortran.pc $(D)/lib/pkgconfig/ && \
+		install -D -m 644 $(BUILD)/fortran/iograph.mod $(D)/include/iograph/fortran/iograph.mod)
+	$(if $(HAVE_PYTHON),$(foreach f,$(PYTHON_ALL),install -D -m 644 $f $(D)/$(PYTHON_SITE)/$(patsubst $(BUILD)/python/%,%,$f) && ):)
+	install -D -m 755 $(LUA_SO) $(D)/lib/lua/5.4/iograph.so
 	$(foreach h,$(PUBLIC_HEADERS),install -D -m 644 $h $(D)/include/iograph/$h && ):
 	install -m 644 bindings/c/iograph.h $(D)/include/iograph/iograph.h
 	$(foreach m,$(MAN),install -D -m 644 $m $(D)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m) && ):
@@ -331,9 +407,9 @@ install: all
 	$(foreach d,$(DOCS),install -D -m 644 $d $(D)/share/doc/iographs/$d && ):
 	ln -sfn ../../iographs/examples $(D)/share/doc/iographs/examples
 uninstall:
-	rm -f $(D)/bin/iog $(D)/lib/libiograph.a $(D)/lib/libiograph.so* $(D)/lib/pkgconfig/iograph.pc
+	rm -f $(D)/bin/iog $(D)/lib/libiograph.a $(D)/lib/libiograph.so* $(D)/lib/libiograph_fortran.a $(D)/lib/lua/5.4/iograph.so $(D)/lib/pkgconfig/iograph.pc $(D)/lib/pkgconfig/iograph-fortran.pc
 	rm -f $(foreach m,$(MAN),$(D)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m))
-	rm -rf $(D)/include/iograph $(D)/share/iographs $(D)/share/doc/iographs
+	rm -rf $(D)/lib/iograph $(D)/include/iograph $(D)/share/iographs $(D)/share/doc/iographs $(D)/$(PYTHON_SITE)/iograph
 
 ## clean: remove the build directory
 clean:
@@ -342,6 +418,6 @@ clean:
 ## help: this list
 help:
 	@sed -n 's/^## \([a-z ]*\): /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
-	@echo "  Variables: CC, OPT, WERROR=0, BUILD=dir, SANITIZE=..., PREFIX, DESTDIR, T=part of a test's path, FUZZ_SECONDS"
+	@echo "  Variables: CC, OPT, WERROR=0, BUILD=dir, SANITIZE=..., PREFIX, DESTDIR, T=part of a test's path, FUZZ_SECONDS, ROUNDS, SEED"
 
 -include $(shell find $(BUILD)/obj $(BUILD)/guest -name '*.d' 2>/dev/null)

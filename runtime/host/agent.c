@@ -4,6 +4,7 @@
  * polled, messages handled one by one; who breaks a rule is let go. Sending never waits: who does not read has its socket closed.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -31,11 +32,21 @@ __attribute__((format(printf, 2, 3))) void iog_agent_say(struct iog_agent *a, co
 
 /* ---- sending ---- */
 
+/* Why we hang up, to one who may not be a client yet; if there is room. */
+static void last_words(int sock, const char *why)
+{
+	struct iog_msg m = { .kind = IOG_MSG_ERROR };
+	iog_strset(m.text, sizeof m.text, why);
+	iog_msg_send(sock, &m, NULL, 0, 0, NULL);
+}
+
 void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why)
 {
-	if (!c->dead)
-		iog_agent_say(a, "client %s (process %d) %s", c->name[0] ? c->name : "?", c->pid, why);
+	if (c->dead)
+		return;
 	c->dead = true;
+	iog_agent_say(a, "client %s %s", iog_agent_client_name(c), why);
+	last_words(c->sock, why);
 }
 
 void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, const int *fds, uint32_t n)
@@ -44,8 +55,9 @@ void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, co
 	if (c->dead)
 		return;
 	int rc = iog_msg_send(c->sock, m, fds, n, SEND_NS, &err);
-	if (rc)
-		iog_agent_let_go(a, c, rc == -EAGAIN ? "does not read what it is told" : "is gone");
+	/* One that is gone may have said so, and what it said is heard before the socket ends. */
+	if (rc && rc != -EPIPE && rc != -ECONNRESET)
+		iog_agent_let_go(a, c, rc == -EAGAIN ? "does not read what it is told" : err.text);
 	struct iog_attach_page *page = c->page.map;
 	if (page) {
 		atomic_fetch_add(&page->bell, 1);
@@ -83,13 +95,36 @@ static void on_ps(struct iog_agent *a, struct client *c)
 	iog_agent_send(a, c, iog_agent_fresh(a, IOG_MSG_RESULT, 0), NULL, 0);
 }
 
-/* Answers a command. */
-static void answer(struct iog_agent *a, struct client *c, uint32_t id, int rc, const struct iog_err *err)
+void iog_agent_answer(struct iog_agent *a, struct client *c, uint32_t id, int rc, const struct iog_err *err)
 {
 	if (rc)
 		iog_agent_refuse(a, c, id, "%s", err->text);
 	else
 		iog_agent_send(a, c, iog_agent_fresh(a, IOG_MSG_RESULT, id), NULL, 0);
+}
+
+/* What a client says of itself goes into lines and fields. */
+static void take_text(char *to, size_t size, const char *text)
+{
+	iog_strset(to, size, text);
+	for (; *to; to++)
+		if ((uint8_t)*to < ' ' || *to == 127)
+			*to = '?';
+}
+
+const char *iog_agent_client_name(const struct client *c)
+{
+	static char text[2][3 * IOG_STREAM_NAME];
+	static unsigned turn;
+	char *t = text[turn++ % 2];
+	const char *name = c->name[0] ? c->name : "?";
+	if (!c->job[0])
+		iog_format(t, sizeof text[0], "%s (process %d)", name, c->pid);
+	else if (!c->rank)
+		iog_format(t, sizeof text[0], "%s (process %d of %s)", name, c->pid, c->job);
+	else
+		iog_format(t, sizeof text[0], "%s (process %d, rank %u of %s)", name, c->pid, c->rank - 1, c->job);
+	return t;
 }
 
 /* The reason to let the client go, or NULL. */
@@ -98,7 +133,9 @@ static const char *on_hello(struct iog_agent *a, struct client *c, const struct 
 	struct iog_err err = { "" };
 	if (m->kind != IOG_MSG_HELLO)
 		return "did not say hello";
-	iog_strset(c->name, sizeof c->name, m->text);
+	take_text(c->name, sizeof c->name, m->text);
+	take_text(c->job, sizeof c->job, m->name);
+	c->rank = m->edge, c->minor = m->a & 0xffff;
 	if (m->a >> 16 != IOG_ATTACH_MAJOR) {
 		iog_agent_refuse(a, c, 0,
 			"the agent speaks version %d of the protocol, this program version %u: use libraries of the same release",
@@ -113,6 +150,14 @@ static const char *on_hello(struct iog_agent *a, struct client *c, const struct 
 	o->b = (uint32_t)getpid();
 	iog_agent_send(a, c, o, &c->page.fd, 1);
 	return NULL;
+}
+
+static void on_load(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	struct iog_err err = { "" };
+	int rc = m->a ? iog_agent_graph_replace(a, c, m, &err) : iog_agent_load(a, m->name[0] ? m->name : m->text, m->text, NULL, &err);
+	if (rc || !m->a)
+		iog_agent_answer(a, c, m->id, rc, &err);
 }
 
 /* The same. Descriptors that were taken are set to -1. */
@@ -130,9 +175,11 @@ static const char *handle(struct iog_agent *a, struct client *c, struct iog_msg 
 	case IOG_MSG_SUBSCRIBE: return iog_agent_on_subscribe(a, c, m);
 	case IOG_MSG_UNSUBSCRIBE: return iog_agent_on_unsubscribe(a, c, m);
 	case IOG_MSG_PS: on_ps(a, c); return NULL;
-	case IOG_MSG_SET: answer(a, c, m->id, iog_agent_graphs_set(a, m->name, m->number, &err), &err); return NULL;
-	case IOG_MSG_LOAD: answer(a, c, m->id, iog_agent_load(a, m->name[0] ? m->name : m->text, m->text, NULL, &err), &err); return NULL;
-	case IOG_MSG_UNLOAD: answer(a, c, m->id, iog_agent_unload(a, m->name, &err), &err); return NULL;
+	case IOG_MSG_SET: iog_agent_answer(a, c, m->id, iog_agent_graphs_set(a, m->name, m->number, &err), &err); return NULL;
+	case IOG_MSG_LOAD: on_load(a, c, m); return NULL;
+	case IOG_MSG_ERROR: return iog_agent_on_refused(a, c, m);
+	case IOG_MSG_WANT: return iog_agent_on_want(a, c, m);
+	case IOG_MSG_UNLOAD: iog_agent_answer(a, c, m->id, iog_agent_unload(a, m->name, &err), &err); return NULL;
 	default: return NULL; /* of a later minor version */
 	}
 }
@@ -149,9 +196,9 @@ static void client_read(struct iog_agent *a, struct client *c)
 		if (rc == -EAGAIN)
 			return;
 		if (rc <= 0) {
+			if (rc < 0)
+				iog_agent_let_go(a, c, err.text);
 			c->dead = true;
-			if (rc < 0 && rc != -ECONNRESET) /* it closed without reading our last words: as good as closing */
-				iog_agent_say(a, "client %s (process %d) is let go: %s", c->name[0] ? c->name : "?", c->pid, err.text);
 			return;
 		}
 		const char *why = handle(a, c, &a->msg, fds, n);
@@ -167,6 +214,7 @@ static void client_free(struct iog_agent *a, uint32_t i)
 {
 	struct client *c = a->client[i];
 	iog_agent_streams_leave(a, c);
+	iog_agent_graphs_leave(a, c);
 	if (c->page.map)
 		atomic_store(&((struct iog_attach_page *)c->page.map)->gone, 1);
 	iog_region_close(&c->page);
@@ -175,14 +223,30 @@ static void client_free(struct iog_agent *a, uint32_t i)
 	a->client[i] = a->client[--a->n_clients];
 }
 
+/* A descriptor to give up when there is no other. */
+static int spare(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
+
 static void client_accept(struct iog_agent *a)
 {
 	int sock = accept4(a->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (sock < 0 && errno == EMFILE && a->spare >= 0) {
+		/* It would stay in the queue, wait for nothing, and wake us for ever. */
+		close(a->spare);
+		sock = accept4(a->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+		if (sock >= 0) {
+			last_words(sock, "it has no descriptor left for another client (ulimit -n)");
+			close(sock);
+		}
+		a->spare = spare();
+		return;
+	}
 	if (sock < 0)
 		return;
 	struct client *c = a->n_clients < IOG_AGENT_CLIENTS ? calloc(1, sizeof *c) : NULL;
 	if (!c || iog_attach_peer(sock, &c->uid, &c->pid) || (c->uid != getuid() && c->uid != 0)) {
-		iog_agent_say(a, "a client was refused: %s", !c ? "there are too many" : "it belongs to another user");
+		const char *why = c ? "this program belongs to another user" : "there are too many clients";
+		iog_agent_say(a, "a client was refused: %s", why);
+		last_words(sock, why);
 		free(c);
 		close(sock);
 		return;
@@ -235,6 +299,7 @@ int iog_agent_new(struct iog_agent **out, const struct iog_agent_opts *o, struct
 		free(a);
 		return rc;
 	}
+	a->spare = spare();
 	*out = a;
 	return 0;
 }
@@ -267,6 +332,8 @@ void iog_agent_free(struct iog_agent *a)
 	while (a->n_clients)
 		client_free(a, a->n_clients - 1);
 	iog_agent_streams_free(a);
+	if (a->spare >= 0)
+		close(a->spare);
 	unlink(a->path);
 	close(a->sock);
 	free(a);
