@@ -167,7 +167,7 @@ static void blocked(struct bench_figure *f, uint64_t bytes)
 	figure(f, &b, bytes, steps, allowance);
 	if (f->ok == BENCH_NULL)
 		return;
-	/* What the machine is like at the moment. */
+	/* What the machine is like. */
 	double t[FAST];
 	for (uint32_t i = 0; i < FAST; i++) {
 		const double from = bench_ticks();
@@ -175,7 +175,7 @@ static void blocked(struct bench_figure *f, uint64_t bytes)
 		t[i] = bench_ticks() - from;
 	}
 	bench_sort(t, FAST);
-	bench_note(f, "getpid takes %.2f us at the same time", bench_quantile(t, FAST, 0.5) * bench_tick() * 1e6);
+	bench_note(f, "getpid takes %.2f us right after", bench_quantile(t, FAST, 0.5) * bench_tick() * 1e6);
 }
 void bench_attach_blocked_64k(struct bench_figure *f) { blocked(f, 64 << 10); }
 void bench_attach_blocked_1m(struct bench_figure *f) { blocked(f, 1 << 20); }
