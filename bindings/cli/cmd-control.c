@@ -5,7 +5,7 @@
 #include <unistd.h>
 
 #include "cli.h"
-#include "runtime/host/attach.h"
+#include "control.h"
 
 static const struct iog_cli_opt options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
 	{ .name = NULL } };
@@ -18,10 +18,9 @@ static const struct iog_cli_opt load_options[] = { { "socket", 0, "PATH", "of th
 extern const struct iog_cli_cmd iog_cmd_ps, iog_cmd_load, iog_cmd_unload, iog_cmd_set;
 
 /* A graph that is replaced must end first. */
-static const uint64_t LIMIT_NS = 10000000000ull, REPLACE_NS = 120000000000ull;
+static const uint64_t REPLACE_NS = 120000000000ull;
 
-/* Connected and welcome; -1 after saying why not. */
-static int hello(const char *where)
+int iog_cli_agent(const char *where)
 {
 	static struct iog_msg m;
 	struct iog_err err = { "" };
@@ -30,7 +29,7 @@ static int hello(const char *where)
 	uint32_t n = 1;
 	int sock = iog_attach_path(where, false, path, sizeof path, &err);
 	if (!sock)
-		sock = iog_attach_connect(path, LIMIT_NS, &err);
+		sock = iog_attach_connect(path, IOG_CLI_LIMIT_NS, &err);
 	if (sock < 0) {
 		fprintf(stderr, "iog: %s\n", err.text);
 		return -1;
@@ -38,9 +37,9 @@ static int hello(const char *where)
 	m = (struct iog_msg){
 		.kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid(), .text = "iog"
 	};
-	int rc = iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err);
+	int rc = iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, &err);
 	if (!rc)
-		rc = iog_msg_recv(sock, &m, fds, &n, LIMIT_NS, &err);
+		rc = iog_msg_recv(sock, &m, fds, &n, IOG_CLI_LIMIT_NS, &err);
 	if (rc == 1 && n)
 		close(fds[0]);
 	if (rc == 1 && m.kind == IOG_MSG_WELCOME)
@@ -54,8 +53,7 @@ static int hello(const char *where)
 	return -1;
 }
 
-/* The next answer; 1, or an end: 0 after a mistake was reported. */
-static int answer(int sock, struct iog_msg *m, uint64_t limit_ns)
+int iog_cli_answer(int sock, struct iog_msg *m, uint64_t limit_ns)
 {
 	struct iog_err err = { "" };
 	uint32_t n = 0;
@@ -69,12 +67,12 @@ static int answer(int sock, struct iog_msg *m, uint64_t limit_ns)
 static int ask(const char *where, struct iog_msg *m, uint64_t limit_ns)
 {
 	struct iog_err err = { "" };
-	int sock = hello(where), code = IOG_EXIT_FAILED;
+	int sock = iog_cli_agent(where), code = IOG_EXIT_FAILED;
 	if (sock < 0)
 		return code;
-	if (iog_msg_send(sock, m, NULL, 0, LIMIT_NS, &err))
+	if (iog_msg_send(sock, m, NULL, 0, IOG_CLI_LIMIT_NS, &err))
 		fprintf(stderr, "iog: %s\n", err.text[0] ? err.text : "the agent does not listen");
-	else if (answer(sock, m, limit_ns))
+	else if (iog_cli_answer(sock, m, limit_ns))
 		code = IOG_EXIT_OK;
 	close(sock);
 	return code;
@@ -127,16 +125,16 @@ static int ps_run(int argc, char **argv)
 	bool json = false;
 	if (!arguments(&a, &where, NULL, 0, 0, &json))
 		return a.code;
-	int sock = hello(where), code = IOG_EXIT_FAILED;
+	int sock = iog_cli_agent(where), code = IOG_EXIT_FAILED;
 	if (sock < 0)
 		return code;
 	struct iog_cli_table *g = iog_cli_table_new(graphs, IOG_COUNT(graphs)), *s = iog_cli_table_new(streams, IOG_COUNT(streams));
 	json_t *gs = json_array(), *ss = json_array();
 	m = (struct iog_msg){ .kind = IOG_MSG_PS };
-	if (iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
+	if (iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, &err))
 		fprintf(stderr, "iog: %s\n", err.text);
 	else
-		while (answer(sock, &m, LIMIT_NS)) {
+		while (iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS)) {
 			char *f[FIELDS];
 			if (!m.a) {
 				code = IOG_EXIT_OK;
@@ -179,12 +177,12 @@ bool iog_cli_graph_waits(const char *where)
 	static struct iog_msg m;
 	struct iog_err err = { "" };
 	bool waits = false;
-	int sock = hello(where);
+	int sock = iog_cli_agent(where);
 	if (sock < 0)
 		return false;
 	m = (struct iog_msg){ .kind = IOG_MSG_PS };
-	if (!iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
-		while (answer(sock, &m, LIMIT_NS) && m.a) {
+	if (!iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, &err))
+		while (iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS) && m.a) {
 			char *f[FIELDS];
 			split(m.text, f);
 			waits |= !strcmp(f[0], "graph") && !strcmp(f[2], "waits");
@@ -224,7 +222,7 @@ static int load_run(int argc, char **argv)
 		iog_strset(m.name, sizeof m.name, old ? old : name);
 	else
 		iog_cli_graph_name(file, m.name, sizeof m.name);
-	return ask(where, &m, old ? REPLACE_NS : LIMIT_NS);
+	return ask(where, &m, old ? REPLACE_NS : IOG_CLI_LIMIT_NS);
 }
 
 static int unload_run(int argc, char **argv)
@@ -236,7 +234,7 @@ static int unload_run(int argc, char **argv)
 		return a.code;
 	m = (struct iog_msg){ .kind = IOG_MSG_UNLOAD };
 	iog_strset(m.name, sizeof m.name, arg[0]);
-	return ask(where, &m, LIMIT_NS);
+	return ask(where, &m, IOG_CLI_LIMIT_NS);
 }
 
 static int set_run(int argc, char **argv)
@@ -254,7 +252,7 @@ static int set_run(int argc, char **argv)
 	if (!end || *end || end == is + 1)
 		return iog_cli_usage(a.cmd, "wants NAME=NUMBER, got \"%s\"", arg[0]);
 	memcpy(m.name, arg[0], (size_t)(is - arg[0]));
-	return ask(where, &m, LIMIT_NS);
+	return ask(where, &m, IOG_CLI_LIMIT_NS);
 }
 
 const struct iog_cli_cmd iog_cmd_ps = { .name = "ps",

@@ -39,7 +39,8 @@ struct writer {
 	uint32_t credit; /* of its blocking edges, as it says: it has slots for that */
 	struct iog_region_map map;
 	struct iog_arena arena;
-	bool closed, ready; /* ready: it was told that it may begin */
+	const struct iog_attach_counts *counts; /* NULL: it keeps none */
+	bool closed, ready;                     /* ready: it was told that it may begin */
 };
 struct reader {
 	struct client *client;
@@ -94,6 +95,7 @@ struct iog_agent {
 	struct reader **reader;
 	struct edge **edge;
 	struct run *run[IOG_AGENT_GRAPHS];
+	char cores[256]; /* those it took, in words; "": as it was started */
 	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, next_edge;
 	bool look; /* a stream became known, a feed opened: connect */
 	int rc;
@@ -141,10 +143,17 @@ void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
 void iog_agent_streams_poll(struct iog_agent *a);
 /* A writer is to be told that it may begin, as soon as its graphs' sources are open. */
 bool iog_agent_streams_opening(const struct iog_agent *a);
+/* The job whose ranks write s; "" when none of them knows. */
+const char *iog_agent_stream_job(const struct stream *s);
 /* One line about a stream, as of iog_agent_describe. */
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size);
 /* Only once all clients have left. */
 void iog_agent_streams_free(struct iog_agent *a);
+
+/* ---- agent-top.c ---- */
+
+/* Answers TOP. */
+void iog_agent_on_top(struct iog_agent *a, struct client *c);
 
 /* ---- agent-graphs.c ---- */
 

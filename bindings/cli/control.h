@@ -1,0 +1,15 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Asking an agent; inside of bindings/cli. Every wait has an end, and what goes wrong is reported. */
+#ifndef IOG_BINDINGS_CLI_CONTROL_H
+#define IOG_BINDINGS_CLI_CONTROL_H
+
+#include "runtime/host/attach.h"
+
+static const uint64_t IOG_CLI_LIMIT_NS = 10000000000u;
+
+/* Connected to the agent at `where` (NULL: the usual place) and welcome; -1 after saying why not. */
+int iog_cli_agent(const char *where);
+/* The next RESULT: 1; 0 after a mistake was reported. */
+int iog_cli_answer(int sock, struct iog_msg *m, uint64_t limit_ns);
+
+#endif
