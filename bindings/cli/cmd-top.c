@@ -44,19 +44,20 @@ static bool look(int sock, struct iog_top *t)
 	char *text = calloc(1, 1);
 	m = (struct iog_msg){ .kind = IOG_MSG_TOP };
 	if (iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, &err)) {
-		fprintf(stderr, "iog: %s\n", err.text[0] ? err.text : "the agent does not listen");
+		iog_cli_complain(&err);
 		free(text);
 		return false;
 	}
 	for (;;) {
-		const int rc = iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS);
+		const int rc = iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS, &err);
 		if (rc && !m.a && text)
 			return iog_top_parse(t, text);
 		const size_t n = strlen(m.text);
 		char *more = rc && text && used + n < TEXT_MAX ? realloc(text, used + n + 1) : NULL;
 		if (!more) {
 			if (rc)
-				fprintf(stderr, "iog: out of memory for what the agent says\n");
+				iog_fail(&err, -ENOMEM, "out of memory for what the agent says");
+			iog_cli_complain(&err);
 			free(text);
 			return false;
 		}
@@ -223,9 +224,12 @@ static int top_run(int argc, char **argv)
 	if (!r.live && !r.count)
 		r.count = 1;
 	iog_cli_signals_watch();
-	int sock = iog_cli_agent(r.where);
-	if (sock < 0)
+	struct iog_err err = { "" };
+	int sock = iog_cli_agent(r.where, &err);
+	if (sock < 0) {
+		iog_cli_complain(&err);
 		return IOG_EXIT_FAILED;
+	}
 	int code = watch(&r, sock);
 	close(sock);
 	return code;
