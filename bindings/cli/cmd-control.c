@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `iog ps`, `load`, `unload`, `set`: what one says to a running agent. One thread; every wait has an end. */
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <unistd.h>
@@ -20,63 +21,58 @@ extern const struct iog_cli_cmd iog_cmd_ps, iog_cmd_load, iog_cmd_unload, iog_cm
 /* A graph that is replaced must end first. */
 static const uint64_t LIMIT_NS = 10000000000ull, REPLACE_NS = 120000000000ull;
 
-/* Connected and welcome; -1 after saying why not. */
-static int hello(const char *where)
+/* Connected and welcome; -1 with a message. */
+static int hello(const char *where, struct iog_err *err)
 {
 	static struct iog_msg m;
-	struct iog_err err = { "" };
 	char path[128];
 	int fds[1];
 	uint32_t n = 1;
-	int sock = iog_attach_path(where, false, path, sizeof path, &err);
+	int sock = iog_attach_path(where, false, path, sizeof path, err);
 	if (!sock)
-		sock = iog_attach_connect(path, LIMIT_NS, &err);
-	if (sock < 0) {
-		fprintf(stderr, "iog: %s\n", err.text);
+		sock = iog_attach_connect(path, LIMIT_NS, err);
+	if (sock < 0)
 		return -1;
-	}
 	m = (struct iog_msg){
 		.kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid(), .text = "iog"
 	};
-	int rc = iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err);
+	int rc = iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, err);
 	if (!rc)
-		rc = iog_msg_recv(sock, &m, fds, &n, LIMIT_NS, &err);
+		rc = iog_msg_recv(sock, &m, fds, &n, LIMIT_NS, err);
 	if (rc == 1 && n)
 		close(fds[0]);
 	if (rc == 1 && m.kind == IOG_MSG_WELCOME)
 		return sock;
-	fprintf(stderr, "iog: %s\n",
-		rc == 1       ? m.text
-		: rc == 0     ? "the agent closed the connection"
-		: err.text[0] ? err.text
-			      : "the agent does not answer");
+	if (rc >= 0 || !err->text[0])
+		iog_fail(err, -EPROTO, "%s", rc == 1 ? m.text : rc == 0 ? "the agent closed the connection" : "the agent does not answer");
 	close(sock);
 	return -1;
 }
 
-/* The next answer; 1, or an end: 0 after a mistake was reported. */
-static int answer(int sock, struct iog_msg *m, uint64_t limit_ns)
+/* The next answer; 1, or an end: 0 with a message. */
+static int answer(int sock, struct iog_msg *m, uint64_t limit_ns, struct iog_err *err)
 {
-	struct iog_err err = { "" };
 	uint32_t n = 0;
-	int rc = iog_msg_recv(sock, m, NULL, &n, limit_ns, &err);
+	int rc = iog_msg_recv(sock, m, NULL, &n, limit_ns, err);
 	if (rc == 1 && m->kind == IOG_MSG_RESULT)
 		return 1;
-	fprintf(stderr, "iog: %s\n", rc == 1 && m->kind == IOG_MSG_ERROR ? m->text : err.text[0] ? err.text : "the agent does not answer");
+	if (rc == 1 && m->kind == IOG_MSG_ERROR)
+		iog_fail(err, -EINVAL, "%s", m->text);
 	return 0;
 }
+
+static void complain(const struct iog_err *err) { fprintf(stderr, "iog: %s\n", err->text[0] ? err->text : "the agent does not answer"); }
 
 static int ask(const char *where, struct iog_msg *m, uint64_t limit_ns)
 {
 	struct iog_err err = { "" };
-	int sock = hello(where), code = IOG_EXIT_FAILED;
-	if (sock < 0)
-		return code;
-	if (iog_msg_send(sock, m, NULL, 0, LIMIT_NS, &err))
-		fprintf(stderr, "iog: %s\n", err.text[0] ? err.text : "the agent does not listen");
-	else if (answer(sock, m, limit_ns))
+	int sock = hello(where, &err), code = IOG_EXIT_FAILED;
+	if (sock >= 0 && !iog_msg_send(sock, m, NULL, 0, LIMIT_NS, &err) && answer(sock, m, limit_ns, &err))
 		code = IOG_EXIT_OK;
-	close(sock);
+	if (code)
+		complain(&err);
+	if (sock >= 0)
+		close(sock);
 	return code;
 }
 
@@ -127,16 +123,16 @@ static int ps_run(int argc, char **argv)
 	bool json = false;
 	if (!arguments(&a, &where, NULL, 0, 0, &json))
 		return a.code;
-	int sock = hello(where), code = IOG_EXIT_FAILED;
-	if (sock < 0)
+	int sock = hello(where, &err), code = IOG_EXIT_FAILED;
+	if (sock < 0) {
+		complain(&err);
 		return code;
+	}
 	struct iog_cli_table *g = iog_cli_table_new(graphs, IOG_COUNT(graphs)), *s = iog_cli_table_new(streams, IOG_COUNT(streams));
 	json_t *gs = json_array(), *ss = json_array();
 	m = (struct iog_msg){ .kind = IOG_MSG_PS };
-	if (iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
-		fprintf(stderr, "iog: %s\n", err.text);
-	else
-		while (answer(sock, &m, LIMIT_NS)) {
+	if (!iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
+		while (answer(sock, &m, LIMIT_NS, &err)) {
 			char *f[FIELDS];
 			if (!m.a) {
 				code = IOG_EXIT_OK;
@@ -155,6 +151,8 @@ static int ps_run(int argc, char **argv)
 						    "readers", (json_int_t)atoll(f[4]), "job", iog_cli_text(f[5])));
 		}
 	close(sock);
+	if (code)
+		complain(&err);
 	iog_cli_table_print(g, json || code ? NULL : stdout, "");
 	iog_cli_table_print(s, json || code ? NULL : stdout, "");
 	json_t *all = json_pack("{s:o,s:o}", "graphs", gs, "streams", ss);
@@ -179,12 +177,12 @@ bool iog_cli_graph_waits(const char *where)
 	static struct iog_msg m;
 	struct iog_err err = { "" };
 	bool waits = false;
-	int sock = hello(where);
+	int sock = hello(where, &err);
 	if (sock < 0)
 		return false;
 	m = (struct iog_msg){ .kind = IOG_MSG_PS };
 	if (!iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
-		while (answer(sock, &m, LIMIT_NS) && m.a) {
+		while (answer(sock, &m, LIMIT_NS, &err) && m.a) {
 			char *f[FIELDS];
 			split(m.text, f);
 			waits |= !strcmp(f[0], "graph") && !strcmp(f[2], "waits");

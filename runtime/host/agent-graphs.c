@@ -96,17 +96,13 @@ static void disinherit(const struct iog_graph *g)
 		bequeath(conf, NULL);
 }
 
-/* False: a stream it takes is known only from the graph's own `schema`. */
-static bool streams_there(const struct iog_graph *g)
+/* False: nobody writes a stream that it takes; it may be known from the graph's own `schema`, or from a program that has ended. */
+static bool streams_there(const struct iog_agent *a, const struct iog_graph *g)
 {
-	struct iog_schema schema;
 	const char *name;
 	bool all = true;
-	for (uint32_t k = 0; (name = stream_conf(g, k)); k++) {
-		struct iog_feed *f = iog_feed_get(name);
-		all &= f && iog_feed_schema(f, &schema);
-		iog_feed_put(f);
-	}
+	for (uint32_t k = 0; (name = stream_conf(g, k)); k++)
+		all &= iog_agent_stream_there(a, name);
 	return all;
 }
 
@@ -120,7 +116,7 @@ static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, c
 	int rc = iog_graph_check(r->g);
 	if (!rc)
 		rc = iog_graph_cut(r->g, true, (enum iog_target)a->o.engine.target, &r->cut);
-	if (!rc && streams_there(r->g))
+	if (!rc && streams_there(a, r->g))
 		return 0;
 	uint32_t n = iog_graph_diags(r->g, &d), later = !rc, wrong = 0;
 	for (uint32_t i = 0; i < n; i++) {
@@ -129,7 +125,7 @@ static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, c
 			iog_fail(err, rc, "%s:%d: %s", d[i].file, d[i].line, d[i].text);
 	}
 	if (later && !wrong) {
-		iog_strset(r->text, sizeof r->text, "waits for a stream that no program has opened");
+		iog_strset(r->text, sizeof r->text, "waits for a stream that no program has open");
 		rc = -EAGAIN;
 	} else if (diags) {
 		diags(a->o.ctx, r->g);

@@ -144,6 +144,8 @@ const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struc
 void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
 /* Connects whom the last turn made known to each other, cuts what has ended, and tells those who wait. */
 void iog_agent_streams_poll(struct iog_agent *a);
+/* All its ranks have come, and not all have gone. */
+bool iog_agent_stream_there(const struct iog_agent *a, const char *name);
 /* A writer is to be told that it may begin, as soon as its graphs' sources are open. */
 bool iog_agent_streams_opening(const struct iog_agent *a);
 /* One line about a stream, as of iog_agent_describe. */

@@ -28,7 +28,7 @@ static bool push(void *list, uint32_t *n, void *x)
 
 /* ---- streams ---- */
 
-static struct stream *stream_find(struct iog_agent *a, const char *name)
+static struct stream *stream_find(const struct iog_agent *a, const char *name)
 {
 	for (uint32_t i = 0; i < a->n_streams; i++)
 		if (!a->stream[i]->hub_of && !strcmp(a->stream[i]->name, name))
@@ -150,6 +150,12 @@ int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers
 			"policy=block",
 			name, 1 + IOG_READERS);
 	return 0;
+}
+
+bool iog_agent_stream_there(const struct iog_agent *a, const char *name)
+{
+	const struct stream *s = stream_find(a, name);
+	return s && s->known && live_writers(s);
 }
 
 static struct writer *writer_find(struct iog_agent *a, const struct client *c, uint32_t id)

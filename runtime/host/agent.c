@@ -195,8 +195,6 @@ static void client_read(struct iog_agent *a, struct client *c)
 		int rc = iog_msg_recv(c->sock, &a->msg, fds, &n, 0, &err);
 		if (rc == -EAGAIN)
 			return;
-		if (rc == -ECONNRESET) /* it closed without reading our last words; its own come next */
-			continue;
 		if (rc <= 0) {
 			if (rc < 0)
 				iog_agent_let_go(a, c, err.text);
