@@ -22,10 +22,8 @@
 #include "bindings/capture/files.h"
 
 /* Programs without MPI, a shell say, inherit the library too. */
-#pragma weak PMPI_Comm_f2c
 #pragma weak PMPI_Comm_rank
 #pragma weak PMPI_File_close
-#pragma weak PMPI_File_f2c
 #pragma weak PMPI_File_get_position
 #pragma weak PMPI_File_get_size
 #pragma weak PMPI_File_iwrite
@@ -51,13 +49,15 @@
 #pragma weak PMPI_Grequest_start
 #pragma weak PMPI_Status_set_cancelled
 #pragma weak PMPI_Status_set_elements_x
-#pragma weak PMPI_Type_f2c
 #pragma weak PMPI_Type_free
 #pragma weak PMPI_Type_get_contents
 #pragma weak PMPI_Type_get_envelope
 #pragma weak PMPI_Type_get_extent
 #pragma weak PMPI_Type_size
 #ifdef OPEN_MPI
+#pragma weak PMPI_Comm_f2c
+#pragma weak PMPI_File_f2c
+#pragma weak PMPI_Type_f2c
 #pragma weak ompi_mpi_byte
 #pragma weak ompi_mpi_short_int
 #endif

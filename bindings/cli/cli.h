@@ -91,6 +91,8 @@ const struct iog_diag **iog_cli_diags(const struct iog_graph *g, uint32_t *n);
 void iog_cli_unload(struct iog_cli_graph *cg);
 /* Prints what is wrong with a graph, sorted by place. */
 void iog_cli_show_diags(const struct iog_graph *g);
+/* The name a graph has by default: of "dir/heat.lua" that is heat. */
+void iog_cli_graph_name(const char *path, char *name, size_t size);
 /* Splits name=value (in place) onto the list; false after reporting. */
 enum { IOG_CLI_SETS = 256 };
 bool iog_cli_set(struct iog_cli_args *a, struct iog_lua_set *set, uint32_t *n);
