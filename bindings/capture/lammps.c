@@ -343,26 +343,39 @@ static void fill(const struct frame *f)
 /* What a rank tells the others: its atoms, and two flags. */
 enum { DEAD = 1, UNFIT = 2, FLAGS = 2 /* bits */ };
 
+/* The same on all ranks, so one speaks. */
+static void nobody_publishes(const struct frame *f, int64_t all, int tight)
+{
+	if (c.rank)
+		return;
+	if (all > c.most)
+		iog_capture_lost("step %lld has %lld atoms; room was made for %lld when the first one began", (long long)f->step,
+			(long long)all, (long long)c.most);
+	else
+		iog_capture_lost(
+			"step %lld has more atoms on rank %d than room was made for when the first one began", (long long)f->step, tight);
+}
+
 /* Collective. False: the step is not to be published by this rank. */
 static bool agree(const struct frame *f)
 {
 	int64_t said[RANKS], before = 0, all = 0;
-	unsigned every = DEAD | UNFIT, some = 0;
+	unsigned every = DEAD;
+	int tight = -1; /* a rank that has no room */
 	const int64_t mine = f->n << FLAGS | (c.code < 0 ? DEAD : 0) | (f->missing || f->n > c.room ? UNFIT : 0);
 	said[0] = mine;
 	if (c.nranks > 1 && mpi.allgather(&mine, 1, mpi.i64, said, 1, mpi.i64, mpi.node))
 		return false;
 	for (int r = 0; r < c.nranks; r++) {
 		every &= (unsigned)said[r];
-		some |= (unsigned)said[r];
+		tight = said[r] & UNFIT ? r : tight;
 		before += r < c.rank ? said[r] >> FLAGS : 0;
 		all += said[r] >> FLAGS;
 	}
 	if (every & DEAD)
 		c.sleep = SLEEP;
-	if (some & UNFIT || all > c.most) {
-		iog_capture_lost("step %lld has %lld atoms, %lld of them here; room was made for %lld and %lld when the first one began",
-			(long long)f->step, (long long)all, (long long)f->n, (long long)c.most, (long long)c.room);
+	if (tight >= 0 || all > c.most) {
+		nobody_publishes(f, all, tight);
 		return false;
 	}
 	place(f->n, before, all);
@@ -383,8 +396,9 @@ static void publish(const struct frame *f)
 		return;
 	}
 	if (c.other) {
-		iog_capture_lost("step %lld is of a system with more or fewer bonds than the %lld of the first one", (long long)f->step,
-			(long long)c.bonds);
+		if (!c.rank)
+			iog_capture_lost("step %lld is of a system with more or fewer bonds than the %lld of the first one",
+				(long long)f->step, (long long)c.bonds);
 		return;
 	}
 	if (!agree(f))
