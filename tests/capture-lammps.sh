@@ -214,7 +214,7 @@ stored() { # ranks input systems
 	local ranks=$1 input=$2 systems=$3
 	rm -f md.h5 dump?.txt bonds.txt
 	# shellcheck disable=SC2046  # words
-	timeout -k 5 60 "$iog" capture --every 5 --graph store.lua -- $(mpi "$ranks") lmp -in "$input" -log none -screen none >out 2>err </dev/null ||
+	timeout -k 5 60 "$iog" capture --every 5 --timeout 30s --graph store.lua -- $(mpi "$ranks") lmp -in "$input" -log none -screen none >out 2>err </dev/null ||
 		{ cat err; return 1; }
 	[ ! -s out ] && "$python" -W ignore compare.py "$systems" || { cat err; return 1; }
 }
@@ -230,12 +230,12 @@ else
 	}
 	uneven() {
 		rm -f md.h5
-		"$iog" capture --every 50 --graph store.lua -- mpirun -np 2 lmp -in uneven.in -log uneven.log -screen none 2>err </dev/null && "$python" -W ignore positions.py &&
+		"$iog" capture --every 50 --timeout 30s --graph store.lua -- mpirun -np 2 lmp -in uneven.in -log uneven.log -screen none 2>err </dev/null && "$python" -W ignore positions.py &&
 			grep -q '^Nlocal: *150.000 ave' uneven.log || { cat err; return 1; }
 	}
 	grows() { # what does not fit is told
 		rm -f md.h5
-		"$iog" capture --every 50 --graph store.lua -- mpirun -np 2 lmp -in grows.in -log none -screen none 2>err </dev/null &&
+		"$iog" capture --every 50 --timeout 30s --graph store.lua -- mpirun -np 2 lmp -in grows.in -log none -screen none 2>err </dev/null &&
 			says '^iograph capture: 1 steps of stream md published, 2 dropped; step 50 has 30[0-9] atoms; room was made for 300 when' <err && [ "$(grep -c '^iograph' err)" = 1 ]
 	}
 	point "runs, minimizers and another system, as LAMMPS dumps them" one
@@ -324,7 +324,7 @@ agent_stopped() { # costs what it may cost, and no more
 }
 comes_late() { # one that was not there when the run began does no harm; ranks wrapped one by one
 	agent --load table.lua || return 1
-	timeout -k 5 60 mpirun -np 2 "$iog" capture --socket "$S" --every 100 -- lmp -in long.in -var steps 500 -log long.log -screen none >out 2>err </dev/null &
+	timeout -k 5 60 mpirun -np 2 "$iog" capture --socket "$S" --timeout 30s --every 100 -- lmp -in long.in -var steps 500 -log long.log -screen none >out 2>err </dev/null &
 	sim=$!
 	finished
 	local rc=$?
