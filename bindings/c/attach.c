@@ -11,6 +11,7 @@
 
 #include "client-private.h"
 #include "core/param.h"
+#include "identity.h"
 #include "runtime/host/wait.h"
 
 enum { MESSAGES = 64 /* heard at a time */, PAGE_MAX = 1 << 20 };
@@ -146,15 +147,36 @@ static void gone(struct iog *io, int rc, const char *why)
 		iog_reader_alone(r);
 }
 
+static void last_words(struct iog *io, const struct iog_msg *m)
+{
+	if (!m->id && m->kind == IOG_MSG_ERROR)
+		iog_client_fail(io, -ECONNABORTED, "the agent lets this program go: it %.400s", m->text);
+}
+
+/* It has hung up; whether it said why. */
+static void left(struct iog *io)
+{
+	int fds[IOG_FDS];
+	struct iog_msg m;
+	uint32_t n = IOG_COUNT(fds);
+	for (unsigned i = 0; i < MESSAGES && iog_msg_recv(io->sock, &m, fds, &n, 0, NULL) == 1; i++, n = IOG_COUNT(fds)) {
+		while (n)
+			close(fds[--n]);
+		last_words(io, &m);
+	}
+	gone(io, -EPIPE, "the agent has ended");
+}
+
 int iog_client_say(struct iog *io, struct iog_msg *m, const int *fds, uint32_t n)
 {
 	struct iog_err err = { "" };
 	if (io->sock < 0)
 		return io->rc;
 	int rc = iog_msg_send(io->sock, m, fds, n, SAY_NS, &err);
-	if (rc)
-		gone(io, rc == -EAGAIN ? -ETIMEDOUT : rc,
-			rc == -EAGAIN ? "the agent does not read what it is told" : "the agent has ended");
+	if (rc == -EAGAIN)
+		gone(io, -ETIMEDOUT, "the agent does not read what it is told");
+	else if (rc)
+		left(io);
 	return rc;
 }
 
@@ -174,8 +196,7 @@ static void pass_on(struct iog *io, const struct iog_msg *m, int *fds, uint32_t 
 			io->answer = 0;
 		return;
 	}
-	if (!m->id && m->kind == IOG_MSG_ERROR) /* its last words */
-		iog_client_fail(io, -ECONNABORTED, "the agent lets this program go: it %.400s", m->text);
+	last_words(io, m);
 	for (struct iog_stream *s = io->streams; s; s = iog_stream_next(s))
 		if (iog_stream_id(s) == m->id) {
 			iog_stream_hear(s, m, fds, n);
@@ -204,8 +225,6 @@ void iog_client_hear(struct iog *io, uint64_t limit_ns)
 			io->bell = bell;
 			return;
 		}
-		if (rc == -ECONNRESET) /* it closed without reading our last words; its own come next */
-			continue;
 		if (rc == -EPROTO) {
 			char why[600];
 			iog_format(why, sizeof why, "the agent broke the rules and was let go (%s)", err.text);
@@ -239,18 +258,17 @@ static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 	struct iog_msg m = { .kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid() };
 	int fds[IOG_FDS], rc;
 	uint32_t n = IOG_COUNT(fds);
+	struct iog_identity id;
+	iog_identity_get(&id);
 	iog_strset(m.text, sizeof m.text, program_invocation_short_name);
+	iog_strset(m.name, sizeof m.name, id.job);
+	m.edge = (uint32_t)(id.rank + 1), m.blocks = (uint32_t)(id.local + 1);
 	rc = iog_msg_send(io->sock, &m, NULL, 0, ATTACH_NS, err);
 	if (rc == -EAGAIN)
 		return iog_fail(err, -ETIMEDOUT, "the agent does not answer");
-	/* One that hung up has left its reason. */
-	for (int tries = 0; tries < 2; tries++) {
-		const uint64_t now = iog_now_ns();
-		n = IOG_COUNT(fds);
-		rc = iog_msg_recv(io->sock, &m, fds, &n, now < until ? until - now : 0, err);
-		if (rc != -ECONNRESET)
-			break;
-	}
+	/* One that hung up meanwhile has left its reason. */
+	const uint64_t now = iog_now_ns();
+	rc = iog_msg_recv(io->sock, &m, fds, &n, now < until ? until - now : 0, err);
 	if (rc == -EAGAIN)
 		return iog_fail(err, -ETIMEDOUT, "the agent does not answer; is it stopped?");
 	if (rc <= 0)

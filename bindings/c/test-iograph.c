@@ -1033,6 +1033,27 @@ static void mistakes(void **state)
 	pair_end(&p);
 }
 
+/* One step in hand: the rank that publishes it waits for the graph, which waits for a rank that waits for this one. */
+static void one_step_is_too_few(void **state)
+{
+	static struct agent a;
+	const int64_t row[] = { 1000 };
+	(void)state;
+	for (int ranks = 1; ranks <= 2; ranks++) {
+		agent_start(&a);
+		a.ranks = (uint32_t)ranks;
+		iog *io = iog_attach(a.path);
+		iog_stream *s = iog_open(io, "narrow", "T: f64[x]", "bytes=12KiB", 0, ranks);
+		assert_int_equal(iog_block(s, "T", row, ZERO, row), 0);
+		assert_int_equal(iog_begin(s, 0, 0), -EINVAL);
+		assert_non_null(strstr(iog_error(io), "hold 1 steps"));
+		assert_int_equal(!!strstr(iog_error(io), "a collective of MPI"), ranks > 1);
+		assert_int_equal(iog_close(s, 1), -EINVAL);
+		iog_detach(io);
+		agent_kill(&a);
+	}
+}
+
 static void application_forks(void **state)
 {
 	(void)state;
@@ -1256,6 +1277,7 @@ int main(void)
 		cmocka_unit_test(writer_is_killed),
 		cmocka_unit_test(agent_dies),
 		cmocka_unit_test(mistakes),
+		cmocka_unit_test(one_step_is_too_few),
 		cmocka_unit_test(application_forks),
 		cmocka_unit_test(hostile_agent),
 		cmocka_unit_test(silent_agent),

@@ -122,8 +122,11 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 	if (!bytes)
 		bytes = IOG_MAX(BYTES_DEFAULT, (STEPS_DEFAULT + kept) * a->slot_bytes);
 	if (bytes / a->slot_bytes < 2)
-		return FAIL(s, -EINVAL, "stream %s: bytes=%llu hold %llu steps of %llu bytes; at least 2 are needed", s->name,
-			(unsigned long long)bytes, (unsigned long long)(bytes / a->slot_bytes), (unsigned long long)a->slot_bytes);
+		return FAIL(s, -EINVAL, "stream %s: bytes=%llu hold %llu steps of %llu bytes; at least 2 are needed%s", s->name,
+			(unsigned long long)bytes, (unsigned long long)(bytes / a->slot_bytes), (unsigned long long)a->slot_bytes,
+			s->policy == IOG_BLOCK && s->rec.writers > 1 ? ": with one, a rank that waits for room and a rank that waits for "
+								       "it in a collective of MPI would stand still"
+								     : "");
 	const uint64_t most = s->credit_max >= 2 ? IOG_MIN(s->credit_max, (uint32_t)CREDIT_MAX) : CREDIT_MAX;
 	for (s->credit = 2; s->credit * 2 <= most && s->credit * 2 + kept <= bytes / a->slot_bytes; s->credit *= 2)
 		;
