@@ -25,6 +25,7 @@ enum {
 	SLEEP = 64,       /* wanted steps between two looks whether anybody has an agent again */
 	SLACK = 64 << 10, /* what a step has beside atoms */
 	SMALL = 16 << 20, /* bytes of memory that is not worth saving */
+	LEAST_STEPS = 21, /* 17 that every stream takes, and four */
 };
 
 /* ---- LAMMPS ---- */
@@ -281,8 +282,8 @@ static void open_stream(void *lmp)
 	if (c.room > c.most)
 		c.room = c.most;
 	schema(lmp, text, sizeof text);
-	/* Four large steps, or more small ones: LAMMPS is slow against memory, and what is taken here is taken from it, 0.7 ms a MiB. */
-	const uint64_t four = 4 * ((uint64_t)c.room * (48 + 4 + 12 + c.tag) + SLACK), bytes = four > SMALL ? four : SMALL;
+	/* Readers may lag behind by four large steps, or more small ones: what is taken here costs the program 0.7 ms a MiB. */
+	const uint64_t least = LEAST_STEPS * ((uint64_t)c.room * (48 + 4 + 12 + c.tag) + SLACK), bytes = least > SMALL ? least : SMALL;
 	snprintf(options, sizeof options, "bytes=%llu", (unsigned long long)bytes);
 	c.stream = iog_capture_open(iog_capture_name("md"), text, options, c.rank, c.nranks);
 	place(c.room, 0, c.most);
