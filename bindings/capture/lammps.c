@@ -336,7 +336,7 @@ static void fill(const struct frame *f)
 	iog_put(c.stream, "type", f->n ? (const void *)f->type : &nothing, NULL);
 	if (c.tag)
 		iog_put(c.stream, "id", f->n ? f->id : &nothing, NULL);
-	int32_t *images = iog_fill(c.stream, "image");
+	int32_t *images = iog_wanted(c.stream, "image") ? iog_fill(c.stream, "image") : NULL;
 	if (images)
 		unpack_images(images, f);
 }
