@@ -339,6 +339,7 @@ static void end_agent(pid_t agent, const char *path)
 	while (!(done = waitpid(agent, &status, WNOHANG)) && !iog_cli_graph_waits(path))
 		nap();
 	if (!done) {
+		fprintf(stderr, "iog capture: the graph got nothing: a stream it takes was not published\n");
 		kill(agent, SIGTERM);
 		while ((done = waitpid(agent, &status, 0)) < 0 && errno == EINTR)
 			;
