@@ -26,6 +26,7 @@ enum {
 	SLACK = 64 << 10, /* what a step has beside atoms */
 	SMALL = 16 << 20, /* bytes of memory that is not worth saving */
 	LEAST_STEPS = 21, /* 17 that every stream takes, and four */
+	BONDS = 4 << 20,  /* every rank has all of them for a moment */
 };
 
 /* ---- LAMMPS ---- */
@@ -208,6 +209,8 @@ static void schema(void *lmp, char *text, size_t size)
 		(long long)c.most, u->length, u->velocity, id, u->length, u->length, bond);
 }
 
+static int64_t bonds_of(void *lmp) { return lammps.bonds && c.tag == 4 ? whole(lammps.global(lmp, "nbonds"), c.big) : 0; }
+
 /* Collective. Bonds as pairs of ids; not those of LAMMPS with ids of 8 bytes, whose interface has no room for them. */
 static void gather_bonds(void *lmp)
 {
@@ -274,7 +277,11 @@ static void open_stream(void *lmp)
 	c.most = whole(lammps.global(lmp, "natoms"), c.big);
 	if (c.most < 1)
 		c.most = 1;
-	c.bonds = lammps.bonds && c.tag == 4 ? whole(lammps.global(lmp, "nbonds"), c.big) : 0;
+	c.bonds = bonds_of(lmp);
+	if (c.bonds > BONDS) {
+		iog_capture_note("bonds were left out: there are more than %d", BONDS);
+		c.bonds = 0;
+	}
 	c.bond = c.bonds && !c.rank ? calloc((size_t)c.bonds, 2 * sizeof *c.bond) : NULL;
 	/* Atoms wander between ranks; what is there twice over is more than they do in a system of some size. */
 	const int64_t local = whole(lammps.global(lmp, "nlocal"), 4), even = c.most / c.nranks;
@@ -463,8 +470,7 @@ static void look_at_bonds(void *lmp)
 {
 	if (c.any && c.begun > c.last)
 		return;
-	const int64_t now = lammps.bonds && c.tag == 4 ? whole(lammps.global(lmp, "nbonds"), c.big) : 0;
-	c.other = now != c.bonds;
+	c.other = c.bonds && bonds_of(lmp) != c.bonds;
 	if (c.bonds && !c.other)
 		gather_bonds(lmp);
 }
@@ -478,6 +484,8 @@ static bool command_begins(void *command)
 		return false;
 	if (!c.opened)
 		open_stream(lmp);
+	if (c.lmp != lmp)
+		iog_capture_note("only the first LAMMPS of the process was captured");
 	if (c.off || c.lmp != lmp)
 		return false;
 	c.begun = step_of(lmp);
