@@ -195,8 +195,8 @@ else
 	point "heat is conserved, in a row for each step" conserved
 	# The same simulation in Fortran, with a reader in Python beside it: the same bytes.
 	fortran() {
-		mkdir -p fortran && cd fortran && LANGUAGE=fortran WATCH=$1 STEPS=120 PYTHON=$python timeout -k 5 120 "$examples/heat/run.sh" >../fortran.log 2>&1 &&
-			cmp heat.csv ../heat.csv
+		mkdir fortran && (cd fortran && LANGUAGE=fortran WATCH=$1 STEPS=120 PYTHON=$python timeout -k 5 120 "$examples/heat/run.sh") >fortran.log 2>&1 &&
+			cmp fortran/heat.csv heat.csv
 	}
 	watched() { cat fortran.log && grep -q '^[1-9][0-9]* steps taken' fortran.log && grep -q '^step [0-9]*, .* 64x64 over z, x, .* K$' fortran.log; }
 	if [ ! -e "$IOG_BUILD/libiograph_fortran.a" ] || ! command -v mpif90 >/dev/null; then
