@@ -2,7 +2,7 @@
 # The only Makefile. `make help` says what it can do; CONTRIBUTING.md says how the tree is laid out.
 #
 # Variables for the command line: CC, OPT, WERROR=0, BUILD=dir, SANITIZE=address,undefined, PREFIX, DESTDIR,
-# T=part of a test's path, FUZZ_SECONDS.
+# T=part of a test's path, FUZZ_SECONDS, ROUNDS, SEED.
 
 VERSION   := 0.1.0
 SOVERSION := 0
@@ -34,6 +34,8 @@ OPT          ?= $(if $(SANITIZE),-O1,-O3) -g
 WERROR       ?= 1
 SANITIZE     ?=
 FUZZ_SECONDS ?= 60
+ROUNDS       ?= 1000
+SEED         ?=
 T            ?=
 S            := @
 
@@ -75,6 +77,9 @@ CORE_SRC     := $(call present,core/*.c)
 OP_SRC       := $(call present,operators/*.c operators/*/*.c)
 LIB_SRC      := $(CORE_SRC) $(OP_SRC) $(call present,placement/*.c runtime/host/*.c runtime/host/endpoints/*.c bindings/c/*.c $(filter-out %/lua-client.c,$(wildcard bindings/lua/*.c)))
 CLI_SRC      := $(call present,bindings/cli/*.c bench/*.c)
+# What is preloaded into programs: a library for each file but those that they share. No program starts with one that wants a sanitizer.
+CAPTURE_OWN  := bindings/capture/capture.c bindings/capture/files.c
+CAPTURE_SRC  := $(if $(SANITIZE),,$(filter-out $(CAPTURE_OWN) %/mpiio.c,$(call present,bindings/capture/*.c)))
 SUPPORT_SRC  := $(wildcard tests/support/*.c)
 HELPER_SRC   := $(wildcard tests/helpers/*.c)
 FUZZ_SRC     := $(wildcard tests/fuzz/fuzz-*.c)
@@ -138,11 +143,14 @@ CORE_A  := $(BUILD)/parts/core.a
 OP_A    := $(BUILD)/parts/operators.a
 CLI_A   := $(BUILD)/parts/cli.a
 SUP_A   := $(BUILD)/parts/support.a
+CAP_A   := $(BUILD)/parts/capture.a
+CAPTURE := $(patsubst bindings/capture/%.c,$(BUILD)/capture/%.so,$(CAPTURE_SRC)) \
+	$(if $(SANITIZE),,$(foreach m,openmpi mpich,$(if $(MPICC_$m),$(BUILD)/capture/mpiio-$m.so)))
 LIB_OBJ := $(call obj,$(LIB_SRC)) $(BUILD)/obj/build-aux/vm-image.o
 
 ## all: libraries, build/iog, bindings, pkg-config files (the default)
 .PHONY: all
-all: $(LIB_A) $(LIB_SO) $(IOG) $(PC) $(FORTRAN_A) $(FORTRAN_PC) $(PYTHON_ALL) $(LUA_SO)
+all: $(LIB_A) $(LIB_SO) $(IOG) $(CAPTURE) $(FORTRAN_A) $(FORTRAN_PC) $(PYTHON_ALL) $(LUA_SO) $(PC)
 
 # A stamp changes when what it holds changes: flags, or the list of objects of an archive.
 stamp = $(S)mkdir -p $(@D); printf '%s\n' '$(subst ','\'',$1)' | cmp -s - $@ || printf '%s\n' '$(subst ','\'',$1)' >$@
@@ -171,6 +179,7 @@ $(eval $(call archive,$(CORE_A),$(call obj,$(CORE_SRC))))
 $(eval $(call archive,$(OP_A),$(call obj,$(OP_SRC))))
 $(eval $(call archive,$(CLI_A),$(call obj,$(CLI_SRC))))
 $(eval $(call archive,$(SUP_A),$(call obj,$(SUPPORT_SRC))))
+$(eval $(call archive,$(CAP_A),$(call obj,$(CAPTURE_OWN))))
 
 $(LIB_SO): $(LIB_OBJ) $(LIB_A).list build-aux/libiograph.map $(BUILD)/link-flags
 	@echo "  LD      $@"
@@ -181,6 +190,25 @@ $(LIB_SO): $(LIB_OBJ) $(LIB_A).list build-aux/libiograph.map $(BUILD)/link-flags
 $(BUILD)/iog: $(call obj,$(CLI_SRC)) $(LIB_A) $(CLI_A).list $(BUILD)/link-flags
 	@echo "  LD      $@"
 	$(S)$(CC) -o $@ $(filter %.o,$^) $(LIB_A) $(IOG_LDFLAGS) $(IOG_LIBS)
+
+# Nothing is seen of it but what it interposes, so it meets a libiograph of the program's own in peace; and it needs nothing but libc.
+$(BUILD)/capture/%.so: $(BUILD)/obj/bindings/capture/%.o $(CAP_A) $(LIB_A) $(BUILD)/link-flags
+	@mkdir -p $(@D)
+	@echo "  LD      $@"
+	$(S)$(CC) -shared -Wl,-z,defs -Wl,--exclude-libs,ALL -o $@ $< $(CAP_A) $(LIB_A) $(IOG_LDFLAGS) $(CAPTURE_LIBS) -ldl
+
+# One for each MPI that is there: their headers differ. The library of MPI is the program's own.
+define capture_mpi
+$(BUILD)/obj/bindings/capture/mpiio-$1.o: bindings/capture/mpiio.c $(BUILD)/flags
+	@mkdir -p $$(@D)
+	@echo "  CC      $$< ($1)"
+	$$(S)$(CC) $(IOG_CFLAGS) $(patsubst -I%,-isystem %,$(filter -I%,$(shell $(MPICC_$1) -show 2>/dev/null))) $$(DEPFLAGS) -c -o $$@ $$<
+$(BUILD)/capture/mpiio-$1.so: $(BUILD)/obj/bindings/capture/mpiio-$1.o $(CAP_A) $(LIB_A) $(BUILD)/link-flags
+	@mkdir -p $$(@D)
+	@echo "  LD      $$@"
+	$$(S)$(CC) -shared -Wl,--exclude-libs,ALL -o $$@ $$< $(CAP_A) $(LIB_A) $(IOG_LDFLAGS) $(CAPTURE_LIBS) -ldl
+endef
+$(foreach m,openmpi mpich,$(if $(MPICC_$m),$(eval $(call capture_mpi,$m))))
 
 # It carries the table.
 $(call obj,bench/bench.c): bench/targets.tsv
@@ -313,6 +341,11 @@ $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/fuzz-%.o $(LIB_A) $(SUP_A)
 	@echo "  LD      $@"
 	$(S)$(CC) -fsanitize=fuzzer -o $@ $< $(SUP_A) $(LIB_A) $(IOG_LDFLAGS) $(IOG_LIBS)
 
+## faults: ROUNDS (1000) rounds of accidents around an agent, from SEED on (the time): ROUNDS=1 SEED=N repeats one
+.PHONY: faults
+faults: all $(call program,$(HELPER_SRC))
+	$(S)IOG=$(BUILD)/iog IOG_HELPERS=$(BUILD)/tests/helpers $(PYTHON) tests/helpers/attach-chaos.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
+
 ## headers: every header compiles alone; nobody includes what the layers forbid
 .PHONY: headers purity
 headers: $(BUILD)/config.mk
@@ -357,6 +390,7 @@ DOCS     := README.md CHANGELOG.md CONTRIBUTING.md LICENSE $(wildcard docs/*.md 
 install: all
 	install -d $(D)/bin $(D)/lib/pkgconfig $(D)/share/iographs
 	$(if $(IOG),install -m 755 $(BUILD)/iog $(D)/bin/iog)
+	$(if $(CAPTURE),install -d $(D)/lib/iograph && install -m 755 $(CAPTURE) $(D)/lib/iograph/)
 	install -m 644 $(LIB_A) $(D)/lib/
 	install -m 755 $(LIB_SO) $(D)/lib/
 	ln -sf libiograph.so.$(VERSION) $(D)/lib/libiograph.so.$(SOVERSION)
@@ -375,7 +409,7 @@ install: all
 uninstall:
 	rm -f $(D)/bin/iog $(D)/lib/libiograph.a $(D)/lib/libiograph.so* $(D)/lib/libiograph_fortran.a $(D)/lib/lua/5.4/iograph.so $(D)/lib/pkgconfig/iograph.pc $(D)/lib/pkgconfig/iograph-fortran.pc
 	rm -f $(foreach m,$(MAN),$(D)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m))
-	rm -rf $(D)/include/iograph $(D)/share/iographs $(D)/share/doc/iographs $(wildcard $(D)/lib/python3*/*-packages/iograph)
+	rm -rf $(D)/lib/iograph $(D)/include/iograph $(D)/share/iographs $(D)/share/doc/iographs $(wildcard $(D)/lib/python3*/*-packages/iograph)
 
 ## clean: remove the build directory
 clean:
@@ -384,6 +418,6 @@ clean:
 ## help: this list
 help:
 	@sed -n 's/^## \([a-z ]*\): /\1\t/p' $(firstword $(MAKEFILE_LIST)) | awk -F '\t' '{ printf "  make %-18s %s\n", $$1, $$2 }'
-	@echo "  Variables: CC, OPT, WERROR=0, BUILD=dir, SANITIZE=..., PREFIX, DESTDIR, T=part of a test's path, FUZZ_SECONDS"
+	@echo "  Variables: CC, OPT, WERROR=0, BUILD=dir, SANITIZE=..., PREFIX, DESTDIR, T=part of a test's path, FUZZ_SECONDS, ROUNDS, SEED"
 
 -include $(shell find $(BUILD)/obj $(BUILD)/guest -name '*.d' 2>/dev/null)

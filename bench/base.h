@@ -34,4 +34,17 @@ size_t base_rings_size(void);
 void base_rings_send(struct base_rings *r, uint64_t n, uint32_t batch);    /* in one thread; returns when all are back */
 void base_rings_receive(struct base_rings *r, uint64_t n, uint32_t batch); /* in the other */
 
+/*
+ * attach.*: slots of `bytes` in shared memory, from one process to another. The producer fills a slot where the consumer reads it; the consumer
+ * gives slots back in order, by one word. Nothing is checked, nobody sleeps; who has to wait spins. Memory is zeroed at the start, begins on a
+ * page, and is mapped at both sides.
+ */
+struct base_shm;
+size_t base_shm_size(uint32_t slots, uint64_t bytes);
+void base_shm_init(struct base_shm *r, uint32_t slots, uint64_t bytes);
+uint8_t *base_shm_begin(struct base_shm *r); /* the next slot, when it is free */
+void base_shm_commit(struct base_shm *r);
+const uint8_t *base_shm_next(struct base_shm *r); /* the next slot, when it is filled */
+void base_shm_release(struct base_shm *r);
+
 #endif

@@ -10,6 +10,7 @@
 #include <fnmatch.h>
 #include <math.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -55,7 +56,30 @@ static const struct {
 	{ "vm.filter", bench_vm_filter, NULL, 0 },
 	{ "proc.filter", bench_proc_filter, NULL, 0 },
 	{ "idle.cpu", bench_idle_cpu, NULL, 10 },
+	{ "capture.lammps", bench_capture_lammps, NULL, 900 },
 	{ "mem.bound", bench_mem_bound, NULL, 600 },
+	{ "attach.blocked.64k", bench_attach_blocked_64k, NULL, 0 },
+	{ "attach.blocked.1m", bench_attach_blocked_1m, NULL, 0 },
+	{ "attach.blocked.16m", bench_attach_blocked_16m, NULL, 0 },
+	{ "attach.blocked.parked", bench_attach_parked, NULL, 0 },
+	{ "attach.put.64k", bench_attach_put_64k, NULL, 0 },
+	{ "attach.put.1m", bench_attach_put_1m, NULL, 0 },
+	{ "attach.put.16m", bench_attach_put_16m, NULL, 0 },
+	{ "attach.latency.64k", bench_attach_latency_64k, NULL, 0 },
+	{ "attach.latency.1m", bench_attach_latency_1m, NULL, 0 },
+	{ "attach.latency.16m", bench_attach_latency_16m, NULL, 0 },
+	{ "attach.latency.touch.64k", bench_attach_touch_64k, NULL, 0 },
+	{ "attach.latency.touch.1m", bench_attach_touch_1m, NULL, 0 },
+	{ "attach.rate.64k", bench_attach_rate_64k, NULL, 0 },
+	{ "attach.rate.1m", bench_attach_rate_1m, NULL, 0 },
+	{ "attach.rate.16m", bench_attach_rate_16m, NULL, 0 },
+	{ "attach.zmq.rate", bench_attach_zmq_rate, NULL, 0 },
+	{ "attach.zmq.latency", bench_attach_zmq_latency, NULL, 0 },
+	{ "attach.nng.rate", bench_attach_nng_rate, NULL, 0 },
+	{ "attach.nng.latency", bench_attach_nng_latency, NULL, 0 },
+	{ "attach.cpu", bench_attach_cpu, NULL, 10 },
+	{ "attach.open", bench_attach_open, NULL, 0 },
+	{ "attach.mem", bench_attach_mem, NULL, 0 },
 };
 
 /* ---- measuring ---- */
@@ -117,11 +141,35 @@ static int ascending(const void *a, const void *b)
 	return (x > y) - (x < y);
 }
 
-static double quantile(const double *sorted, uint32_t n, double q)
+void bench_sort(double *t, uint32_t n) { qsort(t, n, sizeof *t, ascending); }
+
+double bench_quantile(const double *sorted, uint32_t n, double q)
 {
 	double at = q * (n - 1);
 	uint32_t i = (uint32_t)at;
 	return i + 1 < n ? sorted[i] + (at - i) * (sorted[i + 1] - sorted[i]) : sorted[n - 1];
+}
+
+double bench_undisturbed(double *t, uint32_t n, uint32_t *good)
+{
+	enum { INTERRUPTED = 3 };
+	bench_sort(t, n);
+	for (*good = 0; *good < n && t[*good] < INTERRUPTED * t[0];)
+		++*good;
+	return t[*good / 2];
+}
+
+void bench_pin(const void *cores, unsigned core)
+{
+	cpu_set_t all, one;
+	memcpy(&all, cores, sizeof all);
+	for (size_t c = 0; c < CPU_SETSIZE; c++)
+		if (CPU_ISSET(c, &all) && !core--) {
+			CPU_ZERO(&one);
+			CPU_SET(c, &one);
+			sched_setaffinity(0, sizeof one, &one);
+			return;
+		}
 }
 
 /*
@@ -172,16 +220,16 @@ void bench_pairs(struct bench_figure *f, bench_side *ours, bench_side *base, voi
 		a[i] = t[0], b[i] = t[1];
 		ratio[i] = f->direction == BENCH_AT_LEAST ? t[1] / t[0] : t[0] / t[1];
 	}
-	qsort(ratio, n, sizeof *ratio, ascending);
-	qsort(a, n, sizeof *a, ascending);
-	qsort(b, n, sizeof *b, ascending);
+	bench_sort(ratio, n);
+	bench_sort(a, n);
+	bench_sort(b, n);
 	uint32_t k = order_bound(n);
 	f->measured = n;
-	f->ratio = quantile(ratio, n, 0.5);
+	f->ratio = bench_quantile(ratio, n, 0.5);
 	f->low = k ? ratio[k - 1] : NAN;
 	f->high = k ? ratio[n - k] : NAN;
-	f->spread = (quantile(ratio, n, 0.75) - quantile(ratio, n, 0.25)) / f->ratio;
-	f->ours = quantile(a, n, 0.5), f->base = quantile(b, n, 0.5);
+	f->spread = (bench_quantile(ratio, n, 0.75) - bench_quantile(ratio, n, 0.25)) / f->ratio;
+	f->ours = bench_quantile(a, n, 0.5), f->base = bench_quantile(b, n, 0.5);
 	judge(f);
 }
 
@@ -344,9 +392,9 @@ static void print_text(FILE *o, const struct bench_figure *f)
 	char target[32];
 	target_text(f, target, sizeof target);
 	if (f->ok == BENCH_NULL)
-		fprintf(o, "%-14s %-12s %s\n", f->name, "not measured", f->note);
+		fprintf(o, "%-24s %-12s %s\n", f->name, "not measured", f->note);
 	else
-		fprintf(o, "%-14s %10.4g %-12s ratio %8.3g (95 %% bound %.3g, target %s) %s%s%s\n", f->name, f->value, f->unit, f->ratio,
+		fprintf(o, "%-24s %10.4g %-12s ratio %8.3g (95 %% bound %.3g, target %s) %s%s%s\n", f->name, f->value, f->unit, f->ratio,
 			bound(f), target, ok_text(f), f->note[0] ? "; " : "", f->note);
 }
 
@@ -418,7 +466,7 @@ static const char usage[] = "usage: iog bench [PATTERN...] [--json] [--markdown 
 			    "  --json           one JSON object a line\n"
 			    "  --markdown FILE  also write a table\n"
 			    "  --pairs N        pairs to measure (15)\n"
-			    "  --seconds S      how long idle.cpu and mem.bound run (10 and 600)\n"
+			    "  --seconds S      how long idle.cpu, attach.cpu and mem.bound run (10, 10 and 600)\n"
 			    "  --list           names, targets, and what they are\n";
 
 static bool matches(const char *name, char **pattern, int n)
@@ -507,11 +555,11 @@ int iog_bench_main(int argc, char **argv)
 		if (list) {
 			char target[32];
 			target_text(&f[i], target, sizeof target);
-			printf("%-14s %-12s %s, against %s\n", f[i].name, target, f[i].what, f[i].against);
+			printf("%-24s %-12s %s, against %s\n", f[i].name, target, f[i].what, f[i].against);
 			continue;
 		}
 		if (!json && isatty(1)) {
-			printf("%-14s ...\r", f[i].name);
+			printf("%-24s ...\r", f[i].name);
 			fflush(stdout);
 		}
 		figure_run((uint32_t)i, &f[i]);

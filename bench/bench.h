@@ -47,6 +47,16 @@ __attribute__((format(printf, 2, 3))) void bench_note(struct bench_figure *f, co
 /* It cannot be measured here, and why. */
 __attribute__((format(printf, 2, 3))) void bench_skip(struct bench_figure *f, const char *fmt, ...);
 
+/* This thread, on the core-th of those in `cores` (cpu_set_t), from 0. */
+void bench_pin(const void *cores, unsigned core);
+/* Sorts; a quantile of what is sorted. */
+void bench_sort(double *t, uint32_t n);
+double bench_quantile(const double *sorted, uint32_t n, double q);
+/*
+ * The median of short rounds; sorts them. Both sides must be on their cores at the same time, so on a machine with other work most of the time is
+ * that of the scheduler: rounds that took three times the fastest or more were interrupted and do not count. *good: how many do.
+ */
+double bench_undisturbed(double *t, uint32_t n, uint32_t *good);
 double bench_cpu(void);  /* seconds of this thread */
 double bench_wall(void); /* seconds */
 /* Counter-based hash to fill arrays: splitmix64's finalizer (Steele, Lea, Flood, OOPSLA 2014). */
@@ -70,6 +80,16 @@ extern bench_run bench_edge_hop1 __attribute__((weak)), bench_edge_hop32 __attri
 	bench_op_stats __attribute__((weak)), bench_op_jpeg __attribute__((weak)), bench_op_png __attribute__((weak)),
 	bench_op_render __attribute__((weak)), bench_pipe_cropjpeg __attribute__((weak)), bench_sink_h5md __attribute__((weak)),
 	bench_vm_filter __attribute__((weak)), bench_proc_filter __attribute__((weak)), bench_idle_cpu __attribute__((weak)),
-	bench_mem_bound __attribute__((weak));
+	bench_capture_lammps __attribute__((weak)), bench_mem_bound __attribute__((weak)), bench_attach_blocked_64k __attribute__((weak)),
+	bench_attach_blocked_1m __attribute__((weak)), bench_attach_blocked_16m __attribute__((weak)),
+	bench_attach_parked __attribute__((weak)), bench_attach_put_64k __attribute__((weak)), bench_attach_put_1m __attribute__((weak)),
+	bench_attach_put_16m __attribute__((weak)), bench_attach_latency_64k __attribute__((weak)),
+	bench_attach_latency_1m __attribute__((weak)), bench_attach_latency_16m __attribute__((weak)),
+	bench_attach_touch_64k __attribute__((weak)), bench_attach_touch_1m __attribute__((weak)),
+	bench_attach_rate_64k __attribute__((weak)), bench_attach_rate_1m __attribute__((weak)),
+	bench_attach_rate_16m __attribute__((weak)), bench_attach_zmq_rate __attribute__((weak)),
+	bench_attach_zmq_latency __attribute__((weak)), bench_attach_nng_rate __attribute__((weak)),
+	bench_attach_nng_latency __attribute__((weak)), bench_attach_cpu __attribute__((weak)), bench_attach_open __attribute__((weak)),
+	bench_attach_mem __attribute__((weak));
 
 #endif

@@ -17,7 +17,7 @@
 #include "bench/base.h"
 #include "core/edge.h"
 
-enum { CREDIT = BASE_RING, SLOT = 4096, LENGTH = 512, ROUNDS = 100, INTERRUPTED = 3 };
+enum { CREDIT = BASE_RING, SLOT = 4096, LENGTH = 512, ROUNDS = 100 };
 
 struct hop {
 	uint32_t batch;
@@ -78,23 +78,10 @@ static void edge_receive(struct hop *h)
 	}
 }
 
-/* This thread, on the core-th of those in `all`. */
-static void pin(const cpu_set_t *cores, unsigned core)
-{
-	cpu_set_t all = *cores, one;
-	for (size_t c = 0; c < CPU_SETSIZE; c++)
-		if (CPU_ISSET(c, &all) && !core--) {
-			CPU_ZERO(&one);
-			CPU_SET(c, &one);
-			sched_setaffinity(0, sizeof one, &one);
-			return;
-		}
-}
-
 static void *consumer(void *arg)
 {
 	struct hop *h = arg;
-	pin(&h->cores, 1);
+	bench_pin(&h->cores, 1);
 	for (uint32_t seen = 0; !atomic_load_explicit(&h->quit, memory_order_relaxed);) {
 		uint32_t ask = atomic_load_explicit(&h->ask, memory_order_acquire);
 		if (ask == seen) {
@@ -122,27 +109,15 @@ static double round_trip(struct hop *h, bool edge)
 	return (bench_wall() - t) / (double)h->n;
 }
 
-static int ascending(const void *a, const void *b)
-{
-	double x = *(const double *)a, y = *(const double *)b;
-	return (x > y) - (x < y);
-}
-
-/*
- * The median of short rounds. Both threads must be on their cores at the same time, so on a machine with other work most of the time is
- * that of the scheduler: rounds that took more than INTERRUPTED times the fastest were interrupted and do not count.
- */
 static double measure(struct hop *h, bool edge)
 {
 	double t[ROUNDS], end = bench_wall() + 0.4;
-	uint32_t n = 0, good = 0;
+	uint32_t n = 0, good;
 	while (n < ROUNDS && bench_wall() < end)
 		t[n++] = round_trip(h, edge);
-	qsort(t, n, sizeof *t, ascending);
-	while (good < n && t[good] < INTERRUPTED * t[0])
-		good++;
+	const double median = bench_undisturbed(t, n, &good);
 	h->rounds += n, h->good += good;
-	return h->bad ? -1 : t[good / 2];
+	return h->bad ? -1 : median;
 }
 static double ours(void *ctx) { return measure(ctx, true); }
 static double base(void *ctx) { return measure(ctx, false); }
@@ -166,7 +141,7 @@ static void hop(struct bench_figure *f, uint32_t batch)
 	iog_inlet_init(&h->in, &e, a.n_slots, a.slot_bytes);
 	pthread_t thread;
 	h->cores = all;
-	pin(&all, 0);
+	bench_pin(&all, 0);
 	if (pthread_create(&thread, NULL, consumer, h)) {
 		bench_skip(f, "no thread for the consumer");
 		return;

@@ -42,7 +42,7 @@ void iog_outlet_init(struct iog_outlet *o, const struct iog_arena *arena, void *
 {
 	memset(o, 0, sizeof *o);
 	o->arena = *arena;
-	o->hold_mask = UINT32_MAX;
+	o->hold_mask = UINT64_MAX;
 	o->slot = memory;
 	o->free = (uint32_t *)((uint8_t *)memory + IOG_ROUND_UP((uint64_t)arena->n_slots * sizeof(struct iog_desc), IOG_ALIGN));
 	o->late = (uint32_t *)((uint8_t *)o->free + IOG_ROUND_UP((uint64_t)arena->n_slots * 4, IOG_ALIGN));
@@ -59,14 +59,14 @@ static void edge_attach(struct iog_outlet *o, uint32_t k, const struct iog_edge 
 	o->room = 0;
 	for (unsigned i = 0; i < IOG_LATEST_ENTRIES; i++)
 		x->entry_slot[i] = IOG_NO_SLOT;
-	o->live_mask |= 1u << k;
+	o->live_mask |= 1ull << k;
 	if (e->policy == IOG_BLOCK)
-		o->block_mask |= 1u << k;
+		o->block_mask |= 1ull << k;
 }
 
 int iog_outlet_add(struct iog_outlet *o, const struct iog_edge *e)
 {
-	if (o->n_edges == IOG_FANOUT)
+	if (o->n_edges == IOG_OUTLET_EDGES)
 		return -28; /* ENOSPC, the same number on every system we run on */
 	edge_attach(o, o->n_edges, e);
 	return (int)o->n_edges++;
@@ -77,7 +77,7 @@ int iog_outlet_join(struct iog_outlet *o, const struct iog_edge *e)
 	uint32_t k = 0;
 	while (k < o->n_edges && !o->edge[k].muted)
 		k++;
-	if (k == IOG_FANOUT)
+	if (k == IOG_OUTLET_EDGES)
 		return -28; /* ENOSPC */
 	/* Cutting took its bit from every slot: nothing of the old consumer's is left to be released. */
 	o->edge[k].forged = 0;
@@ -91,8 +91,8 @@ int iog_outlet_join(struct iog_outlet *o, const struct iog_edge *e)
 bool iog_outlet_count_room(struct iog_outlet *o)
 {
 	uint32_t room = o->n_free;
-	for (uint32_t m = o->block_mask; m; m &= m - 1) {
-		const struct iog_out_edge *x = &o->edge[__builtin_ctz(m)];
+	for (uint64_t m = o->block_mask; m; m &= m - 1) {
+		const struct iog_out_edge *x = &o->edge[__builtin_ctzll(m)];
 		room = IOG_MIN(room, x->e.capacity - iog_edge_outstanding(x));
 	}
 	o->room = o->live_mask == 1 && o->block_mask == 1 ? room : 0;
@@ -104,7 +104,7 @@ enum { LET_GO = 1, FREE = 2, LATE_SHIFT = 30 };
 /* Edge k holds slot s no more. LET_GO: it was the last one the owner waits for; FREE: nobody holds it. */
 static unsigned slot_drop(struct iog_outlet *o, uint32_t k, uint32_t s)
 {
-	uint32_t before = o->slot[s].edges, after = before & ~(1u << k);
+	uint64_t before = o->slot[s].edges, after = before & ~(1ull << k);
 	o->slot[s].edges = after;
 	o->edge[k].back++;
 	return ((before & o->hold_mask) && !(after & o->hold_mask) ? LET_GO : 0u) | (after ? 0u : (unsigned)FREE);
@@ -113,7 +113,7 @@ static unsigned slot_drop(struct iog_outlet *o, uint32_t k, uint32_t s)
 /* Dropped where the owner cannot be told: remembered for the next reap, and not free before. */
 static void drop_late(struct iog_outlet *o, uint32_t k, uint32_t s)
 {
-	uint32_t bits = slot_drop(o, k, s);
+	unsigned bits = slot_drop(o, k, s);
 	if (bits)
 		o->late[o->n_late++] = s | bits << LATE_SHIFT;
 }
@@ -155,7 +155,8 @@ static uint32_t read_fast(struct iog_outlet *o, uint32_t k, uint32_t at, uint32_
 {
 	struct iog_out_edge *x = &o->edge[k];
 	const uint64_t *ring = x->e.up->ring;
-	const uint32_t mask = x->e.capacity - 1, n_slots = o->arena.n_slots, alone = 1u << k, first = at;
+	const uint32_t mask = x->e.capacity - 1, n_slots = o->arena.n_slots, first = at;
+	const uint64_t alone = 1ull << k;
 	struct iog_desc *slot = o->slot;
 	uint32_t *free = o->free + o->n_free;
 	out += *n;
@@ -242,7 +243,7 @@ static void push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc 
 	x->e.down->ring[i] = *d;
 	x->entry_slot[i] = d->slot;
 	x->head++;
-	o->slot[d->slot].edges |= 1u << k;
+	o->slot[d->slot].edges |= 1ull << k;
 	replaced(o, k, atomic_exchange_explicit(&x->e.box->word, (uint64_t)(i + 1) | (uint64_t)++x->boxed << 32, memory_order_acq_rel));
 }
 
@@ -273,14 +274,14 @@ static __attribute__((noinline)) bool push_all(struct iog_outlet *o, uint32_t sl
 {
 	struct iog_desc *t = &o->slot[slot];
 	t->edges = 0;
-	for (uint32_t m = o->live_mask; m; m &= m - 1) {
-		const uint32_t k = (uint32_t)__builtin_ctz(m);
+	for (uint64_t m = o->live_mask; m; m &= m - 1) {
+		const uint32_t k = (uint32_t)__builtin_ctzll(m);
 		struct iog_out_edge *x = &o->edge[k];
 		if (x->e.policy == IOG_LATEST) {
 			push_latest(o, k, t);
 		} else if (iog_edge_outstanding(x) < x->e.capacity) {
 			push_ring(o, x, slot);
-			t->edges |= 1u << k;
+			t->edges |= 1ull << k;
 		} else {
 			x->dropped++;
 		}
@@ -336,18 +337,18 @@ static inline bool publish_edge(struct iog_outlet *o, struct iog_out_edge *x)
 	return PEEK(&x->e.up->sleeping);
 }
 
-static __attribute__((noinline)) uint32_t publish_all(struct iog_outlet *o)
+static __attribute__((noinline)) uint64_t publish_all(struct iog_outlet *o)
 {
-	uint32_t sleepers = 0;
-	for (uint32_t m = o->live_mask; m; m &= m - 1) {
-		const uint32_t k = (uint32_t)__builtin_ctz(m);
+	uint64_t sleepers = 0;
+	for (uint64_t m = o->live_mask; m; m &= m - 1) {
+		const uint32_t k = (uint32_t)__builtin_ctzll(m);
 		if (publish_edge(o, &o->edge[k]))
-			sleepers |= 1u << k;
+			sleepers |= 1ull << k;
 	}
 	return sleepers;
 }
 
-uint32_t iog_outlet_publish(struct iog_outlet *o) { return iog_likely(o->live_mask == 1) ? publish_edge(o, &o->edge[0]) : publish_all(o); }
+uint64_t iog_outlet_publish(struct iog_outlet *o) { return iog_likely(o->live_mask == 1) ? publish_edge(o, &o->edge[0]) : publish_all(o); }
 
 uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max)
 {
@@ -359,8 +360,8 @@ uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max)
 		if (l >> LATE_SHIFT & FREE)
 			iog_outlet_put_back(o, s);
 	}
-	for (uint32_t m = o->live_mask; m; m &= m - 1)
-		read_releases(o, (uint32_t)__builtin_ctz(m), let_go, &n, max);
+	for (uint64_t m = o->live_mask; m; m &= m - 1)
+		read_releases(o, (uint32_t)__builtin_ctzll(m), let_go, &n, max);
 	return n;
 }
 
@@ -384,8 +385,8 @@ void iog_outlet_cut(struct iog_outlet *o, uint32_t k)
 {
 	struct iog_out_edge *x = &o->edge[k];
 	x->muted = true;
-	o->block_mask &= ~(1u << k);
-	o->live_mask &= ~(1u << k);
+	o->block_mask &= ~(1ull << k);
+	o->live_mask &= ~(1ull << k);
 	o->room = 0;
 	for (uint32_t s = 0; s < o->arena.n_slots; s++)
 		if ((o->slot[s].edges >> k & 1) && (slot_drop(o, k, s) & FREE))
@@ -413,7 +414,7 @@ void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge 
 			break;
 		last = best;
 		if (e->policy == IOG_LATEST) {
-			o->slot[next].edges &= ~(1u << k);
+			o->slot[next].edges &= ~(1ull << k);
 			push_latest(o, k, &o->slot[next]);
 		} else {
 			push_ring(o, x, next);
@@ -422,9 +423,9 @@ void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge 
 	x->published_epoch = o->epoch + 1; /* whatever it is, the next publish states it */
 }
 
-uint32_t iog_outlet_close(struct iog_outlet *o, enum iog_edge_state state)
+uint64_t iog_outlet_close(struct iog_outlet *o, enum iog_edge_state state)
 {
-	uint32_t sleepers = iog_outlet_publish(o);
+	uint64_t sleepers = iog_outlet_publish(o);
 	for (uint32_t k = 0; k < o->n_edges; k++)
 		if (o->edge[k].used && !o->edge[k].muted)
 			STORE(&o->edge[k].e.down->state, (uint32_t)state);

@@ -9,7 +9,7 @@
  *     arena             written by the producer: static area, then equal slots           mapped read-only by the consumer
  *     mailbox           one word both swap; only on `latest` edges
  *
- * An outlet is the producing end: one arena, its slot table, up to IOG_FANOUT edges. An inlet is the consuming end of one edge. Both are
+ * An outlet is the producing end: one arena, its slot table, up to IOG_OUTLET_EDGES edges. An inlet is the consuming end of one edge. Both are
  * private to the thread that runs them. Nothing here allocates, locks, or makes a system call; who finds a sleeper is told so.
  *
  * What the other side wrote is not trusted: capacities are what set-up said, descriptors are copied and then checked, a release must
@@ -27,7 +27,8 @@
 
 IOG_C_BEGIN
 
-enum { IOG_FANOUT = 16, IOG_BURST = 32, IOG_CREDIT_MAX = 4096, IOG_LINE = 128, IOG_NO_SLOT = 0xffffffffu };
+/* Edges of an outlet; of one that graphs and stages have, IOG_FANOUT. */
+enum { IOG_OUTLET_EDGES = 64, IOG_FANOUT = 16, IOG_BURST = 32, IOG_CREDIT_MAX = 4096, IOG_LINE = 128, IOG_NO_SLOT = 0xffffffffu };
 
 enum iog_policy {
 	IOG_BLOCK,    /* the producer waits for credit */
@@ -43,8 +44,7 @@ struct iog_desc {
 	uint64_t length; /* bytes of the record in its slot */
 	uint64_t born_ns;
 	uint32_t param_version, flags;
-	uint32_t edges; /* the producer's own: in its table, a bit per edge that has not released the slot. In a ring it means nothing */
-	uint32_t pad;
+	uint64_t edges; /* the producer's own: in its table, a bit per edge that has not released the slot. In a ring it means nothing */
 };
 _Static_assert(sizeof(struct iog_desc) == 64, "a descriptor is one cache line");
 
@@ -120,12 +120,11 @@ struct iog_outlet {
 	uint32_t *free, n_free; /* stack of slots */
 	uint32_t room;          /* records that can go the short way: one blocking edge, with credit and a slot for as many at least */
 	uint32_t *late, n_late; /* let go by a push; LATE_FREE: the slot is free once reap has told the owner */
-	uint32_t hold_mask;     /* edges whose releases the owner waits for; the others only keep the slot */
-	uint32_t n_edges, block_mask;
-	uint32_t live_mask; /* edges in use and not muted */
-	uint32_t epoch;     /* of passed */
+	uint64_t hold_mask;     /* edges whose releases the owner waits for; the others only keep the slot */
+	uint64_t block_mask, live_mask; /* live: edges in use and not muted */
+	uint32_t n_edges, epoch;        /* epoch: of passed */
 	uint64_t passed;
-	struct iog_out_edge edge[IOG_FANOUT];
+	struct iog_out_edge edge[IOG_OUTLET_EDGES];
 	/* static variables of the current epoch, as they lie in the arena */
 	uint32_t static_epoch;
 	bool have_static;
@@ -169,7 +168,7 @@ bool iog_outlet_push(struct iog_outlet *o, uint32_t slot, const struct iog_recor
 /* Everything up to and including (epoch, seq) was pushed or will never come. */
 void iog_outlet_pass(struct iog_outlet *o, uint32_t epoch, uint64_t seq);
 /* Makes pushes and passes visible. Returns a bit per edge whose consumer sleeps: the caller wakes &edge[k].e.down->head. */
-uint32_t iog_outlet_publish(struct iog_outlet *o);
+uint64_t iog_outlet_publish(struct iog_outlet *o);
 /* Reads releases. Slots that no edge of hold_mask holds any more go to `let_go` (at most max), once each; they are free when no other edge
  * holds them either. Those a newer record replaced in a mailbox are among them. Returns how many. Call until 0. */
 uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max);
@@ -180,7 +179,7 @@ static inline uint32_t iog_outlet_busy(const struct iog_outlet *o) { return o->a
 /* A record of an epoch that uses the same static area as `epoch` is outstanding. Looks at every slot. */
 bool iog_outlet_static_busy(const struct iog_outlet *o, uint32_t epoch);
 /* Ends the stream for all consumers. Returns the sleepers like publish. */
-uint32_t iog_outlet_close(struct iog_outlet *o, enum iog_edge_state state);
+uint64_t iog_outlet_close(struct iog_outlet *o, enum iog_edge_state state);
 /*
  * Static variables: copies them into the arena once per epoch and points r's at that copy. -EAGAIN while records of the epoch before the
  * last still use the area; -ENOSPC when they do not fit.

@@ -202,6 +202,7 @@ static int plan(struct iog_graph *g, struct iog_gnode *n, struct iog_err *err)
 	n->need = p.need;
 	n->cost = p.cost;
 	n->split = p.split[0];
+	memcpy(n->carried, p.carried, sizeof n->carried);
 	for (uint32_t o = 0; o < n->n_out; o++)
 		bound(g, n, o);
 	return 0;
@@ -258,12 +259,48 @@ static void check_safe(struct iog_graph *g)
 			g->node[n->in[k].node].safe = true;
 		if (n->safe && n->kind == IOG_G_OP && !(n->op->flags & IOG_DETERMINISTIC))
 			ERROR_AT(g, n, "%s cannot repeat a record exactly, so no sink below it can have release = \"safe\"", n->name);
+		if (n->opt.safe && n->opt.spill)
+			ERROR_AT(g, n,
+				"%s: release = \"safe\" keeps a record until it is stored, policy = \"spill\" gives it back before; choose "
+				"one",
+				n->name);
+		if (!n->opt.spill && (n->opt.spill_bytes || n->opt.spill_dir[0]))
+			ERROR_AT(g, n, "%s: spill_bytes and spill_dir go with policy = \"spill\"", n->name);
 		if (n->opt.safe && n->opt.policy_set && n->opt.policy != IOG_BLOCK)
 			ERROR_AT(g, n, "%s: release = \"safe\" keeps every record, policy = \"%s\" drops some; choose one", n->name,
 				iog_policy_name(n->opt.policy));
 		struct iog_err err = { "" };
 		if (n->opt.safe && !n->bad && n->end.accept_safe && n->end.accept_safe(n->conf, &err))
 			ERROR_AT(g, n, "%s: %s", n->name, err.text);
+	}
+}
+
+/* What is needed of input k of n, as far as is known what is needed of what n gives. */
+static uint64_t needs_of(const struct iog_gnode *n, uint32_t k, const struct iog_schema *in)
+{
+	uint64_t needs = 0;
+	for (uint32_t v = 0; v < in->n_vars; v++) {
+		bool need = n->kind == IOG_G_SINK || !(n->carried[k] >> v & 1);
+		for (uint32_t o = 0; o < n->n_out && !need; o++) {
+			const int same = iog_schema_var(&n->out[o], in->var[v].name);
+			need = same >= 0 && (n->needs[o] >> same & 1);
+		}
+		needs |= (uint64_t)need << v;
+	}
+	return needs;
+}
+
+/* From the sinks up: which variables matter to anyone. What nobody needs, a source may leave out. */
+static void find_needs(struct iog_graph *g)
+{
+	for (uint32_t i = 0; i < g->n_nodes; i++)
+		memset(g->node[i].needs, 0, sizeof g->node[i].needs);
+	for (uint32_t i = g->n_nodes; i-- > 0;) {
+		const struct iog_gnode *n = &g->node[g->order[i]];
+		for (uint32_t k = 0; k < n->n_in; k++) {
+			struct iog_gnode *from = &g->node[n->in[k].node];
+			from->needs[n->in[k].port] |= needs_of(n, k, &from->out[n->in[k].port]);
+		}
 	}
 }
 
@@ -316,8 +353,10 @@ int iog_graph_check(struct iog_graph *g)
 		check_safe(g);
 		iog_graph_check_files(g);
 	}
-	if (!g->n_errors) /* else what takes it may be what is wrong */
+	if (!g->n_errors) { /* else what takes it may be what is wrong */
 		check_lives(g);
+		find_needs(g);
+	}
 	return g->n_errors ? -EINVAL : 0;
 }
 

@@ -54,6 +54,9 @@ struct iog_plan {
 	uint32_t n_live;
 	uint64_t
 		live_params; /* bit i: parameter i of the operator's table follows a live parameter; the output schemas must hold for all its values */
+	/* Bit i: of all that comes out, variable i of in[port] reaches only the variable of the same name, if there is one; it need not come when nobody
+	 * wants that. 0: it may matter to everything. */
+	uint64_t carried[IOG_PORTS];
 	uint32_t split[IOG_PORTS]; /* with .segment: dimension of in[port] along which records may be cut */
 };
 

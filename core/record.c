@@ -198,6 +198,20 @@ int64_t iog_record_assemble(const struct iog_record *r, unsigned i, uint8_t *dst
 	return copied;
 }
 
+void iog_record_assemble_whole(const struct iog_record *r, unsigned i, uint8_t *dst)
+{
+	const struct iog_vardef *v = &r->schema->var[i];
+	const bool real = v->dtype >= IOG_F16 && v->dtype <= IOG_C128; /* of ones alone: not a number */
+	int64_t whole = 1, have = 0;
+	for (unsigned d = 0; d < v->rank; d++)
+		whole *= r->axis[v->dim[d]].extent; /* validated: within the declared maximum, which fits */
+	for (uint32_t k = 0; k < r->var[i].n_blocks; k++)
+		have += iog_block_elems(&r->var[i].block[k], v->rank);
+	if (have < whole)
+		memset(dst, real ? 0xff : 0, (size_t)whole * iog_dtype_size(v->dtype));
+	iog_record_assemble(r, i, dst);
+}
+
 bool iog_record_whole(const struct iog_record *r, unsigned i, const uint8_t **data)
 {
 	const struct iog_vardef *v = &r->schema->var[i];

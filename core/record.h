@@ -103,6 +103,8 @@ void iog_block_gather(uint8_t *dst, const struct iog_block *b, unsigned rank, ui
  * covers are left as they are. Returns the number of elements copied.
  */
 int64_t iog_record_assemble(const struct iog_record *r, unsigned i, uint8_t *dst);
+/* The same, and elements no block covers are not numbers, or 0 where the type has none: the part of a rank that is gone. */
+void iog_record_assemble_whole(const struct iog_record *r, unsigned i, uint8_t *dst);
 /* True when the variable is one dense block that covers its whole global shape; *data is then its first element. */
 bool iog_record_whole(const struct iog_record *r, unsigned i, const uint8_t **data);
 

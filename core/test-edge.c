@@ -281,7 +281,7 @@ static void joins_while_records_flow(void **state)
 		;
 	assert_int_equal(iog_outlet_busy(&p.o), 0);
 	assert_int_equal(iog_outlet_forged(&p.o), 0);
-	for (int k = 2; k < IOG_FANOUT; k++)
+	for (int k = 2; k < IOG_OUTLET_EDGES; k++)
 		assert_int_equal(iog_outlet_join(&p.o, &second), k);
 	assert_int_equal(iog_outlet_join(&p.o, &second), -28); /* ENOSPC */
 	edge_free(&third);

@@ -557,7 +557,7 @@ static void refill(struct iog_worker *w, struct key k)
 	input_done(w, 0);
 }
 
-static void wake_edges(struct iog_worker *w, struct iog_outlet *o, uint32_t sleepers)
+static void wake_edges(struct iog_worker *w, struct iog_outlet *o, uint64_t sleepers)
 {
 	for (uint32_t k = 0; sleepers; k++, sleepers >>= 1)
 		if (sleepers & 1) {

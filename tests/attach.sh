@@ -22,6 +22,10 @@ ended() { # the agent ended by itself, with this code
 	wait "$agent"
 	[ $? = "$1" ] && [ ! -e "$S" ]
 }
+flows() { # steps go through the graph, whose file it is
+	for _ in $(seq 200); do "$iog" ps --socket "$S" 2>/dev/null | awk '$1 == "heat" && $2 == "runs" && $3 > 20 { n = 1 } END { exit !n }' && return 0; sleep 0.05; done
+	return 1
+}
 rows() { # from to of the first column, nothing missing, T is step + mean of ranks
 	awk -F, -v n="$1" -v plus="$2" 'NR > 1 { if ($1 != NR - 2 || $7 != $1 + plus) bad = 1 } END { exit bad || NR - 1 != n }' "$TMPDIR/heat.csv"
 }
@@ -67,7 +71,7 @@ writer_killed() { # what it committed arrives, and the graph ends
 	agent --load "$TMPDIR/heat.lua" --once || return 1
 	"$pump" write "$S" heat 0 1 100000000 200 >/dev/null &
 	local w=$!
-	sleep 0.5
+	flows || return 1
 	kill -9 $w
 	wait $w 2>/dev/null
 	ended 0 && local n && n=$(($(wc -l <"$TMPDIR/heat.csv") - 1)) && [ "$n" -gt 10 ] && rows "$n" 0
@@ -78,7 +82,7 @@ rank_killed() { # the others go on, and what it had is not a number from then on
 	local w=$!
 	"$pump" write "$S" heat 0 2 2000 500 >"$TMPDIR/w" &
 	local other=$!
-	sleep 0.5
+	flows || return 1
 	kill -9 $w
 	wait $w 2>/dev/null
 	wait $other && ended 0 && grep -q '^wrote 2000 skipped 0 code 0: $' "$TMPDIR/w" && grep -q 'rank 1 of 2 is gone' "$TMPDIR/agent.log" &&
@@ -92,11 +96,19 @@ lossy_ranks() { # only steps that all ranks sent, as long as all are there
 	wait $w && ended 0 && awk -F, '{ sub(/\r$/, "") } NR > 1 && $8 == 0 { n++; if (gone || $7 != $1 + 0.5) bad = 1 } NR > 1 && $8 != 0 { gone = 1 } END { print n; exit bad || n < 10 }' \
 		"$TMPDIR/heat.csv"
 }
+apart() { # a rank that writes hardly anything holds up nobody, and every record of every rank comes
+	agent --load "$TMPDIR/heat.lua" --once || return 1
+	"$pump" write "$S" heat 1 2 3 700000 ranks=apart >"$TMPDIR/w1" &
+	local w=$!
+	"$pump" write "$S" heat 0 2 800 0 "ranks=apart timeout=0.4s bytes=256KiB" >"$TMPDIR/w0"
+	wait $w && ended 0 && grep -q '^wrote 800 skipped 0 code 0: $' "$TMPDIR/w0" && grep -q '^wrote 3 skipped 0 code 0: $' "$TMPDIR/w1" &&
+		awk -F, 'NR > 1 && $1 != NR - 2 { bad = 1 } END { exit bad || NR - 1 != 803 }' "$TMPDIR/heat.csv"
+}
 agent_killed() { # the program runs on to its end, and one line says what happened
 	agent --load "$TMPDIR/heat.lua" || return 1
 	"$pump" write "$S" heat 0 1 3000 500 >"$TMPDIR/w" &
 	local w=$!
-	sleep 0.5
+	flows || return 1
 	kill -9 "$agent"
 	wait "$agent" 2>/dev/null
 	wait $w && grep -q '^wrote [1-9][0-9]* skipped [1-9][0-9]* code -[0-9]*: .*agent' "$TMPDIR/w" || { cat "$TMPDIR/w"; return 1; }
@@ -104,9 +116,9 @@ agent_killed() { # the program runs on to its end, and one line says what happen
 }
 agent_stopped() { # a writer waits no longer than its timeout for each step, and goes on
 	agent --load "$TMPDIR/heat.lua" || return 1
-	"$pump" write "$S" heat 0 1 400 1000 "policy=block timeout=0.02s bytes=64KiB" >"$TMPDIR/w" &
+	"$pump" write "$S" heat 0 1 600 1000 "policy=block timeout=0.01s bytes=64KiB" >"$TMPDIR/w" &
 	local w=$!
-	sleep 0.2
+	flows || return 1
 	kill -STOP "$agent"
 	wait $w
 	local rc=$?
@@ -169,6 +181,7 @@ point "readers beside the graph" readers
 point "kill -9 of the program" writer_killed
 point "kill -9 of one rank of two" rank_killed
 point "ranks that drop steps, each for itself" lossy_ranks
+point "ranks apart" apart
 point "kill -9 of the agent" agent_killed
 point "an agent that is stopped" agent_stopped
 point "the socket of a dead agent is taken over, that of a living one is not" stale

@@ -7,11 +7,11 @@
 #include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/mman.h>
 #include <unistd.h>
 
 #include "client-private.h"
 #include "core/param.h"
+#include "identity.h"
 #include "runtime/host/wait.h"
 
 enum { MESSAGES = 64 /* heard at a time */, PAGE_MAX = 1 << 20 };
@@ -120,18 +120,6 @@ uint64_t iog_client_span(double seconds)
 	return seconds * 1e9 < (double)FOREVER_NS ? (uint64_t)(seconds * 1e9) : FOREVER_NS;
 }
 
-void *iog_client_map_box(const struct iog_region_map *r, struct iog_err *err)
-{
-	void *p = mmap(NULL, r->bytes, PROT_READ | PROT_WRITE, MAP_SHARED, r->fd, 0);
-	if (p == MAP_FAILED || madvise(p, r->bytes, MADV_DONTFORK)) {
-		iog_fail(err, -errno, "mapping a mailbox: %s", strerror(errno));
-		if (p != MAP_FAILED)
-			munmap(p, r->bytes);
-		return NULL;
-	}
-	return p;
-}
-
 void iog_client_drop_fd(struct iog_region_map *r)
 {
 	if (r->fd >= 0)
@@ -159,15 +147,36 @@ static void gone(struct iog *io, int rc, const char *why)
 		iog_reader_alone(r);
 }
 
+static void last_words(struct iog *io, const struct iog_msg *m)
+{
+	if (!m->id && m->kind == IOG_MSG_ERROR)
+		iog_client_fail(io, -ECONNABORTED, "the agent lets this program go: it %.400s", m->text);
+}
+
+/* It has hung up; whether it said why. */
+static void left(struct iog *io)
+{
+	int fds[IOG_FDS];
+	struct iog_msg m;
+	uint32_t n = IOG_COUNT(fds);
+	for (unsigned i = 0; i < MESSAGES && iog_msg_recv(io->sock, &m, fds, &n, 0, NULL) == 1; i++, n = IOG_COUNT(fds)) {
+		while (n)
+			close(fds[--n]);
+		last_words(io, &m);
+	}
+	gone(io, -EPIPE, "the agent has ended");
+}
+
 int iog_client_say(struct iog *io, struct iog_msg *m, const int *fds, uint32_t n)
 {
 	struct iog_err err = { "" };
 	if (io->sock < 0)
 		return io->rc;
 	int rc = iog_msg_send(io->sock, m, fds, n, SAY_NS, &err);
-	if (rc)
-		gone(io, rc == -EAGAIN ? -ETIMEDOUT : rc,
-			rc == -EAGAIN ? "the agent does not read what it is told" : "the agent has ended");
+	if (rc == -EAGAIN)
+		gone(io, -ETIMEDOUT, "the agent does not read what it is told");
+	else if (rc)
+		left(io);
 	return rc;
 }
 
@@ -187,6 +196,7 @@ static void pass_on(struct iog *io, const struct iog_msg *m, int *fds, uint32_t 
 			io->answer = 0;
 		return;
 	}
+	last_words(io, m);
 	for (struct iog_stream *s = io->streams; s; s = iog_stream_next(s))
 		if (iog_stream_id(s) == m->id) {
 			iog_stream_hear(s, m, fds, n);
@@ -222,7 +232,7 @@ void iog_client_hear(struct iog *io, uint64_t limit_ns)
 			return;
 		}
 		if (rc <= 0) {
-			gone(io, -EPIPE, "the agent has ended");
+			gone(io, rc == -EMFILE ? rc : -EPIPE, rc == -EMFILE ? err.text : "the agent has ended");
 			return;
 		}
 		pass_on(io, &m, fds, n);
@@ -248,10 +258,15 @@ static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 	struct iog_msg m = { .kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid() };
 	int fds[IOG_FDS], rc;
 	uint32_t n = IOG_COUNT(fds);
+	struct iog_identity id;
+	iog_identity_get(&id);
 	iog_strset(m.text, sizeof m.text, program_invocation_short_name);
+	iog_strset(m.name, sizeof m.name, id.job);
+	m.edge = (uint32_t)(id.rank + 1), m.blocks = (uint32_t)(id.local + 1);
 	rc = iog_msg_send(io->sock, &m, NULL, 0, ATTACH_NS, err);
-	if (rc)
-		return rc == -EAGAIN ? iog_fail(err, -ETIMEDOUT, "the agent does not answer") : rc;
+	if (rc == -EAGAIN)
+		return iog_fail(err, -ETIMEDOUT, "the agent does not answer");
+	/* One that hung up meanwhile has left its reason. */
 	const uint64_t now = iog_now_ns();
 	rc = iog_msg_recv(io->sock, &m, fds, &n, now < until ? until - now : 0, err);
 	if (rc == -EAGAIN)

@@ -58,8 +58,6 @@ void iog_client_refuse(struct iog *io, uint32_t id, uint32_t edge, const char *t
 bool iog_client_option(const char **p, char *word, size_t size, char **value);
 int iog_client_policy(const char *value); /* enum iog_policy, -1 */
 uint64_t iog_client_span(double seconds); /* ns; what cannot be counted is for ever (a year) */
-/* The shared word of a mailbox, which both sides write. NULL with a message. */
-void *iog_client_map_box(const struct iog_region_map *r, struct iog_err *err);
 /* The descriptor has done its duty when it was sent; a program has only so many. */
 void iog_client_drop_fd(struct iog_region_map *r);
 

@@ -65,14 +65,17 @@ const char *iog_error(const iog *io);
  * ';', `[static] name: dtype[dim,dim] unit`. `options`, separated by spaces, NULL for none:
  *     policy=block|latest|drop-new   what happens when readers are behind (block)
  *     timeout=SECONDS                block: how long a step waits before it is dropped and counted (5s)
- *     bytes=SIZE                     memory for steps (64MiB, or eight steps if that is more)
+ *     patience=STEPS                 block: after so many steps in a row that ran into it, none waits until there is room again (0: all wait)
+ *     bytes=SIZE                     memory for steps, at most (64MiB, or 25 steps if that is more); 19 steps are always taken
+ *     ranks=together|apart           together: a step has the parts of all ranks (the default); apart: each rank's step is a record of its own, no rank
+ *                                    waits for another, and records are numbered as they come, the smallest step of those that are there first
  * Never NULL; a stream that could not be opened skips every step.
  */
 iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *options, int rank, int nranks);
 /*
  * Places what this writer has of a variable: shape of the whole, where the part starts, and its extent, each as long as the variable's rank.
- * Before the first step, once for each variable of rank > 0; again to change `count` or `offset` between steps. A larger part than the
- * first one is refused (-EFBIG).
+ * Before the first step, for each variable of rank > 0; again to change `count` or `offset` between steps. A larger part than the largest one
+ * given before the first step is refused (-EFBIG): a part that may grow is placed twice, the first time as large as it may get.
  */
 int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64_t *offset, const int64_t *count);
 /*
@@ -80,10 +83,15 @@ int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64
  * again. Blocks at most `timeout`, with policy=block. ~0.1 us when nobody wants the step.
  */
 int iog_begin(iog_stream *s, int64_t step, double time);
+/*
+ * Whether anyone who takes the step wants what this writer has of a variable: 1, or 0 when computing it can be saved. Meant for between iog_begin and iog_commit;
+ * 1 before the first step. A variable nobody wants need not be left out: iog_put of it copies nothing, and it is not in the step.
+ */
+int iog_wanted(const iog_stream *s, const char *var);
 /* Where to write a variable of the step, dense, in C order: no copy is made. It holds what was there before. NULL: no step is open, or there is no such
  * variable. Valid until iog_commit. */
 void *iog_fill(iog_stream *s, const char *var);
-/* Copies a variable into the step. `strides` in bytes, one for each dimension, so that ghost cells are skipped; NULL: dense. */
+/* Copies a variable into the step; when all who take it want a box of it, only that. `strides` in bytes, one for each dimension, so that ghost cells are skipped; NULL: dense. */
 int iog_put(iog_stream *s, const char *var, const void *data, const int64_t *strides);
 /* Sets a variable of rank 0. */
 int iog_attr(iog_stream *s, const char *name, double value);
@@ -128,7 +136,7 @@ int iog_unsubscribe(iog_reader *r);
 /* ---- both ---- */
 
 typedef struct iog_stats {
-	uint64_t records, bytes; /* published, or taken */
+	uint64_t records, bytes; /* published (bytes: of values in the steps), or taken */
 	uint64_t dropped;        /* by policy or timeout: steps nobody got from us, or that passed us by */
 	uint64_t skipped;        /* nobody wanted them */
 	double blocked_s;        /* time spent waiting in iog_begin */

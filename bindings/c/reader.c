@@ -174,6 +174,22 @@ static int check_select(struct iog_reader *r)
 	return 0;
 }
 
+/* The selection as the writers hear it. A static variable comes whole, once. */
+static struct iog_want want(const struct iog_reader *r)
+{
+	struct iog_want w = { 0 };
+	if (r->selected < 0)
+		return w;
+	const struct iog_vardef *v = &r->schema.var[r->selected];
+	w.vars = 1ull << r->selected;
+	if (r->select.rank <= 0 || v->n_codecs || (v->flags & IOG_VAR_STATIC))
+		return w;
+	w.part = (uint32_t)r->selected + 1;
+	for (unsigned d = 0; d < v->rank; d++)
+		w.box.lo[d] = r->select.dim[d].lo, w.box.hi[d] = r->select.dim[d].hi;
+	return w;
+}
+
 /* ---- rings ---- */
 
 static void ring_free(struct ring *g)
@@ -223,7 +239,9 @@ static int ring_wanted(struct iog_reader *r, const struct iog_msg *m, struct iog
 	g->next = r->rings;
 	r->rings = g;
 	r->n_rings++;
-	struct iog_msg answer = { .kind = IOG_MSG_EDGE, .id = r->id, .edge = g->edge, .capacity = g->capacity, .policy = g->policy };
+	struct iog_msg answer = {
+		.kind = IOG_MSG_EDGE, .id = r->id, .edge = g->edge, .capacity = g->capacity, .policy = g->policy, .want = want(r)
+	};
 	iog_client_say(r->io, &answer, &g->up.fd, 1);
 	iog_client_drop_fd(&g->up);
 	return 0;
@@ -299,7 +317,10 @@ static void subscribed(struct iog_reader *r, const struct iog_msg *m)
 	r->blocks = m->blocks;
 	if ((r->dead = check_select(r)))
 		return;
-	r->collect = iog_collect_new(&r->schema, r->n_writers, r->blocks, r->policy != IOG_BLOCK);
+	r->collect = iog_collect_new(&r->schema, r->n_writers, r->blocks,
+		m->apart                 ? IOG_PAIR_NONE
+		: r->policy == IOG_BLOCK ? IOG_PAIR_ALL
+					 : IOG_PAIR_LOSSY);
 	r->block = calloc((size_t)r->n_writers * r->blocks, sizeof *r->block);
 	if (!r->collect || !r->block) {
 		r->dead = FAIL(r, -ENOMEM, "stream %s: out of memory", r->name);
@@ -527,6 +548,16 @@ static uint32_t pieces(const struct iog_rec *rec, uint32_t v, int64_t *lo, struc
 	return n;
 }
 
+/* Elements of variable def in a record with these axes; of what was selected when the axes are. */
+static uint64_t elements(const struct iog_vardef *def, const struct iog_axis *axis)
+{
+	uint64_t n = 1;
+	for (unsigned d = 0; d < def->rank; d++)
+		if (!iog_mul(n, (uint64_t)axis[def->dim[d]].extent, &n))
+			return UINT64_MAX;
+	return n;
+}
+
 /* Puts several blocks together, in memory that is kept for the next step. */
 static int assemble(struct iog_rec *rec, uint32_t v, const struct iog_record *of, struct iog_block *whole)
 {
@@ -541,15 +572,13 @@ static int assemble(struct iog_rec *rec, uint32_t v, const struct iog_record *of
 	}
 	if (bytes > rec->room[v]) {
 		free(rec->memory[v]);
-		rec->memory[v] = calloc(1, bytes);
+		rec->memory[v] = malloc(bytes);
 		rec->room[v] = rec->memory[v] ? bytes : 0;
 		if (!rec->memory[v])
 			return -ENOMEM;
-	} else if (!(rec->done >> v & 1)) {
-		memset(rec->memory[v], 0, bytes); /* what no writer has reads as 0 */
 	}
 	if (!(rec->done >> v & 1))
-		iog_record_assemble(of, v, rec->memory[v]);
+		iog_record_assemble_whole(of, v, rec->memory[v]);
 	rec->done |= 1ull << v;
 	whole->data = rec->memory[v];
 	iog_block_set_dense(whole, def->rank, elem);
@@ -587,9 +616,12 @@ int iog_get(iog_rec *rec, const char *var, iog_view *view)
 	}
 	struct iog_record of = { .schema = s };
 	const uint32_t n = pieces(rec, v, lo, of.axis);
-	if (n == 1) {
+	const uint64_t want = elements(def, of.axis);
+	/* One writer's part is what it says. Of several writers one is gone when there is a part missing. */
+	const bool whole = r->n_writers == 1 || (n == 1 && (uint64_t)iog_block_elems(&r->block[0], def->rank) == want);
+	if (n == 1 && whole) {
 		b = r->block[0];
-	} else if (n) {
+	} else if (want && (n || !whole)) {
 		of.var[v] = (struct iog_var){ .block = r->block, .n_blocks = n };
 		int rc = assemble(rec, v, &of, &b);
 		if (rc)
@@ -602,7 +634,7 @@ int iog_get(iog_rec *rec, const char *var, iog_view *view)
 	view->dtype = iog_dtype_name(def->dtype);
 	view->unit = def->unit;
 	for (unsigned d = 0; d < def->rank; d++) {
-		if (part && r->select.dim[d].index && n)
+		if (part && r->select.dim[d].index && want)
 			continue;
 		const int i = view->rank++;
 		view->dim[i] = s->dim[def->dim[d]].name;

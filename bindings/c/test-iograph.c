@@ -782,6 +782,46 @@ static void block_has_a_limit(void **state)
 	pair_end(&p);
 }
 
+/* What is taken is not more than was declared, as long as that holds the steps every stream must have. */
+static void bytes_are_a_bound(void **state)
+{
+	enum { STEP = NZ * NY * 8, KEPT = IOG_READERS * IOG_READER_CREDIT + 1 };
+	static const struct {
+		const char *options;
+		uint32_t steps, credit, kept; /* steps: of bytes */
+	} c[] = {
+		{ "bytes=%llu", KEPT + 2, 2, KEPT }, { "bytes=%llu", KEPT + 3, 2, KEPT }, { "bytes=%llu", KEPT + 4, 4, KEPT },
+		{ "bytes=%llu", KEPT + 63, 32, KEPT }, { "bytes=%llu", 10 * KEPT, 64, KEPT },
+		{ "bytes=%llu policy=latest", KEPT + 8, 4, KEPT + IOG_READER_CREDIT },
+		{ "bytes=%llu policy=latest", KEPT + 12, 8, KEPT + IOG_READER_CREDIT }, { "bytes=%llu", 3, 2, KEPT }, /* the fewest */
+	};
+	static struct agent a;
+	(void)state;
+	agent_start(&a);
+	iog *io = iog_attach(a.path);
+	uint64_t slot = 0;
+	for (size_t i = 0; i < IOG_COUNT(c); i++) {
+		char options[80];
+		/* The first one says how large a slot is. */
+		for (int pass = slot ? 1 : 0; pass < 2; pass++) {
+			snprintf(options, sizeof options, c[i].options, (unsigned long long)(pass ? c[i].steps * slot : 1 << 20));
+			iog_stream *s = iog_open(io, "heat", "T: f64[z,y] K", options, 0, 1);
+			assert_int_equal(iog_block(s, "T", SHAPE, ZERO, SHAPE), 0);
+			assert_int_equal(iog_begin(s, 0, 0), IOG_SKIP);
+			const struct iog_msg *m = &a.rank[0].arena;
+			slot = m->arena.slot_bytes;
+			assert_true(slot > STEP);
+			if (pass) {
+				assert_int_equal(m->capacity, c[i].credit);
+				assert_int_equal(m->arena.n_slots, c[i].credit + c[i].kept);
+			}
+			assert_int_equal(iog_close(s, 1), 0);
+		}
+	}
+	iog_detach(io);
+	agent_kill(&a);
+}
+
 static void *leave_thread(void *arg)
 {
 	struct pair *p = arg;
@@ -991,6 +1031,27 @@ static void mistakes(void **state)
 	assert_int_equal(iog_begin(s, 0, 0), -EINVAL); /* not two steps */
 	assert_int_equal(iog_close(s, 1), -EINVAL);
 	pair_end(&p);
+}
+
+/* One step in hand: the rank that publishes it waits for the graph, which waits for a rank that waits for this one. */
+static void one_step_is_too_few(void **state)
+{
+	static struct agent a;
+	const int64_t row[] = { 1000 };
+	(void)state;
+	for (int ranks = 1; ranks <= 2; ranks++) {
+		agent_start(&a);
+		a.ranks = (uint32_t)ranks;
+		iog *io = iog_attach(a.path);
+		iog_stream *s = iog_open(io, "narrow", "T: f64[x]", "bytes=12KiB", 0, ranks);
+		assert_int_equal(iog_block(s, "T", row, ZERO, row), 0);
+		assert_int_equal(iog_begin(s, 0, 0), -EINVAL);
+		assert_non_null(strstr(iog_error(io), "hold 1 steps"));
+		assert_int_equal(!!strstr(iog_error(io), "a collective of MPI"), ranks > 1);
+		assert_int_equal(iog_close(s, 1), -EINVAL);
+		iog_detach(io);
+		agent_kill(&a);
+	}
 }
 
 static void application_forks(void **state)
@@ -1211,10 +1272,12 @@ int main(void)
 		cmocka_unit_test(drop_new_never_waits),
 		cmocka_unit_test(lossy_stream_never_waits),
 		cmocka_unit_test(block_has_a_limit),
+		cmocka_unit_test(bytes_are_a_bound),
 		cmocka_unit_test(reader_leaves),
 		cmocka_unit_test(writer_is_killed),
 		cmocka_unit_test(agent_dies),
 		cmocka_unit_test(mistakes),
+		cmocka_unit_test(one_step_is_too_few),
 		cmocka_unit_test(application_forks),
 		cmocka_unit_test(hostile_agent),
 		cmocka_unit_test(silent_agent),

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Compiles heat.c, runs it on two MPI ranks beside an agent with heat.lua. Leaves heat.csv and middle.iogr where it is started.
-# STEPS=200 may be set, LANGUAGE=fortran to compile heat.f90 instead, WATCH=1 to run reader.py beside it, and IOG, the program.
+# STEPS=200 may be set, LANGUAGE=fortran to compile heat.f90 instead, WATCH=1 to run reader.py beside it, IOG, the program, and MPICC, MPIF90 and MPIRUN, of one
+# MPI.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 steps=${STEPS:-200}
@@ -10,14 +11,15 @@ case $steps in '' | *[!0-9]* | ???????*) say "STEPS must be a whole number, got 
 
 iog=${IOG:-$here/../../build/iog}
 [ -n "${IOG:-}" ] || [ -x "$iog" ] || iog=$(command -v iog) || { say "no iog: build it with 'make', or set IOG to its path"; exit 1; }
+mpirun=${MPIRUN:-mpirun}
 case ${LANGUAGE:-c} in
-c) compile="mpicc -O2" source=heat.c package=iograph ;;
-fortran) compile="mpif90 -O2" source=heat.f90 package=iograph-fortran ;;
+c) compile=${MPICC:-mpicc} source=heat.c package=iograph ;;
+fortran) compile=${MPIF90:-mpif90} source=heat.f90 package=iograph-fortran ;;
 *) say "LANGUAGE is c or fortran"; exit 2 ;;
 esac
-for program in ${compile% *} mpirun pkg-config; do
+for program in "$compile" "$mpirun" pkg-config; do
 	command -v "$program" >/dev/null && continue
-	echo "heat: skipped, $program is not installed (Debian packages libopenmpi-dev, openmpi-bin, gfortran, pkg-config)"
+	echo "heat: skipped, $program is not installed (Debian packages libopenmpi-dev, openmpi-bin or libmpich-dev, mpich, gfortran, and pkg-config)"
 	exit 0
 done
 
@@ -33,7 +35,7 @@ trap 'exit 143' TERM HUP
 pkg-config --exists $package || { echo "heat: skipped, the library was built without the Fortran module"; exit 0; }
 # The flags of pkg-config are words.
 # shellcheck disable=SC2046
-$compile -o "$tmp/heat" "$here/$source" $(pkg-config --cflags --libs $package) -Wl,-rpath,"$lib"
+"$compile" -O2 -o "$tmp/heat" "$here/$source" $(pkg-config --cflags --libs $package) -Wl,-rpath,"$lib"
 
 # The agent first: it ends when its graph has, and that when the program has closed its stream.
 export IOG_SOCKET=$tmp/agent
@@ -54,7 +56,7 @@ if [ -n "${WATCH:-}" ]; then
 	"${PYTHON:-python3}" "$here/reader.py" &
 	reader=$!
 fi
-mpirun -np 2 "$tmp/heat" "$steps" </dev/null
+"$mpirun" -np 2 "$tmp/heat" "$steps" </dev/null
 if [ -n "$reader" ]; then
 	wait $reader || { reader=; say "reader.py failed"; exit 1; }
 	reader=

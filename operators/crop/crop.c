@@ -128,6 +128,7 @@ static int crop_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 					s->var[i].name, iog_codec_name(s->var[i].codec[s->var[i].n_codecs - 1]));
 
 	*p->out[0] = *s;
+	p->carried[0] = UINT64_MAX;
 	for (unsigned d = 0; d < s->n_dims; d++) {
 		if (!(c->cropped >> d & 1))
 			continue;

@@ -49,6 +49,7 @@ static int filter_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 	c->dim = IOG_DIMS, c->carried = 0;
 	p->need.scratch = iog_expr_run_size();
 	p->split[0] = IOG_DIMS;
+	p->carried[0] = ~iog_expr_reads(&c->expr);
 	if (c->expr.scope == IOG_SCOPE_RECORD) {
 		if (!c->expr.uses && !iog_expr_reads(&c->expr))
 			return iog_fail(err, -EINVAL, "\"%s\" does not depend on the record; name a variable", c->where);

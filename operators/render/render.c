@@ -291,6 +291,11 @@ static int render_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 		out->n_vars = k + 1;
 		c->pass[c->n_pass++] = (uint8_t)i;
 	}
+	/* What is drawn matters to the image, and numbers of the record are handed on. */
+	const int drawn[] = { c->pos_var, c->type_var, c->color_var, iog_schema_var(s, "box"), iog_schema_var(s, "box_origin") };
+	p->carried[0] = UINT64_MAX;
+	for (uint32_t i = 0; i < IOG_COUNT(drawn); i++)
+		p->carried[0] &= drawn[i] < 0 ? UINT64_MAX : ~(1ull << drawn[i]);
 	p->need.scratch = layout_of(c).size;
 	p->need.out_max[0] = IOG_ROUND_UP((uint64_t)c->width * (uint64_t)c->height * 3, IOG_ALIGN);
 	p->need.out_blocks = 1;

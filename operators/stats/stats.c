@@ -139,6 +139,9 @@ static int stats_plan(void *conf, struct iog_plan *p, struct iog_err *err)
 				c->dim = IOG_DIMS;
 	}
 	p->split[0] = c->dim;
+	p->carried[0] = UINT64_MAX;
+	for (unsigned k = 0; k < c->n; k++)
+		p->carried[0] &= ~(1ull << c->column[k].var);
 	p->need.out_max[0] = p->out[0]->n_vars * (uint64_t)IOG_ALIGN;
 	p->need.out_blocks = p->out[0]->n_vars;
 	p->need.state = sizeof(struct stats_state);

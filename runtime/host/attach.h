@@ -27,8 +27,9 @@
 #define IOG_RUNTIME_HOST_ATTACH_H
 
 #include "core/edge.h"
+#include "want.h"
 
-enum { IOG_ATTACH_MAGIC = 0x41474f49 /* "IOGA" */, IOG_ATTACH_MAJOR = 1, IOG_ATTACH_MINOR = 0 };
+enum { IOG_ATTACH_MAGIC = 0x41474f49 /* "IOGA" */, IOG_ATTACH_MAJOR = 1, IOG_ATTACH_MINOR = 1 };
 enum {
 	IOG_WRITERS = 64, /* of one stream on a node; one segment each in a merged record */
 	IOG_READERS = 4,  /* that read a writer's memory directly */
@@ -37,31 +38,35 @@ enum {
 };
 
 enum iog_msg_kind {
-	IOG_MSG_HELLO = 1, /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid */
-	IOG_MSG_WELCOME,   /* the same; fd: page (struct iog_attach_page) */
-	IOG_MSG_ERROR,     /* text; id: of what it is about. What was asked for is not done */
+	IOG_MSG_HELLO =
+		1, /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid; name: its job and run, as far as it knows; edge: 1 +
+	                     its rank there, blocks: 1 + its rank on this node */
+	IOG_MSG_WELCOME, /* the same; fd: page (struct iog_attach_page) */
+	IOG_MSG_ERROR,   /* text; id: of what it is about. What was asked for is not done */
 	/* writers */
-	IOG_MSG_OPEN,   /* id: the client's number of the stream; name, a: rank, b: nranks, policy; schema (sealed) */
+	IOG_MSG_OPEN,   /* id: the client's number of the stream; name, a: rank, b: nranks, policy, apart; schema (sealed) */
 	IOG_MSG_OPENED, /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice) */
 	IOG_MSG_ARENA, /* id; arena; schema with maxima; blocks: blocks per record at most; capacity: what blocking edges may have; fd: arena.
 	                        Again for a new shape: a new epoch */
 	IOG_MSG_READY, /* id: the graphs that wait for the stream have been given edges; answers ARENA, once all ranks are there */
-	IOG_MSG_EDGE,  /* id, edge; capacity, policy, safe; fd: up. Agent to writer; reader to agent */
+	IOG_MSG_EDGE,  /* id, edge; capacity, policy, safe, want; fd: up. Agent to writer; reader to agent */
 	IOG_MSG_EDGE_MADE, /* id, edge; capacity, policy; fds: down, and box when policy is latest. Agent to reader: also arena, fds: arena, down, box */
 	IOG_MSG_CUT,   /* id, edge: its consumer is gone */
 	IOG_MSG_CLOSE, /* id: nothing more comes; the writer waits for releases by itself */
 	/* readers */
 	IOG_MSG_SUBSCRIBE,   /* id: the client's number of the reader; name; policy; b: milliseconds to wait for the stream */
-	IOG_MSG_SUBSCRIBED,  /* id; schema with maxima; b: nranks; epoch; blocks: of one writer's record at most */
+	IOG_MSG_SUBSCRIBED,  /* id; schema with maxima; b: nranks; epoch; apart; blocks: of one writer's record at most */
 	IOG_MSG_EDGE_WANTED, /* id, edge; a: rank of the writer; capacity, policy: make `up` for this, answer with EDGE */
 	IOG_MSG_WRITER_GONE, /* id, edge: its writer closed or died; what is in the ring still counts */
 	IOG_MSG_UNSUBSCRIBE, /* id */
 	/* commands, each answered by RESULT or ERROR */
 	IOG_MSG_PS,     /* a RESULT for each graph and stream, fields separated by tabs, then an empty one */
-	IOG_MSG_LOAD,   /* name: of the graph; text: path */
+	IOG_MSG_LOAD,   /* name: of the graph; text: path; a: 1: in the place of the graph of that name */
 	IOG_MSG_UNLOAD, /* name */
 	IOG_MSG_SET,    /* name; number */
 	IOG_MSG_RESULT, /* text; a: 1 when more follows */
+	/* since minor version 1 */
+	IOG_MSG_WANT, /* id, edge; want: of its consumer from now on. Agent to writer; back again: every step from here on has it */
 	IOG_MSG_KINDS
 };
 
@@ -70,9 +75,10 @@ struct iog_msg {
 	uint32_t magic, kind, id, edge;
 	uint32_t a, b, epoch, blocks;
 	uint32_t capacity;
-	uint8_t policy, safe, pad[2];
+	uint8_t policy, safe, apart /* what ranks commit is not put together */, pad;
 	double number;
 	struct iog_arena arena; /* base is not used */
+	struct iog_want want;   /* of the consumer of an edge; receivers check it against the stream's schema */
 	char name[IOG_STREAM_NAME];
 	struct iog_schema schema;
 	char text[4096];

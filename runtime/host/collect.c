@@ -26,7 +26,8 @@ struct writer {
 	bool ended;    /* and it is empty */
 	uint32_t life; /* of the ring that is read */
 	uint32_t seen_head;
-	struct key low; /* of its front, or the smallest that may still come */
+	struct key low;  /* of its front, or the smallest that may still come */
+	struct key last; /* ended: what it did not send before this it had dropped */
 	bool front;
 };
 /* What one writer contributed to a step. */
@@ -47,7 +48,10 @@ struct iog_collect {
 	const struct iog_schema *schema;
 	uint32_t n_writers, blocks;
 	uint64_t head_size;
-	bool lossy, started;
+	enum iog_pairing how;
+	bool started;
+	uint32_t epoch; /* not paired: of the last step, and how many of it there were */
+	int64_t next_step;
 	struct writer *writer;
 	struct step step[IOG_COLLECT_HELD];
 	struct iog_collect_stats stats;
@@ -86,14 +90,14 @@ static bool step_make(const struct iog_collect *c, struct step *s)
 	return s->part && s->block;
 }
 
-struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, bool lossy)
+struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how)
 {
 	struct iog_collect *c = calloc(1, sizeof *c);
 	if (!c || !n_writers || n_writers > IOG_WRITERS || !blocks || blocks > IOG_BLOCKS_MAX) {
 		free(c);
 		return NULL;
 	}
-	c->schema = schema, c->n_writers = n_writers, c->blocks = blocks, c->lossy = lossy;
+	c->schema = schema, c->n_writers = n_writers, c->blocks = blocks, c->how = how;
 	c->head_size = iog_wire_head_max(schema, blocks, IOG_SEGMENTS_MAX);
 	c->writer = calloc(n_writers, sizeof *c->writer);
 	bool ok = c->writer;
@@ -138,13 +142,14 @@ int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worke
 	return 0;
 }
 
-void iog_collect_ended(struct iog_collect *c, uint32_t w)
+bool iog_collect_ended(struct iog_collect *c, uint32_t w)
 {
-	if (w < c->n_writers) {
-		c->writer[w].gone = true;
-		if (!c->writer[w].attached)
-			c->writer[w].ended = true;
-	}
+	if (w >= c->n_writers || c->writer[w].gone)
+		return false;
+	c->writer[w].gone = true;
+	if (!c->writer[w].attached)
+		c->writer[w].ended = true;
+	return true;
 }
 
 static void give_back(struct writer *w, uint32_t slot, uint32_t gen, uint32_t life)
@@ -202,6 +207,7 @@ static void look(struct iog_collect *c, struct writer *w)
 		}
 		if (closed && !iog_inlet_full(&w->in)) {
 			w->ended = true;
+			w->last = w->low;
 			w->low = KEY_END;
 		}
 		return;
@@ -262,6 +268,16 @@ static bool merge(struct iog_collect *c, struct step *s)
 	return true;
 }
 
+/* Edges want numbers that rise, and those of different writers need not. */
+static void renumber(struct iog_collect *c, struct step *s)
+{
+	if (s->rec.id.epoch > c->epoch)
+		c->epoch = s->rec.id.epoch, c->next_step = 0;
+	s->rec.id.epoch = c->epoch;
+	s->rec.step = c->next_step++;
+	s->rec.id.seq = iog_seq_of_step(s->rec.step);
+}
+
 /* The first step: no writer's edge began after it. False: some have nothing yet. */
 static bool start(struct iog_collect *c)
 {
@@ -298,19 +314,22 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 		return NULL;
 	for (uint32_t round = 0; round < 64; round++) {
 		struct key best = KEY_END, gate = KEY_END;
-		uint32_t n_best = 0, n_live = 0;
+		uint32_t n_best = 0, n_live = 0, n_had = 0, who = 0;
 		for (uint32_t i = 0; i < c->n_writers; i++)
 			look(c, &c->writer[i]);
-		if (!c->started && c->n_writers > 1 && !start(c))
+		/* What was committed before a record that was just seen is seen by a second look, if not by the first. */
+		for (uint32_t i = 0; c->how == IOG_PAIR_NONE && i < c->n_writers; i++)
+			look(c, &c->writer[i]);
+		if (c->how != IOG_PAIR_NONE && !c->started && c->n_writers > 1 && !start(c))
 			return NULL;
 		for (uint32_t i = 0; i < c->n_writers; i++) {
 			const struct writer *w = &c->writer[i];
 			n_live += !w->ended;
 			if (!w->front) {
-				if (less(w->low, gate))
+				if (c->how != IOG_PAIR_NONE && less(w->low, gate))
 					gate = w->low;
 			} else if (less(w->low, best)) {
-				best = w->low, n_best = 1;
+				best = w->low, n_best = 1, who = i;
 			} else {
 				n_best += !less(best, w->low);
 			}
@@ -321,11 +340,13 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 		}
 		if (!less(best, gate))
 			return NULL;
-		const bool all = !c->lossy || n_best == n_live;
+		for (uint32_t i = 0; i < c->n_writers; i++)
+			n_had += c->writer[i].ended && less(best, c->writer[i].last);
+		const bool all = c->how != IOG_PAIR_LOSSY || n_best == n_live + n_had;
 		for (uint32_t i = 0; i < c->n_writers; i++) {
 			struct writer *w = &c->writer[i];
 			s->part[i].held = false;
-			if (!w->front || less(best, w->low))
+			if (!w->front || less(best, w->low) || (c->how == IOG_PAIR_NONE && i != who))
 				continue;
 			if (all) {
 				take(c, s, i);
@@ -339,6 +360,8 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 		}
 		s->used = true;
 		if (merge(c, s)) {
+			if (c->how == IOG_PAIR_NONE)
+				renumber(c, s);
 			c->stats.steps++;
 			return &s->rec;
 		}

@@ -16,18 +16,29 @@ struct iog_collect;
 
 enum { IOG_COLLECT_HELD = 2 }; /* steps that may be held at once */
 
+/* How records of several writers become steps. */
+enum iog_pairing {
+	IOG_PAIR_ALL,   /* a step has the parts of all who sent it */
+	IOG_PAIR_LOSSY, /* edges may drop records, each for itself: only steps that all sent that were there then are given out, others
+	                   count as passed by */
+	/*
+	 * Each record is a step of its own, whatever other writers do. Of those that are there the smallest (epoch, seq) is next, and one that a writer
+	 * committed before another began, as over a barrier, comes before that other's. They are numbered anew, from 0.
+	 */
+	IOG_PAIR_NONE,
+};
+
 /*
  * For n_writers writers of records of `schema` (kept, with maxima) of at most `blocks` blocks each. Steps start with the first one that no writer
- * began before its edge was there. `lossy`: edges may drop records, each for itself, so only steps that all writers sent are given out, and the
- * others count as passed by. NULL: out of memory.
+ * began before its edge was there. NULL: out of memory.
  */
-struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, bool lossy);
+struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how);
 void iog_collect_free(struct iog_collect *c);
 /* The consuming end of writer w's edge; everything in `in` is kept mapped by the caller until iog_collect_detach of w, or free. A second one for the
  * same writer (it came again) is read when the first is drained. */
 int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worker_in *in, struct iog_err *err);
-/* Writer w has closed or died: what is in its ring still counts, then nobody waits for it. */
-void iog_collect_ended(struct iog_collect *c, uint32_t w);
+/* Writer w has closed or died: what is in its ring still counts, then nobody waits for it. False: that was known. */
+bool iog_collect_ended(struct iog_collect *c, uint32_t w);
 /*
  * The next complete step, or NULL when there is none now (or IOG_COLLECT_HELD are held). Its variables have the blocks of all writers, in the order of
  * their ranks; what lies in memory of writers stays until iog_collect_release. *ended: nothing more will come.

@@ -396,7 +396,7 @@ int iog_fd_recv(int sock, void *data, size_t size, int *fds, uint32_t *n, uint64
 	struct msghdr m;
 	struct cmsghdr *c;
 	uint32_t room = *n, have = 0;
-	bool bad = false;
+	bool bad = false, reset = false;
 	ssize_t got;
 
 	*n = 0;
@@ -409,8 +409,11 @@ int iog_fd_recv(int sock, void *data, size_t size, int *fds, uint32_t *n, uint64
 		got = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 		if (got >= 0)
 			break;
-		if (errno == EINTR)
+		/* The peer closed with something of ours unread. That is said once, before what it had said itself. */
+		if (errno == EINTR || (errno == ECONNRESET && !reset)) {
+			reset |= errno == ECONNRESET;
 			continue;
+		}
 		if (errno != EAGAIN)
 			return iog_fail(err, -errno, "receiving: %s", strerror(errno));
 		if (!limit_ns || !ready(sock, POLLIN, until))
@@ -437,8 +440,12 @@ int iog_fd_recv(int sock, void *data, size_t size, int *fds, uint32_t *n, uint64
 	if (!got && have) /* an empty message means the end to the caller, who then expects none */
 		bad = true;
 	if (bad || (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC))) {
+		const uint32_t came = have;
 		while (have)
 			close(fds[--have]);
+		/* Cut off though there was room: there was no number for them. */
+		if (!bad && (m.msg_flags & (MSG_TRUNC | MSG_CTRUNC)) == MSG_CTRUNC && came < IOG_FDS)
+			return iog_fail(err, -EMFILE, "there is no descriptor left for one that was received (ulimit -n)");
 		return iog_fail(err, -EPROTO, "received a message of more than %zu bytes or %u descriptors", size, room);
 	}
 	*n = have;

@@ -73,7 +73,8 @@ int iog_fd_send(int sock, const void *data, size_t bytes, const int *fds, uint32
 /*
  * Receives one message. *n: room in fds before, descriptors received after; they are closed on exec and belong to the caller. Waits at
  * most limit_ns; 0 makes no call but recvmsg. Returns its bytes, 0 when the peer has closed, -EAGAIN when nothing came in time, -EPROTO
- * when the message is larger than `size` or carries more than *n descriptors (none is kept), or another -errno; all but -EAGAIN set err.
+ * when the message is larger than `size` or carries more than *n descriptors (none is kept), -EMFILE when this process has no number left for
+ * them (nor then), or another -errno; all but -EAGAIN set err.
  */
 int iog_fd_recv(int sock, void *data, size_t size, int *fds, uint32_t *n, uint64_t limit_ns, struct iog_err *err);
 

@@ -26,6 +26,7 @@ static const struct iog_param params[] = {
 
 struct stream {
 	struct iog_feed *feed;
+	struct iog_taker *taker;
 	struct iog_record *held;
 };
 
@@ -54,39 +55,27 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 		free(s);
 		return iog_fail(err, -ENOMEM, "no memory");
 	}
-	int rc = iog_feed_open(s->feed, err);
-	if (rc) {
+	s->taker = iog_taker_open(s->feed, conf, err);
+	if (!s->taker) {
 		iog_feed_put(s->feed);
 		free(s);
-		return rc;
+		return -EIO;
 	}
 	*self = s;
 	return 0;
 }
 
-/*
- * One array of the whole in the runtime's slot: the only copy, on a core of ours. What no rank has (one has died, or dropped the step) is NaN, or 0
- * where the type has none.
- */
+/* One array of the whole in the runtime's slot: the only copy, on a core of ours. */
 static bool assemble(struct iog_out *out, const struct iog_record *r, uint32_t v)
 {
 	const struct iog_vardef *def = &r->schema->var[v];
-	const uint32_t size = iog_dtype_size(def->dtype);
-	int64_t count[IOG_RANK], whole = 1, have = 0;
-	for (unsigned d = 0; d < def->rank; d++) {
+	int64_t count[IOG_RANK];
+	for (unsigned d = 0; d < def->rank; d++)
 		count[d] = r->axis[def->dim[d]].extent;
-		whole *= count[d]; /* validated: within the declared maximum, which fits */
-	}
-	for (uint32_t k = 0; k < r->var[v].n_blocks; k++)
-		have += iog_block_elems(&r->var[v].block[k], def->rank);
-	void *to = iog_out_dense(out, v, def->rank, size, count);
-	if (!to)
-		return false;
-	const bool real = (def->dtype >= IOG_F16 && def->dtype <= IOG_C128); /* of ones alone: not a number */
-	if (have < whole)
-		memset(to, real ? 0xff : 0, (size_t)whole * size);
-	iog_record_assemble(r, v, to);
-	return true;
+	void *to = iog_out_dense(out, v, def->rank, iog_dtype_size(def->dtype), count);
+	if (to)
+		iog_record_assemble_whole(r, v, to);
+	return to;
 }
 
 static enum iog_step next(void *self, struct iog_out *out, uint64_t limit_ns, struct iog_err *err)
@@ -95,8 +84,8 @@ static enum iog_step next(void *self, struct iog_out *out, uint64_t limit_ns, st
 	bool ended;
 	(void)err;
 	if (s->held)
-		iog_feed_release(s->feed, s->held);
-	s->held = iog_feed_next(s->feed, limit_ns, &ended);
+		iog_taker_release(s->taker, s->held);
+	s->held = iog_taker_next(s->taker, limit_ns, &ended);
 	if (!s->held)
 		return ended ? IOG_FATAL : IOG_HOLD;
 	const struct iog_schema *schema = out->rec.schema;
@@ -114,13 +103,13 @@ static void finish(void *self)
 {
 	struct stream *s = self;
 	if (s->held)
-		iog_feed_release(s->feed, s->held);
-	iog_feed_close(s->feed);
+		iog_taker_release(s->taker, s->held);
+	iog_taker_close(s->taker);
 	iog_feed_put(s->feed);
 	free(s);
 }
 
-static void wake(void *self) { iog_feed_wake(((struct stream *)self)->feed); }
+static void wake(void *self) { iog_taker_wake(((struct stream *)self)->taker); }
 
 extern const struct iog_source iog_source_stream;
 const struct iog_source iog_source_stream = {

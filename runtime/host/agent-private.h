@@ -1,0 +1,173 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * What the files of the agent share: agent.c (clients, and the loop), agent-streams.c (who writes and reads what), agent-graphs.c (what runs). All
+ * of it belongs to the agent's one thread. Nobody else includes this.
+ */
+#ifndef IOG_RUNTIME_HOST_AGENT_PRIVATE_H
+#define IOG_RUNTIME_HOST_AGENT_PRIVATE_H
+
+#include "agent.h"
+#include "feed.h"
+#include "region.h"
+#include "wait.h"
+
+enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64 };
+
+struct client {
+	int sock, pid;
+	uint32_t uid;
+	char name[IOG_STREAM_NAME], job[IOG_STREAM_NAME];
+	uint32_t rank, minor; /* 1 + its rank in the job, 0: it does not know; its version of the protocol */
+	struct iog_region_map page;
+	bool hello, dead;
+};
+/* What a stream is, and who writes it. */
+struct stream {
+	char name[IOG_STREAM_NAME];
+	struct iog_feed *feed;
+	struct iog_schema schema;
+	uint32_t n_writers, blocks, epoch, runs;
+	uint8_t policy;
+	bool apart; /* each rank's steps are records of their own */
+	bool known; /* all ranks have their memory; apart: one has */
+	struct writer *writer[IOG_WRITERS];
+};
+struct writer {
+	struct client *client;
+	struct stream *stream;
+	uint32_t id, rank, blocks;
+	uint32_t credit; /* of its blocking edges, as it says: it has slots for that */
+	struct iog_region_map map;
+	struct iog_arena arena;
+	bool closed, ready; /* ready: it was told that it may begin */
+};
+struct reader {
+	struct client *client;
+	struct stream *stream;
+	uint32_t id;
+	uint8_t policy;
+	uint64_t until_ns; /* for the stream to appear */
+	uint64_t gone;     /* ranks, by bit, that it was told to expect nothing of */
+	bool told;
+};
+/* A writer's edge to a reader, or to a taker of the stream's feed (reader NULL). */
+struct edge {
+	uint32_t id;
+	struct writer *writer; /* NULL: gone; kept while the feed may read what it left */
+	struct stream *stream;
+	struct reader *reader;
+	uint32_t feed_life; /* the feed's taker that has it */
+	uint32_t capacity;
+	uint8_t policy;
+	bool asked, made; /* the writer was asked, and has answered */
+	struct iog_want want;
+	/* The writer was told of a wider want, and has not answered; it has, and what it sent before is not all released. */
+	bool widens, flushes;
+	uint32_t flush; /* descriptors it had pushed then */
+	struct iog_region_map up, down, box, arena;
+};
+enum run_state { WAITS, RUNS, ENDED, FAILED };
+struct run {
+	char name[IOG_STREAM_NAME], path[4096];
+	enum run_state state;
+	struct iog_graph *g;
+	struct iog_cut cut;
+	struct iog_engine *e; /* while it runs */
+	uint64_t delivered;   /* by one that has ended */
+	char text[512];
+	/* Replacing: `next` starts when this one has ended, and keeps it as `before` until its sources are open. Neither is in the list. */
+	struct run *next, *before;
+	uint64_t wide_ns;     /* until when programs may take to send what `next` needs more; 0: it has all, and this one ends */
+	bool spoilt;          /* it could not start, and has not ended yet */
+	bool handed;          /* its takers come from another graph, and go back there if its sources close now */
+	struct client *asker; /* to be told how it went; NULL: nobody */
+	uint32_t asker_id;
+};
+
+struct iog_agent {
+	struct iog_agent_opts o;
+	char path[128];
+	int sock, spare; /* spare: a descriptor in hand, -1: not even that */
+	struct client *client[IOG_AGENT_CLIENTS];
+	struct stream *stream[IOG_AGENT_STREAMS];
+	struct writer **writer;
+	struct reader **reader;
+	struct edge **edge;
+	struct run *run[IOG_AGENT_GRAPHS];
+	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, next_edge;
+	bool look; /* a stream became known, a feed opened: connect */
+	int rc;
+	struct iog_err err;
+	struct iog_msg msg; /* the one being handled, and the one being made: large */
+	struct iog_msg out;
+};
+
+/* ---- agent.c ---- */
+
+/* How log lines and refusals call it: "heat (process 12, rank 3 of slurm 1234.0)". Until the next call but one. */
+const char *iog_agent_client_name(const struct client *c);
+__attribute__((format(printf, 2, 3))) void iog_agent_say(struct iog_agent *a, const char *fmt, ...);
+/* The client is done with, for the reason given; freed at the end of the turn. */
+void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why);
+/* a->out, emptied, to be filled and sent. */
+struct iog_msg *iog_agent_fresh(struct iog_agent *a, uint32_t kind, uint32_t id);
+void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, const int *fds, uint32_t n);
+/* Answers a command: rc, and what is wrong. */
+void iog_agent_answer(struct iog_agent *a, struct client *c, uint32_t id, int rc, const struct iog_err *err);
+__attribute__((format(printf, 4, 5))) void iog_agent_refuse(struct iog_agent *a, struct client *c, uint32_t id, const char *fmt, ...);
+
+/* ---- agent-streams.c ---- */
+
+/* What a client said. The reason to let it go, or NULL; descriptors that were taken are set to -1. */
+const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struct iog_msg *m);
+const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog_msg *m, int *fds, uint32_t n);
+const char *iog_agent_on_close(struct iog_agent *a, struct client *c, const struct iog_msg *m);
+const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const struct iog_msg *m);
+const char *iog_agent_on_unsubscribe(struct iog_agent *a, struct client *c, const struct iog_msg *m);
+const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n);
+const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n);
+/* An edge that was asked for cannot be: the reader, or the graph, goes on without that writer. */
+const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m);
+/* Can one more graph take the stream, which has `takers`? 0 or -ENOSPC with a message. */
+int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers, struct iog_err *err);
+/* Graphs want these variables of the stream as well. */
+void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars);
+/* Every step that a graph has not taken yet has what it was widened by. */
+bool iog_agent_stream_wide(struct iog_agent *a, const char *name);
+const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m);
+/* The client has gone: with it what it wrote and read. */
+void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
+/* Connects whom the last turn made known to each other, cuts what has ended, and tells those who wait. */
+void iog_agent_streams_poll(struct iog_agent *a);
+/* All its ranks have come, and not all have gone. */
+bool iog_agent_stream_there(const struct iog_agent *a, const char *name);
+/* A writer is to be told that it may begin, as soon as its graphs' sources are open. */
+bool iog_agent_streams_opening(const struct iog_agent *a);
+/* One line about a stream, as of iog_agent_describe. */
+void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size);
+/* Only once all clients have left. */
+void iog_agent_streams_free(struct iog_agent *a);
+
+/* ---- agent-graphs.c ---- */
+
+/* Starts what waited, notices what has ended. */
+void iog_agent_graphs_poll(struct iog_agent *a);
+/*
+ * Ends graph `name` in order; what it took from streams is kept for the graph in `path`, which starts then. The client is answered when it
+ * runs, or when it could not start and the former one runs again; but a mistake that is seen at once is returned.
+ */
+int iog_agent_graph_replace(struct iog_agent *a, struct client *c, const struct iog_msg *m, struct iog_err *err);
+/* The client will not hear how it went. */
+void iog_agent_graphs_leave(struct iog_agent *a, const struct client *c);
+/* A graph has started that takes the stream, and its source is not open yet. */
+bool iog_agent_graphs_opening(const struct iog_agent *a, const struct stream *s);
+/* What the graphs that run need of a stream. */
+void iog_agent_graphs_want(const struct iog_agent *a, const struct stream *s, struct iog_want *want);
+/* Graphs that wait or run; *runs: those that run. */
+uint32_t iog_agent_graphs_busy(const struct iog_agent *a, uint32_t *runs);
+/* Sets a live parameter of every graph that has it. 0, or -errno with a message. */
+int iog_agent_graphs_set(struct iog_agent *a, const char *name, double value, struct iog_err *err);
+void iog_agent_graph_text(const struct run *r, char *text, size_t size);
+void iog_agent_graphs_free(struct iog_agent *a);
+
+#endif

@@ -1,0 +1,719 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * The agent's streams: who writes them, who reads them, and the edges between. Messages about them are handled here; what a client says is
+ * checked where it is used. The agent's thread.
+ */
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "agent-private.h"
+
+enum { BLOCK_CREDIT = 64 }; /* of a blocking edge, at most */
+static const uint64_t ARENA_MAX = 1ull << 42;
+
+/* Appends x to a list of pointers; false: out of memory. */
+static bool push(void *list, uint32_t *n, void *x)
+{
+	void ***l = list;
+	void **bigger = realloc(*l, (*n + 1) * sizeof *bigger);
+	if (!bigger)
+		return false;
+	*l = bigger;
+	bigger[(*n)++] = x;
+	return true;
+}
+
+/* ---- streams ---- */
+
+static struct stream *stream_find(const struct iog_agent *a, const char *name)
+{
+	for (uint32_t i = 0; i < a->n_streams; i++)
+		if (!strcmp(a->stream[i]->name, name))
+			return a->stream[i];
+	return NULL;
+}
+
+/* Makes room: forgets one that nobody writes, reads, or takes into a graph. */
+static void stream_forget(struct iog_agent *a)
+{
+	for (uint32_t i = 0; i < a->n_streams; i++) {
+		struct stream *s = a->stream[i];
+		uint32_t life[IOG_TAKERS];
+		bool used = iog_feed_lives(s->feed, life);
+		for (uint32_t k = 0; k < IOG_WRITERS; k++)
+			used |= s->writer[k] != NULL;
+		for (uint32_t k = 0; k < a->n_readers; k++)
+			used |= a->reader[k]->stream == s;
+		for (uint32_t k = 0; k < a->n_edges; k++)
+			used |= a->edge[k]->stream == s;
+		if (used)
+			continue;
+		iog_feed_put(s->feed);
+		free(s);
+		a->stream[i] = a->stream[--a->n_streams];
+		return;
+	}
+}
+
+static struct stream *stream_get(struct iog_agent *a, const char *name)
+{
+	struct stream *s = stream_find(a, name);
+	if (!s && a->n_streams == IOG_AGENT_STREAMS)
+		stream_forget(a);
+	if (s || a->n_streams == IOG_AGENT_STREAMS || !(s = calloc(1, sizeof *s)))
+		return s;
+	iog_strset(s->name, sizeof s->name, name);
+	s->feed = iog_feed_get(name);
+	if (!s->feed) {
+		free(s);
+		return NULL;
+	}
+	return a->stream[a->n_streams++] = s;
+}
+
+static uint32_t live_writers(const struct stream *s)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < IOG_WRITERS; i++)
+		n += s->writer[i] != NULL;
+	return n;
+}
+
+static uint32_t readers_of(const struct iog_agent *a, const struct stream *s)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->n_readers; i++)
+		n += a->reader[i]->stream == s;
+	return n;
+}
+
+/*
+ * A writer has place for IOG_FANOUT edges. Where it never waits it has promised slots to IOG_READERS readers and one graph; more graphs take
+ * the place of readers then.
+ */
+int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers, struct iog_err *err)
+{
+	const struct stream *s = stream_find(a, name);
+	if (!s || !takers)
+		return 0;
+	if (s->policy == IOG_BLOCK && takers + IOG_READERS >= IOG_FANOUT)
+		return iog_fail(err, -ENOSPC,
+			"%u graphs take stream \"%s\", which is as many as there can be; unload one, or fork inside a graph", takers, name);
+	if (s->policy != IOG_BLOCK && takers + readers_of(a, s) >= 1 + IOG_READERS)
+		return iog_fail(err, -ENOSPC,
+			"stream \"%s\" does not wait, and has memory for %d graphs and readers together, which it has; end one, or open it "
+			"with "
+			"policy=block",
+			name, 1 + IOG_READERS);
+	return 0;
+}
+
+bool iog_agent_stream_there(const struct iog_agent *a, const char *name)
+{
+	const struct stream *s = stream_find(a, name);
+	return s && s->known && live_writers(s);
+}
+
+static struct writer *writer_find(struct iog_agent *a, const struct client *c, uint32_t id)
+{
+	for (uint32_t i = 0; i < a->n_writers; i++)
+		if (a->writer[i]->client == c && a->writer[i]->id == id)
+			return a->writer[i];
+	return NULL;
+}
+
+static struct reader *reader_find(struct iog_agent *a, const struct client *c, uint32_t id)
+{
+	for (uint32_t i = 0; i < a->n_readers; i++)
+		if (a->reader[i]->client == c && a->reader[i]->id == id)
+			return a->reader[i];
+	return NULL;
+}
+
+/* ---- edges ---- */
+
+static void drop_edge(struct iog_agent *a, uint32_t k)
+{
+	struct edge *e = a->edge[k];
+	iog_region_close(&e->up);
+	iog_region_close(&e->down);
+	iog_region_close(&e->box);
+	iog_region_close(&e->arena);
+	free(e);
+	a->edge[k] = a->edge[--a->n_edges];
+}
+
+static void ask_writer(struct iog_agent *a, struct edge *e)
+{
+	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE, e->writer->id);
+	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->want = e->want;
+	iog_agent_send(a, e->writer->client, m, &e->up.fd, 1);
+	e->asked = true;
+}
+
+static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, uint32_t feed_life)
+{
+	struct edge *e = calloc(1, sizeof *e);
+	struct iog_err err = { "" };
+	if (!e || !push(&a->edge, &a->n_edges, e)) {
+		free(e);
+		return;
+	}
+	*e = (struct edge){ .id = ++a->next_edge,
+		.writer = w,
+		.stream = w->stream,
+		.reader = r,
+		.feed_life = feed_life,
+		.up = IOG_REGION_NONE,
+		.down = IOG_REGION_NONE,
+		.box = IOG_REGION_NONE,
+		.arena = IOG_REGION_NONE };
+	e->policy = r ? r->policy : w->stream->policy == IOG_BLOCK ? IOG_BLOCK : IOG_DROP_NEW;
+	e->capacity = IOG_READER_CREDIT;
+	if (e->policy == IOG_BLOCK) {
+		/* A stream that never waits has its blocking readers among those that drop: they must not take all its slots. */
+		const uint32_t most = w->stream->policy == IOG_BLOCK ? w->credit : w->arena.n_slots / 2;
+		for (e->capacity = 2; e->capacity * 2 <= IOG_MIN(most, (uint32_t)BLOCK_CREDIT); e->capacity *= 2)
+			;
+	}
+	if (r) {
+		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE_WANTED, r->id);
+		m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->a = w->rank;
+		iog_agent_send(a, r->client, m, NULL, 0);
+	} else if (iog_region_create(&e->up, "iog-up", iog_up_bytes(e->capacity), 0, &err)) {
+		iog_agent_say(a, "stream %s: %s", w->stream->name, err.text);
+		drop_edge(a, a->n_edges - 1);
+	} else {
+		iog_agent_graphs_want(a, w->stream, &e->want);
+		ask_writer(a, e);
+	}
+}
+
+/* The feed's taker of that life has an edge from w. */
+static bool is_fed(const struct iog_agent *a, const struct writer *w, uint32_t life)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life)
+			return true;
+	return false;
+}
+
+/* Every consumer of a known stream has an edge from every writer. */
+static void connect_all(struct iog_agent *a)
+{
+	/* A rank that went before a consumer was there has no edge to it, and is not waited for. */
+	for (uint32_t i = 0; i < a->n_streams; i++) {
+		struct stream *s = a->stream[i];
+		for (uint32_t r = 0; s->known && r < s->n_writers; r++)
+			if (!s->writer[r])
+				iog_feed_ended(s->feed, 0, r);
+	}
+	for (uint32_t i = 0; i < a->n_readers; i++) {
+		struct reader *r = a->reader[i];
+		for (uint32_t w = 0; r->told && w < r->stream->n_writers; w++) {
+			if (r->stream->writer[w]) {
+				r->gone &= ~(1ull << w);
+				continue;
+			}
+			if (r->gone >> w & 1)
+				continue;
+			r->gone |= 1ull << w;
+			struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE_WANTED, r->id);
+			m->edge = ++a->next_edge, m->capacity = IOG_READER_CREDIT, m->policy = r->policy, m->a = w;
+			iog_agent_send(a, r->client, m, NULL, 0);
+			m = iog_agent_fresh(a, IOG_MSG_WRITER_GONE, r->id);
+			m->edge = a->next_edge, m->a = w;
+			iog_agent_send(a, r->client, m, NULL, 0);
+		}
+	}
+	for (uint32_t i = 0; i < a->n_writers; i++) {
+		struct writer *w = a->writer[i];
+		uint32_t life[IOG_TAKERS];
+		if (!w->stream->known || w->closed || w->map.fd < 0)
+			continue;
+		for (uint32_t k = iog_feed_lives(w->stream->feed, life); k-- > 0;)
+			if (!is_fed(a, w, life[k]))
+				edge_new(a, w, NULL, life[k]);
+		for (uint32_t r = 0; r < a->n_readers; r++) {
+			bool have = a->reader[r]->stream != w->stream || !a->reader[r]->told;
+			for (uint32_t k = 0; k < a->n_edges && !have; k++)
+				have = a->edge[k]->writer == w && a->edge[k]->reader == a->reader[r];
+			if (!have)
+				edge_new(a, w, a->reader[r], 0);
+		}
+	}
+}
+
+/* The consumer of an edge is gone: its writer frees what it held. */
+static void cut(struct iog_agent *a, struct edge *e)
+{
+	if (!e->writer || !e->asked)
+		return;
+	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_CUT, e->writer->id);
+	m->edge = e->id;
+	iog_agent_send(a, e->writer->client, m, NULL, 0);
+}
+
+/* Edges to takers that have gone, by nobody's fault. */
+static void cut_feeds(struct iog_agent *a)
+{
+	for (uint32_t k = a->n_edges; k-- > 0;) {
+		struct edge *e = a->edge[k];
+		uint32_t life[IOG_TAKERS];
+		bool there = e->reader;
+		for (uint32_t i = there ? 0 : iog_feed_lives(e->stream->feed, life); i-- > 0 && !there;)
+			there = life[i] == e->feed_life;
+		if (there)
+			continue;
+		cut(a, e);
+		drop_edge(a, k);
+	}
+}
+
+static void tell_reader(struct iog_agent *a, struct reader *r)
+{
+	const struct stream *s = r->stream;
+	if (r->told || !s->known)
+		return;
+	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_SUBSCRIBED, r->id);
+	m->schema = s->schema;
+	m->b = s->n_writers, m->epoch = s->epoch, m->blocks = s->blocks, m->apart = s->apart;
+	r->told = true;
+	iog_agent_send(a, r->client, m, NULL, 0);
+}
+
+/* ---- what clients say ---- */
+
+/* The job whose ranks write s; "" when none of them knows. */
+static const char *job_of(const struct stream *s)
+{
+	for (uint32_t i = 0; i < IOG_WRITERS; i++)
+		if (s->writer[i] && s->writer[i]->client->job[0])
+			return s->writer[i]->client->job;
+	return "";
+}
+
+/* Somebody who writes s in another run than that of c, as far as both know theirs. */
+static const struct client *other_job(const struct stream *s, const struct client *c)
+{
+	for (uint32_t i = 0; c->job[0] && i < IOG_WRITERS; i++)
+		if (s->writer[i] && s->writer[i]->client->job[0] && strcmp(s->writer[i]->client->job, c->job))
+			return s->writer[i]->client;
+	return NULL;
+}
+
+const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	if (!m->name[0] || !m->b || m->b > IOG_WRITERS || m->a >= m->b || m->policy > IOG_DROP_NEW || !m->schema.id)
+		return "opened a stream in a way that makes no sense";
+	if (writer_find(a, c, m->id))
+		return "opened a stream twice";
+	struct stream *s = stream_get(a, m->name);
+	struct writer *w = s ? calloc(1, sizeof *w) : NULL;
+	if (!w) {
+		iog_agent_refuse(a, c, m->id, "the agent has no room for another stream (\"%s\")", m->name);
+		return NULL;
+	}
+	if (!live_writers(s)) {
+		s->n_writers = m->b, s->schema = m->schema, s->known = false, s->policy = m->policy, s->blocks = 0;
+		s->apart = m->apart;
+		s->epoch = ++s->runs << 16;
+	}
+	const struct client *other = other_job(s, c);
+	if (other)
+		iog_agent_refuse(a, c, m->id,
+			"stream \"%s\" is being written by another run, %s, and this is %s; two runs at once need two names, or an agent "
+			"each",
+			s->name, iog_agent_client_name(other), iog_agent_client_name(c));
+	else if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy || s->apart != !!m->apart)
+		iog_agent_refuse(a, c, m->id,
+			"stream \"%s\" is open with %u ranks and another schema, policy or pairing; all ranks must open it alike", s->name,
+			s->n_writers);
+	else if (s->writer[m->a])
+		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by %s", m->a, s->name,
+			iog_agent_client_name(s->writer[m->a]->client));
+	else if (push(&a->writer, &a->n_writers, w)) {
+		*w = (struct writer){ .client = c, .stream = s, .id = m->id, .rank = m->a, .map = IOG_REGION_NONE };
+		s->writer[m->a] = w;
+		struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_OPENED, m->id);
+		o->epoch = s->epoch;
+		iog_agent_send(a, c, o, NULL, 0);
+		return NULL;
+	}
+	free(w);
+	return NULL;
+}
+
+/* True when every rank whose steps are waited for has told its shape; *blocks: of the largest. */
+static bool all_there(const struct stream *s, uint32_t *blocks)
+{
+	*blocks = 0;
+	for (uint32_t i = 0; i < s->n_writers; i++) {
+		if (!s->writer[i] || s->writer[i]->map.fd < 0) {
+			if (s->apart)
+				continue;
+			return false;
+		}
+		*blocks = IOG_MAX(*blocks, s->writer[i]->blocks);
+	}
+	return true;
+}
+
+const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog_msg *m, int *fds, uint32_t n)
+{
+	struct writer *w = writer_find(a, c, m->id);
+	struct iog_err err = { "" };
+	uint64_t bytes, slots;
+	if (!w || n != 1 || w->map.fd >= 0 || m->schema.id != w->stream->schema.id || !m->blocks || m->blocks > IOG_BLOCKS_MAX)
+		return "gave memory in a way that makes no sense";
+	if (!m->arena.n_slots || m->arena.n_slots > IOG_CREDIT_MAX || m->arena.slot_bytes > ARENA_MAX ||
+		m->arena.static_bytes > ARENA_MAX || !iog_mul(m->arena.slot_bytes, m->arena.n_slots, &slots) ||
+		!iog_add(slots, m->arena.static_bytes, &bytes) || bytes > ARENA_MAX)
+		return "gave memory of a size that cannot be";
+	for (uint32_t i = 0; i < m->schema.n_dims; i++)
+		if (m->schema.dim[i].max <= 0)
+			return "did not say how large a dimension is";
+	const int fd = fds[0];
+	fds[0] = -1; /* given */
+	if (iog_region_open(&w->map, fd, bytes, ARENA_MAX, &err)) {
+		w->map = IOG_REGION_NONE;
+		return "gave memory that could be taken away again";
+	}
+	w->arena = m->arena;
+	w->arena.base = w->map.map;
+	w->blocks = m->blocks;
+	w->credit = m->capacity;
+	struct stream *s = w->stream;
+	uint32_t others = 0;
+	for (uint32_t i = 0; i < s->n_writers; i++)
+		others += s->writer[i] && s->writer[i] != w && s->writer[i]->map.fd >= 0;
+	if (!others) {
+		s->schema = m->schema;
+	} else if (memcmp(s->schema.dim, m->schema.dim, sizeof s->schema.dim)) {
+		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" says that the whole has another shape than other ranks do", w->rank,
+			s->name);
+		iog_region_close(&w->map);
+		return NULL;
+	}
+	if (!s->known && all_there(s, &s->blocks)) {
+		const enum iog_pairing how = s->apart ? IOG_PAIR_NONE : s->policy == IOG_BLOCK ? IOG_PAIR_ALL : IOG_PAIR_LOSSY;
+		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, how, &err))
+			iog_agent_say(a, "%s", err.text);
+		s->known = true;
+		const char *job = job_of(s);
+		iog_agent_say(a, "stream %s is there: %u rank%s%s%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s",
+			job[0] ? " of " : "", job);
+	}
+	a->look = true;
+	return NULL;
+}
+
+const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	if (!m->name[0] || m->policy > IOG_DROP_NEW || reader_find(a, c, m->id))
+		return "subscribed in a way that makes no sense";
+	struct stream *s = stream_get(a, m->name);
+	uint32_t life[IOG_TAKERS];
+	uint32_t n = s ? readers_of(a, s) : 0, takers = s && s->policy != IOG_BLOCK ? iog_feed_lives(s->feed, life) : 0;
+	if (!s || n + (takers ? takers - 1 : 0) >= IOG_READERS) {
+		iog_agent_refuse(a, c, m->id, "stream \"%s\" has %u readers, and no more can read it at once", m->name, n);
+		return NULL;
+	}
+	struct reader *r = calloc(1, sizeof *r);
+	if (!r || !push(&a->reader, &a->n_readers, r)) {
+		free(r);
+		iog_agent_refuse(a, c, m->id, "the agent is out of memory");
+		return NULL;
+	}
+	*r = (struct reader){ .client = c, .stream = s, .id = m->id, .policy = m->policy, .until_ns = iog_now_ns() + m->b * 1000000ull };
+	a->look = true;
+	return NULL;
+}
+
+static struct edge *edge_find(struct iog_agent *a, uint32_t id)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (a->edge[k]->id == id)
+			return a->edge[k];
+	return NULL;
+}
+
+/* A reader has made the region it releases by: on to the writer, which checks it again. */
+const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n)
+{
+	struct edge *e = edge_find(a, m->edge);
+	struct iog_err err = { "" };
+	if (!e || !e->reader || e->reader->client != c)
+		return e ? "answered for an edge of somebody else" : NULL; /* it may have been cut meanwhile */
+	if (n != 1 || e->asked)
+		return "answered twice, or without memory";
+	if (!iog_want_valid(&m->want, &e->stream->schema))
+		return "wants what the stream cannot have";
+	const int fd = fds[0];
+	fds[0] = -1;
+	if (iog_region_open(&e->up, fd, iog_up_bytes(e->capacity), ARENA_MAX, &err)) {
+		e->up = IOG_REGION_NONE;
+		return "gave memory that could be taken away again";
+	}
+	e->want = m->want;
+	if (e->writer)
+		ask_writer(a, e);
+	return NULL;
+}
+
+static int feed_edge(struct edge *e, int *fds, struct iog_err *err)
+{
+	const struct writer *w = e->writer;
+	const int down = fds[0];
+	fds[0] = -1;
+	int rc = iog_region_open(&e->down, down, iog_down_bytes(e->capacity), ARENA_MAX, err);
+	if (rc) {
+		e->down = IOG_REGION_NONE;
+		return rc;
+	}
+	/* A mapping of the edge's own: the writer's may go before this one is drained. */
+	rc = iog_region_open(&e->arena, dup(w->map.fd), iog_arena_bytes(&w->arena), ARENA_MAX, err);
+	if (rc) {
+		e->arena = IOG_REGION_NONE;
+		return rc;
+	}
+	struct iog_worker_in in = { .edge = { .down = e->down.map, .up = e->up.map, .capacity = e->capacity, .policy = e->policy },
+		.n_slots = w->arena.n_slots,
+		.slot_bytes = w->arena.slot_bytes,
+		.n_regions = 1 };
+	/* The slots end where the arena ends, whatever the region is rounded up to. */
+	in.region[0] = (struct iog_region){ .base = e->arena.map, .size = iog_arena_bytes(&w->arena), .arena = w->arena.id };
+	return iog_feed_attach(e->stream->feed, e->feed_life, w->rank, &in, err);
+}
+
+const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n)
+{
+	struct edge *e = edge_find(a, m->edge);
+	struct iog_err err = { "" };
+	if (!e)
+		return NULL; /* cut meanwhile */
+	if (!e->writer || e->writer->client != c || !e->asked || e->made)
+		return "answered for an edge of somebody else, or twice";
+	if (n != (e->policy == IOG_LATEST ? 2u : 1u))
+		return "made an edge without its memory";
+	e->made = true;
+	if (!e->reader) {
+		if (feed_edge(e, fds, &err))
+			iog_agent_say(a, "stream %s, rank %u: %s", e->stream->name, e->writer->rank, err.text);
+		return NULL;
+	}
+	struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_EDGE_MADE, e->reader->id);
+	int all[3] = { e->writer->map.fd, fds[0], n > 1 ? fds[1] : -1 };
+	o->edge = e->id, o->capacity = e->capacity, o->policy = e->policy, o->arena = e->writer->arena, o->a = e->writer->rank;
+	o->arena.base = NULL;
+	iog_agent_send(a, e->reader->client, o, all, n + 1);
+	return NULL;
+}
+
+const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	struct edge *e = edge_find(a, m->edge);
+	if (!e || !e->writer || e->writer->client != c || !e->asked || e->made)
+		return NULL; /* what was made and is given up is cut by whoever notices */
+	iog_agent_say(a, "stream %s, rank %u: %.200s", e->stream->name, e->writer->rank, m->text);
+	e->made = true;
+	if (!e->reader) {
+		iog_feed_ended(e->stream->feed, e->feed_life, e->writer->rank);
+		return NULL;
+	}
+	struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_WRITER_GONE, e->reader->id);
+	o->edge = e->id, o->a = e->writer->rank;
+	iog_agent_send(a, e->reader->client, o, NULL, 0);
+	return NULL;
+}
+
+/* ---- wants that grow ---- */
+
+void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++) {
+		struct edge *e = a->edge[k];
+		if (e->reader || !e->writer || !e->asked || strcmp(e->stream->name, name) || !e->want.vars || !(vars & ~e->want.vars))
+			continue;
+		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
+		e->want.vars |= vars;
+		e->widens = true;
+		m->edge = e->id, m->want = e->want;
+		iog_agent_send(a, e->writer->client, m, NULL, 0);
+	}
+}
+
+const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	struct edge *e = edge_find(a, m->edge);
+	if (!e || !e->widens)
+		return NULL; /* cut meanwhile */
+	if (!e->writer || e->writer->client != c)
+		return "answered for an edge of somebody else";
+	const struct iog_down *down = e->down.map;
+	e->widens = false;
+	e->flushes = down;
+	e->flush = down ? atomic_load(&down->head) : 0;
+	return NULL;
+}
+
+bool iog_agent_stream_wide(struct iog_agent *a, const char *name)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++) {
+		struct edge *e = a->edge[k];
+		if (e->reader || strcmp(e->stream->name, name))
+			continue;
+		const struct iog_up *up = e->up.map;
+		if (e->flushes && (int32_t)(atomic_load(&up->head) - e->flush) >= 0)
+			e->flushes = false;
+		/* Who has gone sends nothing more, and what it left had to do. */
+		if (e->writer && (e->widens || e->flushes))
+			return false;
+	}
+	return true;
+}
+
+/* Nothing more comes from w. */
+static void writer_ends(struct iog_agent *a, struct writer *w)
+{
+	if (!w->closed)
+		iog_feed_ended(w->stream->feed, 0, w->rank);
+	for (uint32_t k = 0; k < a->n_edges && !w->closed; k++) {
+		struct edge *e = a->edge[k];
+		if (e->writer != w || !e->reader)
+			continue;
+		struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_WRITER_GONE, e->reader->id);
+		e->reader->gone |= 1ull << w->rank;
+		o->edge = e->id, o->a = w->rank;
+		iog_agent_send(a, e->reader->client, o, NULL, 0);
+	}
+	w->closed = true;
+}
+
+static void writer_free(struct iog_agent *a, uint32_t i)
+{
+	struct writer *w = a->writer[i];
+	writer_ends(a, w);
+	w->stream->writer[w->rank] = NULL;
+	for (uint32_t k = a->n_edges; k-- > 0;) {
+		if (a->edge[k]->writer != w)
+			continue;
+		a->edge[k]->writer = NULL;
+		if (a->edge[k]->reader) /* it has its own mappings */
+			drop_edge(a, k);
+	}
+	iog_region_close(&w->map);
+	free(w);
+	a->writer[i] = a->writer[--a->n_writers];
+}
+
+static void reader_free(struct iog_agent *a, uint32_t i)
+{
+	struct reader *r = a->reader[i];
+	for (uint32_t k = a->n_edges; k-- > 0;)
+		if (a->edge[k]->reader == r) {
+			cut(a, a->edge[k]);
+			drop_edge(a, k);
+		}
+	free(r);
+	a->reader[i] = a->reader[--a->n_readers];
+}
+
+/* Writers whose consumers have been seen to. */
+static void tell_writers(struct iog_agent *a)
+{
+	for (uint32_t i = 0; i < a->n_writers; i++) {
+		struct writer *w = a->writer[i];
+		if (w->ready || !w->stream->known || w->map.fd < 0 || iog_agent_graphs_opening(a, w->stream))
+			continue;
+		/* A source that opened since edges were made gets its own in the next turn, and the writer may begin then. */
+		uint32_t life[IOG_TAKERS], k = iog_feed_lives(w->stream->feed, life);
+		while (k && is_fed(a, w, life[k - 1]))
+			k--;
+		if (k)
+			continue;
+		w->ready = true;
+		iog_agent_send(a, w->client, iog_agent_fresh(a, IOG_MSG_READY, w->id), NULL, 0);
+	}
+}
+
+/* ---- the stream's part of a turn ---- */
+
+void iog_agent_streams_poll(struct iog_agent *a)
+{
+	const uint64_t now = iog_now_ns();
+	for (uint32_t i = a->n_readers; i-- > 0;) {
+		struct reader *r = a->reader[i];
+		tell_reader(a, r);
+		if (!r->told && now > r->until_ns) {
+			iog_agent_refuse(a, r->client, r->id, "stream \"%s\" did not appear", r->stream->name);
+			reader_free(a, i);
+		}
+	}
+	cut_feeds(a);
+	connect_all(a);
+	tell_writers(a);
+}
+
+bool iog_agent_streams_opening(const struct iog_agent *a)
+{
+	for (uint32_t i = 0; i < a->n_writers; i++)
+		if (!a->writer[i]->ready && a->writer[i]->stream->known)
+			return true;
+	return false;
+}
+
+const char *iog_agent_on_close(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	for (uint32_t i = 0; i < a->n_writers; i++)
+		if (a->writer[i]->client == c && a->writer[i]->id == m->id) {
+			writer_free(a, i);
+			break;
+		}
+	return NULL;
+}
+
+const char *iog_agent_on_unsubscribe(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	for (uint32_t i = 0; i < a->n_readers; i++)
+		if (a->reader[i]->client == c && a->reader[i]->id == m->id) {
+			reader_free(a, i);
+			break;
+		}
+	return NULL;
+}
+
+void iog_agent_streams_leave(struct iog_agent *a, struct client *c)
+{
+	for (uint32_t k = a->n_writers; k-- > 0;)
+		if (a->writer[k]->client == c) {
+			iog_agent_say(a, "stream %s: rank %u of %u is gone without closing it: %s", a->writer[k]->stream->name,
+				a->writer[k]->rank, a->writer[k]->stream->n_writers, iog_agent_client_name(c));
+			writer_free(a, k);
+		}
+	for (uint32_t k = a->n_readers; k-- > 0;)
+		if (a->reader[k]->client == c)
+			reader_free(a, k);
+}
+
+void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size)
+{
+	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u\t%s", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers,
+		readers_of(a, s), job_of(s));
+}
+
+void iog_agent_streams_free(struct iog_agent *a)
+{
+	while (a->n_edges)
+		drop_edge(a, a->n_edges - 1);
+	for (uint32_t i = 0; i < a->n_streams; i++) {
+		iog_feed_put(a->stream[i]->feed);
+		free(a->stream[i]);
+	}
+	free(a->writer);
+	free(a->reader);
+	free(a->edge);
+}

@@ -1,0 +1,59 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* What consumers want of a stream; see want.h. */
+#include "want.h"
+
+static uint64_t all_of(const struct iog_schema *s) { return s->n_vars == IOG_VARS ? UINT64_MAX : (1ull << s->n_vars) - 1; }
+
+bool iog_want_valid(const struct iog_want *w, const struct iog_schema *s)
+{
+	if (w->vars & ~all_of(s))
+		return false;
+	if (!w->part)
+		return true;
+	if (w->part > s->n_vars || !(w->vars >> (w->part - 1) & 1))
+		return false;
+	const struct iog_vardef *v = &s->var[w->part - 1];
+	bool can_be = v->rank && !v->n_codecs && !(v->flags & IOG_VAR_STATIC);
+	for (unsigned d = 0; d < v->rank; d++)
+		can_be &= w->box.lo[d] >= 0 && w->box.lo[d] < w->box.hi[d];
+	return can_be;
+}
+
+static void widen(struct iog_range *to, const struct iog_range *by, unsigned rank)
+{
+	for (unsigned d = 0; d < rank; d++) {
+		to->lo[d] = IOG_MIN(to->lo[d], by->lo[d]);
+		to->hi[d] = IOG_MAX(to->hi[d], by->hi[d]);
+	}
+}
+
+void iog_wants_add(struct iog_wants *u, const struct iog_want *w, const struct iog_schema *s)
+{
+	const uint64_t vars = w && w->vars ? w->vars : all_of(s);
+	const uint64_t part = w && w->vars && w->part ? 1ull << (w->part - 1) : 0, had = u->vars;
+	u->parts &= ~(vars & ~part);
+	u->vars |= vars;
+	if (!part)
+		return;
+	const uint32_t v = w->part - 1;
+	if (!(had & part)) {
+		u->box[v] = w->box;
+		u->parts |= part;
+	} else if (u->parts & part) {
+		widen(&u->box[v], &w->box, s->var[v].rank);
+	}
+}
+
+bool iog_range_of(const struct iog_range *box, const struct iog_block *whole, unsigned rank, struct iog_block *part)
+{
+	bool any = true;
+	*part = *whole;
+	for (unsigned d = 0; d < rank; d++) {
+		const int64_t start = whole->start[d], end = start + whole->count[d];
+		const int64_t lo = IOG_MIN(IOG_MAX(box->lo[d], start), end), hi = IOG_MIN(IOG_MAX(box->hi[d], lo), end);
+		part->start[d] = lo;
+		part->count[d] = hi - lo;
+		any &= hi > lo;
+	}
+	return any;
+}
