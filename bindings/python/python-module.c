@@ -1166,6 +1166,18 @@ static PyObject *stream_fill(PyObject *self, PyObject *name)
 	return out;
 }
 
+static PyObject *stream_wanted(PyObject *self, PyObject *name)
+{
+	struct stream *s = (struct stream *)self;
+	const char *var = PyUnicode_AsUTF8AndSize(name, NULL);
+	if (!var)
+		return NULL;
+	enter(&s->guard);
+	const bool wanted = s->t && iog_typed_wanted(s->t, var);
+	leave(&s->guard);
+	return PyBool_FromLong(wanted);
+}
+
 static PyObject *stream_commit(PyObject *self, PyObject *unused)
 {
 	struct stream *s = (struct stream *)self;
@@ -1318,9 +1330,9 @@ static bool types_make(PyObject *m)
 		GETTER("readonly", view_readonly), GETTER("holds", view_holds), { 0 } };
 	static PyMethodDef stream_methods[] = { { "block", stream_block, METH_VARARGS, NULL },
 		{ "begin", stream_begin, METH_VARARGS, NULL }, { "put", stream_put, METH_VARARGS, NULL },
-		{ "fill", stream_fill, METH_O, NULL }, { "commit", stream_commit, METH_NOARGS, NULL },
-		{ "close", stream_close, METH_O, NULL }, { "stats", stream_stats, METH_NOARGS, NULL }, { "var", stream_var, METH_O, NULL },
-		{ 0 } };
+		{ "fill", stream_fill, METH_O, NULL }, { "wanted", stream_wanted, METH_O, NULL },
+		{ "commit", stream_commit, METH_NOARGS, NULL }, { "close", stream_close, METH_O, NULL },
+		{ "stats", stream_stats, METH_NOARGS, NULL }, { "var", stream_var, METH_O, NULL }, { 0 } };
 	static PyGetSetDef stream_fields[] = { GETTER("error", stream_error), GETTER("closed", stream_closed), { 0 } };
 #define SLOT(what, function)                                                                                                               \
 	{                                                                                                                                  \

@@ -537,6 +537,7 @@ class Writing(Case):
                     st["v_" + t] = want[t][::2, ::-1] if step < 3 else np.asfortranarray(want[t][::2, ::-1])
                     st["s_" + t] = step % 2
             rec = r.next(10)
+            self.assertTrue(st.code == 0 and not st.wanted("v_i8"))  # the step is over
             for t in types:
                 v = rec["v_" + t]
                 self.assertEqual((v.dtype, (v == want[t][::2, ::-1]).all()), (np.dtype(numpy[t]), True), t)
@@ -640,6 +641,21 @@ class Writing(Case):
                 io.subscribe("heat")
             with self.assertRaises(iograph.Error):
                 s.close()
+
+    def test_wanted(self):
+        """Of a stream whose only reader selects one variable, the other need not be computed."""
+        s, r = self.pair(select="T")
+        seen = set()
+        for step in range(1, 200):
+            with self.begin(s, step) as st:
+                seen.add((st.wanted("T"), st.wanted("n")))
+                if st.wanted("T"):
+                    st["T"] = field(step)
+            r.next(10).release()
+            if (True, False) in seen:
+                return
+            time.sleep(0.01)
+        self.fail(f"wanted: {seen}")
 
     def test_parameter(self):
         graph = self.dir.name + "/g.lua"

@@ -274,6 +274,10 @@ class Step:
         if self._s.put(name, value):
             self._open = False  # the first step turned out not to be wanted
 
+    def wanted(self, name):
+        "Whether anybody wants this variable of the step: computing it can be saved otherwise."
+        return self._open and self._s.wanted(name)
+
     def fill(self, name):
         """An array to write the variable into: no copy is made. It holds some earlier step, and must not be written to after the step.
         None when the step is not wanted."""
@@ -401,12 +405,13 @@ class Attachment:
         self._children.add(reader)
         return reader
 
-    def open(self, name, schema, policy="block", timeout=5.0, bytes=None, rank=0, nranks=1):
+    def open(self, name, schema, policy="block", timeout=5.0, bytes=None, rank=0, nranks=1, patience=0):
         """Publishes a stream. schema: declarations as "T: f64[z,y,x] K; energy: f64 J".
 
         policy: "block", a step waits at most `timeout` seconds for readers that want all of them; "latest" or "drop-new", it never waits.
+        patience: after so many steps in a row that found no room in time, none waits until there is room again; 0: all wait.
         bytes: memory for steps, as "64MiB" or a number. rank, nranks: which of the programs that publish the stream together this is."""
-        options = f"policy={policy} timeout={float(timeout):g}" + ("" if bytes is None else f" bytes={bytes}")
+        options = f"policy={policy} timeout={float(timeout):g}" + (f" patience={patience}" if patience else "") + ("" if bytes is None else f" bytes={bytes}")
         stream = Stream(_iograph.Stream(self.where, name, schema, options, rank, nranks), name)
         # A schema or an option that cannot be is a mistake of the program; that there is no agent is none.
         if stream.error and not self.error:
