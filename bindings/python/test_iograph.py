@@ -674,7 +674,7 @@ iog.source.stream {{ "heat", schema = "n: f64[i<=4]" }}:filter "n > limit":stats
                 if step == 10:
                     io.set("limit", 1)
         self.agent.wait(20)
-        rows = open(self.dir.name + "/n.csv").read().split()
+        rows = pathlib.Path(self.dir.name, "n.csv").read_text().split()
         self.assertEqual((len(rows), rows[-1].split(",")[3]), (21, "3"))
 
 
