@@ -46,7 +46,8 @@ struct twin {
 struct guard {
 	pthread_mutex_t lock;
 	_Atomic int waiting;
-	pid_t pid;
+	pid_t pid;  /* where the lock is in order */
+	pid_t home; /* whose memory is mapped; 0: not known yet */
 };
 
 struct attachment {
@@ -119,7 +120,10 @@ static void guard_init(struct guard *g)
 	pthread_mutex_init(&g->lock, NULL);
 	atomic_store(&g->waiting, 0);
 	g->pid = getpid();
+	g->home = g->home ? g->home : g->pid;
 }
+/* In a child of fork() mappings of the library, and twins, are not there, and something else may be at their addresses. */
+static bool away(const struct guard *g) { return g->home != getpid(); }
 /* With Python held. Who holds the lock may be without it, and want it back. */
 static void enter(struct guard *g)
 {
@@ -223,11 +227,12 @@ static uint8_t *twin_of(struct twin **all, const uint8_t *p, size_t n)
 	return t->base + (p - t->lo);
 }
 
-static void twins_free(struct twin **all)
+static void twins_free(struct twin **all, bool mapped)
 {
 	for (struct twin *t = *all, *next; t; t = next) {
 		next = t->next;
-		munmap(t->base, (size_t)(t->hi - t->lo));
+		if (mapped)
+			munmap(t->base, (size_t)(t->hi - t->lo));
 		free(t);
 	}
 	*all = NULL;
@@ -737,6 +742,8 @@ static bool detach(struct reader *r, struct view *v)
 /* Of the views whose step was released, or of all. False: there is no memory for that. */
 static bool detach_views(struct reader *r, bool all)
 {
+	if (away(&r->guard))
+		return true;
 	for (struct view *v = r->views; v; v = v->next)
 		if (!v->copied && (all || ((struct record *)v->owner)->released) && !detach(r, v))
 			return false;
@@ -764,6 +771,8 @@ static bool shown(const struct reader *r, const struct twin *t, uint8_t *at, uin
 static void trim(struct reader *r)
 {
 	struct twin *kept = NULL, *t;
+	if (away(&r->guard))
+		return;
 	while ((t = r->twins)) {
 		if (!t->retired) {
 			r->twins = t->next;
@@ -835,7 +844,7 @@ static void reader_dealloc(PyObject *self)
 	struct reader *r = (struct reader *)self;
 	reader_end(r); /* nobody else has it, and no view is left */
 	/* What views of a closed reader showed lay in there as well: now nobody looks any more. */
-	twins_free(&r->twins);
+	twins_free(&r->twins, !away(&r->guard));
 	pthread_mutex_destroy(&r->guard.lock);
 	release_object(self);
 }
@@ -1224,7 +1233,7 @@ static void stream_dealloc(PyObject *self)
 {
 	struct stream *s = (struct stream *)self;
 	stream_end(s, 1);
-	twins_free(&s->twins);
+	twins_free(&s->twins, !away(&s->guard));
 	pthread_mutex_destroy(&s->guard.lock);
 	release_object(self);
 }

@@ -497,6 +497,40 @@ except KeyboardInterrupt:
         out.clear()
         s.close()
 
+    def test_fork_with_views(self):
+        """A child ends in order although its parent had views; those of the parent stay."""
+        program = """
+import iograph, os, sys, time
+io = iograph.attach(sys.argv[1])
+s = io.open("heat", "energy: f64 J")
+s.step(0)
+r = io.subscribe("heat", policy="block")
+rec = None
+for step in range(1, 1000):
+    with s.step(step) as st:
+        st["energy"] = step
+    try:
+        rec = r.next(0.1)
+        break
+    except iograph.TimeoutError:
+        pass
+view = rec["energy"]
+child = os.fork()
+if child:
+    assert os.waitpid(child, 0)[1] == 0
+    rec.release()
+    r.close()
+    io.close()
+    print(float(memoryview(view)[()]) == step, flush=True)
+else:
+    r.close()
+    del rec, view, r, s, io
+    many = [bytearray(1 << 20) for _ in range(300)]  # where the mappings were
+    assert all(not any(m[::4096]) for m in many)
+"""
+        out = subprocess.run([sys.executable, "-W", "ignore", "-c", program, self.where], capture_output=True, text=True, timeout=60)
+        self.assertEqual((out.stdout, out.returncode), ("True\n", 0), out.stderr)
+
     def test_agent_dies(self):
         io = iograph.attach(self.where)
         self.addCleanup(self.end, io)
