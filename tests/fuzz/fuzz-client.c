@@ -4,7 +4,7 @@
  * is not sealed, too small, sealed and full of what the input says, pipes, sockets, files. Every call of iograph.h comes back, and touches nothing that is
  * not there.
  *
- * Input: messages of a byte for the kind, one for its descriptors and 24 for its fields, while there are enough; the rest is what the memory holds.
+ * Input: a byte for the number of messages; each a byte for the kind, one for its descriptors and 24 for its fields; the rest is what the memory holds.
  */
 #include <fcntl.h>
 #include <pthread.h>
@@ -68,7 +68,7 @@ static iog *attach(int *agent)
 static int memory(size_t size, int seals, const uint8_t *data, size_t n)
 {
 	int fd = memfd_create("fuzz", MFD_ALLOW_SEALING | MFD_CLOEXEC);
-	REQUIRE(fd >= 0 && !ftruncate(fd, (off_t)size));
+	REQUIRE(fd >= 0 && !(seals & F_SEAL_GROW ? fallocate(fd, 0, 0, (off_t)size) : ftruncate(fd, (off_t)size)));
 	/* What the input says, over and over from the start of each KiB, so that rings and slots begin with it. */
 	for (size_t at = 0; n && at + n <= size && at < 16384; at += 1024)
 		REQUIRE(pwrite(fd, data, n, (off_t)at) == (ssize_t)n);
@@ -102,7 +102,8 @@ static void drain(int agent)
 			close(fds[--n]);
 }
 
-static void say(int agent, const uint8_t *f, uint32_t reader, uint32_t writer, const uint8_t *rest, size_t n_rest)
+/* One message, if it is about the stream that is written, or not, as `written` says. */
+static void say(int agent, const uint8_t *f, uint32_t reader, uint32_t writer, bool written, const uint8_t *rest, size_t n_rest)
 {
 	static const uint8_t kinds[] = { IOG_MSG_SUBSCRIBED, IOG_MSG_EDGE_WANTED, IOG_MSG_EDGE_MADE, IOG_MSG_WRITER_GONE, IOG_MSG_OPENED,
 		IOG_MSG_EDGE, IOG_MSG_CUT, IOG_MSG_ERROR, IOG_MSG_RESULT, IOG_MSG_SUBSCRIBED, IOG_MSG_EDGE_WANTED, IOG_MSG_EDGE_MADE };
@@ -110,6 +111,8 @@ static void say(int agent, const uint8_t *f, uint32_t reader, uint32_t writer, c
 	const uint32_t n = f[1] & 3;
 	m = (struct iog_msg){ .kind = kinds[f[0] % sizeof kinds], .edge = f[3] & 1 ? EDGE : f[3], .policy = f[4] % 3, .safe = f[4] & 1 };
 	const bool about_writer = m.kind == IOG_MSG_OPENED || m.kind == IOG_MSG_EDGE || m.kind == IOG_MSG_CUT || m.kind == IOG_MSG_ERROR;
+	if (about_writer != written)
+		return;
 	m.id = f[2] < 8 ? f[2] : about_writer ? writer : reader;
 	m.a = f[5], m.b = f[6], m.blocks = f[7];
 	m.capacity = f[8] & 1 ? 4 : f[8];
@@ -174,17 +177,22 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	if (!io)
 		io = attach(&agent);
 	const uint32_t reader = io->next_id, writer = reader + 1;
-	size_t n = IOG_MIN(size / HEAD, (size_t)MESSAGES);
+	size_t n = size ? data[0] % (MESSAGES + 1u) : 0;
+	if (size)
+		data++, size--;
+	n = IOG_MIN(size / HEAD, n);
 	const uint8_t *rest = data + n * HEAD;
 	for (size_t i = 0; i < n; i++)
-		say(agent, data + i * HEAD, reader, writer, rest, size - n * HEAD);
+		say(agent, data + i * HEAD, reader, writer, false, rest, size - n * HEAD);
 	/* So that nobody waits for what does not come. */
 	m = (struct iog_msg){ .kind = IOG_MSG_ERROR, .id = reader, .text = "no more" };
 	iog_msg_send(agent, &m, NULL, 0, 0, NULL);
-	m = (struct iog_msg){ .kind = IOG_MSG_OPENED, .id = writer };
 	iog_reader *r = iog_subscribe(io, "heat", NULL, "policy=block timeout=0s");
+	m = (struct iog_msg){ .kind = IOG_MSG_OPENED, .id = writer };
 	iog_msg_send(agent, &m, NULL, 0, 0, NULL);
-	m.kind = IOG_MSG_READY;
+	for (size_t i = 0; i < n; i++)
+		say(agent, data + i * HEAD, reader, writer, true, rest, size - n * HEAD);
+	m = (struct iog_msg){ .kind = IOG_MSG_READY, .id = writer };
 	iog_msg_send(agent, &m, NULL, 0, 0, NULL);
 	iog_stream *s = iog_open(io, "mine", "T: f64[z,y]; dt: f32", "policy=drop-new bytes=64KiB", 0, 1);
 	drain(agent);
