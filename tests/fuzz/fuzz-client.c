@@ -122,6 +122,10 @@ static void say(int agent, const uint8_t *f, uint32_t reader, uint32_t writer, b
 	if (f[14] & 1) /* as it fits what is given */
 		m.arena = (struct iog_arena){ .n_slots = 16, .slot_bytes = 4096, .static_bytes = 0, .id = f[15] };
 	memcpy(&m.epoch, f + 16, 4);
+	m.want.vars = f[24];
+	m.want.part = f[25] & 3;
+	if (f[25] & 4)
+		memcpy(&m.want.box, rest, IOG_MIN(n_rest, sizeof m.want.box));
 	if (f[20] & 3)
 		m.schema = schema;
 	for (uint32_t k = 0; k < n; k++)
