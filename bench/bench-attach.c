@@ -15,7 +15,7 @@
 
 #include "runtime/host/agent.h"
 
-enum { SLOTS = 4, LIMIT_S = 20, ROUNDS = 200 };
+enum { LIMIT_S = 20, ROUNDS = 200 };
 static const double READY_S = 10, LENGTH_S = 0.4;
 
 static void *shared(uint64_t bytes)
@@ -56,7 +56,8 @@ struct bench_attach *bench_attach_new(
 	struct bench_figure *f, uint64_t bytes, bool (*serve)(struct bench_attach *a, uint32_t what, uint32_t n))
 {
 	struct bench_attach *a = bench_alloc(sizeof *a);
-	*a = (struct bench_attach){ .f = f, .bytes = bytes, .serve = serve, .reading = "policy=block", .slots = SLOTS };
+	*a = (struct bench_attach){ .f = f, .bytes = bytes, .serve = serve, .reading = "policy=block", .writing = "policy=block" };
+	a->slots = bytes <= 64 << 10 ? 64 : bytes <= 1 << 20 ? 32 : 8;
 	return a;
 }
 
@@ -277,11 +278,8 @@ static bool connected(struct bench_attach *a)
 {
 	const int64_t n = (int64_t)(a->bytes / sizeof *a->data), zero = 0;
 	int code = IOG_SKIP;
-	char options[80];
-	/* Beside the 17 steps that a stream keeps. */
-	snprintf(options, sizeof options, "policy=block timeout=5s bytes=%llu", (unsigned long long)((a->slots + 19) * a->bytes));
 	a->io = iog_attach(a->path);
-	a->s = iog_open(a->io, "bench", "T: u64[i]", a->writing ? a->writing : options, 0, 1);
+	a->s = iog_open(a->io, "bench", "T: u64[i]", a->writing, 0, 1);
 	iog_block(a->s, "T", &n, &zero, &n);
 	bench_attach_ask(a, BENCH_TAKE, 1); /* a reader is connected while it waits for a step */
 	for (double until = bench_wall() + READY_S; code == IOG_SKIP && bench_wall() < until; usleep(1000))

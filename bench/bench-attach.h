@@ -41,7 +41,7 @@ struct bench_attach {
 	uint64_t bytes;      /* of a step */
 	uint64_t *data, sum; /* what is sent, the sum of its words */
 	const char *reading; /* options of the reader */
-	const char *writing; /* of the stream; NULL: it blocks, and has as many steps as the bare ring */
+	const char *writing; /* of the stream */
 	/* In the reader's process: work `what`, from BENCH_OWN on, n times. False: it could not. NULL: there is none. */
 	bool (*serve)(struct bench_attach *a, uint32_t what, uint32_t n);
 	/* filled */
@@ -49,7 +49,7 @@ struct bench_attach {
 	pid_t agent, reader;
 	struct bench_shared *sh;
 	struct base_shm *ring, *back; /* to the reader, slots of a step; to the writer, of a word */
-	uint32_t slots;               /* of both, and credit of the stream */
+	uint32_t slots;               /* of both: as many as a stream's readers may lag behind by default */
 	iog *io;
 	iog_stream *s; /* "T: u64[i]" */
 	iog_reader *r;

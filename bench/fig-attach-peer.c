@@ -13,7 +13,7 @@
 #include "bench/bench-attach.h"
 
 enum { OPEN = BENCH_OWN, PEER_TAKE, PEER_SUM };
-enum { STEPS = 200, ROUND = 8, QUEUE = 16, TIMEOUT_MS = 10000 };
+enum { STEPS = 200, ROUND = 64, QUEUE = 32, TIMEOUT_MS = 10000 };
 
 /* One end, of a library. */
 struct peer {

@@ -175,6 +175,6 @@ static void rate_of(struct bench_figure *f, uint64_t bytes, uint32_t n)
 	bench_note(f, "%.1f GB/s, the bare ring %.1f; %u slots; %.0f %% of the rounds were not interrupted", 1e-9 * (double)bytes / f->ours,
 		1e-9 * (double)bytes / f->base, p.a->slots, 100.0 * (double)p.rounds.good / (double)p.rounds.all);
 }
-void bench_attach_rate_64k(struct bench_figure *f) { rate_of(f, 64 << 10, 50); }
-void bench_attach_rate_1m(struct bench_figure *f) { rate_of(f, 1 << 20, 8); }
-void bench_attach_rate_16m(struct bench_figure *f) { rate_of(f, 16 << 20, 4); }
+void bench_attach_rate_64k(struct bench_figure *f) { rate_of(f, 64 << 10, 256); }
+void bench_attach_rate_1m(struct bench_figure *f) { rate_of(f, 1 << 20, 64); }
+void bench_attach_rate_16m(struct bench_figure *f) { rate_of(f, 16 << 20, 16); }

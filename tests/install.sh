@@ -124,5 +124,9 @@ fi
 point "documentation" documents
 point "a program links the static library" static
 if [ -x "$IOG" ]; then point "iog and pkg-config agree about the version" version; fi
+captures() { # with the libraries that were installed
+	"$TMPDIR/moved/bin/iog" capture --as lammps -- sh -c 'echo "$LD_PRELOAD"' 2>/dev/null | grep -qx "$(realpath "$TMPDIR")/moved/lib/iograph/lammps.so"
+}
+[ ! -e "$IOG_BUILD/capture/lammps.so" ] || point "iog capture finds its libraries" captures
 point "uninstall leaves nothing" nothing_left
 echo "1..$n"

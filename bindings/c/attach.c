@@ -11,6 +11,7 @@
 
 #include "client-private.h"
 #include "core/param.h"
+#include "identity.h"
 #include "runtime/host/wait.h"
 
 enum { MESSAGES = 64 /* heard at a time */, PAGE_MAX = 1 << 20 };
@@ -257,7 +258,11 @@ static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 	struct iog_msg m = { .kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid() };
 	int fds[IOG_FDS], rc;
 	uint32_t n = IOG_COUNT(fds);
+	struct iog_identity id;
+	iog_identity_get(&id);
 	iog_strset(m.text, sizeof m.text, program_invocation_short_name);
+	iog_strset(m.name, sizeof m.name, id.job);
+	m.edge = (uint32_t)(id.rank + 1), m.blocks = (uint32_t)(id.local + 1);
 	rc = iog_msg_send(io->sock, &m, NULL, 0, ATTACH_NS, err);
 	if (rc == -EAGAIN)
 		return iog_fail(err, -ETIMEDOUT, "the agent does not answer");

@@ -26,6 +26,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* One kind of record for everything that is a file: so one stream can have all of them. */
+#define IOG_CFILE_SCHEMA "path: u8[char<=1024]; size: i64; offset: i64[piece<=4096]; length: i64[piece<=4096]; data: u8[byte<=262144]"
+enum { IOG_CFILE_PATH = 1024, IOG_CFILE_PIECES = 4096, IOG_CFILE_BYTES = 262144 };
+
 struct iog_cfile; /* a file that is captured, while the program has it open */
 struct iog_piece {
 	int64_t offset, length;

@@ -21,7 +21,45 @@
 #include "bindings/capture/capture.h"
 #include "bindings/capture/files.h"
 
-enum { PIECES = 4096, WINDOW = 1 << 20, SEGMENTS_MAX = 1 << 24 };
+/* Programs without MPI, a shell say, inherit the library too. */
+#pragma weak PMPI_Comm_rank
+#pragma weak PMPI_File_close
+#pragma weak PMPI_File_get_position
+#pragma weak PMPI_File_get_size
+#pragma weak PMPI_File_iwrite
+#pragma weak PMPI_File_iwrite_all
+#pragma weak PMPI_File_iwrite_at
+#pragma weak PMPI_File_iwrite_at_all
+#pragma weak PMPI_File_iwrite_shared
+#pragma weak PMPI_File_open
+#pragma weak PMPI_File_preallocate
+#pragma weak PMPI_File_seek
+#pragma weak PMPI_File_set_size
+#pragma weak PMPI_File_set_view
+#pragma weak PMPI_File_write
+#pragma weak PMPI_File_write_all
+#pragma weak PMPI_File_write_all_begin
+#pragma weak PMPI_File_write_at
+#pragma weak PMPI_File_write_at_all
+#pragma weak PMPI_File_write_at_all_begin
+#pragma weak PMPI_File_write_ordered
+#pragma weak PMPI_File_write_ordered_begin
+#pragma weak PMPI_File_write_shared
+#pragma weak PMPI_Grequest_complete
+#pragma weak PMPI_Grequest_start
+#pragma weak PMPI_Status_set_cancelled
+#pragma weak PMPI_Status_set_elements_x
+#pragma weak PMPI_Type_free
+#pragma weak PMPI_Type_get_contents
+#pragma weak PMPI_Type_get_envelope
+#pragma weak PMPI_Type_get_extent
+#pragma weak PMPI_Type_size
+#ifdef OPEN_MPI
+#pragma weak ompi_mpi_byte
+#pragma weak ompi_mpi_short_int
+#endif
+
+enum { PIECES = IOG_CFILE_PIECES, WINDOW = 1 << 20, SEGMENTS_MAX = 1 << 24 };
 
 /* ---- datatypes ---- */
 
@@ -188,6 +226,7 @@ struct file {
 	MPI_File fh;
 	struct iog_cfile *to;
 	bool followed;       /* the view is one that can be */
+	bool first;          /* of the ranks that have it open */
 	int64_t disp, etype; /* bytes */
 	struct flat view;
 };
@@ -227,9 +266,12 @@ int MPI_File_open(MPI_Comm comm, const char *name, int mode, MPI_Info info, MPI_
 {
 	struct stat st;
 	struct iog_cfile *to = NULL;
-	/* Before the open, which no rank leaves before all have come: what is written behind it comes later. */
-	if (iog_capture_wanted() && !(mode & MPI_MODE_RDONLY))
-		to = iog_cfile_open(bare(name), stat(bare(name), &st) || !st.st_size);
+	int rank = 0;
+	/* The first rank speaks for all, before the open, which no other one leaves before it has come: what is written then comes later. */
+	if (iog_capture_wanted() && !(mode & MPI_MODE_RDONLY)) {
+		PMPI_Comm_rank(comm, &rank);
+		to = iog_cfile_open(bare(name), !rank && (stat(bare(name), &st) || !st.st_size));
+	}
 	const int rc = PMPI_File_open(comm, name, mode, info, fh);
 	struct file *f = to && !rc ? calloc(1, sizeof *f) : NULL;
 	if (!f) {
@@ -238,6 +280,7 @@ int MPI_File_open(MPI_Comm comm, const char *name, int mode, MPI_Info info, MPI_
 	}
 	f->fh = *fh;
 	f->to = to;
+	f->first = !rank;
 	view(f, 0, MPI_BYTE, MPI_BYTE, "native");
 	pthread_mutex_lock(&lock);
 	f->next = files;
@@ -273,11 +316,11 @@ int MPI_File_set_view(MPI_File fh, MPI_Offset disp, MPI_Datatype etype, MPI_Data
 	return rc;
 }
 
-/* Every rank says it before the call, so that it comes behind what that rank wrote before, and before what any writes afterwards. */
+/* As the open: it is behind what came before a barrier, and before what any rank writes when it has returned there. */
 int MPI_File_set_size(MPI_File fh, MPI_Offset size)
 {
 	struct file *f = find(fh);
-	if (f)
+	if (f && f->first)
 		iog_cfile_resize(f->to, size);
 	return PMPI_File_set_size(fh, size);
 }
@@ -286,7 +329,7 @@ int MPI_File_preallocate(MPI_File fh, MPI_Offset size)
 {
 	struct file *f = find(fh);
 	MPI_Offset is;
-	if (f && !PMPI_File_get_size(fh, &is) && is < size)
+	if (f && f->first && !PMPI_File_get_size(fh, &is) && is < size)
 		iog_cfile_resize(f->to, size);
 	return PMPI_File_preallocate(fh, size);
 }

@@ -1,13 +1,11 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `iog agent`: owns graphs and brings them together with programs that publish and read streams. The controlling thread of all its graphs. */
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 
 #include "bindings/lua/lua-graph.h"
 #include "cli.h"
 #include "runtime/host/agent.h"
+#include "signals.h"
 
 static const struct iog_cli_opt options[] = {
 	{ "socket", 0, "PATH", "where to listen (default $IOG_SOCKET, else in $XDG_RUNTIME_DIR, else in /tmp)" },
@@ -25,16 +23,6 @@ extern const struct iog_cli_cmd iog_cmd_agent;
 
 static struct iog_lua_set set[IOG_CLI_SETS];
 static uint32_t n_set;
-static atomic_int signals, last_signal; /* a signal may come to any thread */
-
-static void on_signal(int s)
-{
-	last_signal = s;
-	if (++signals < 3)
-		return;
-	signal(s, SIG_DFL);
-	raise(s);
-}
 
 static struct iog_graph *load_graph(void *ctx, const char *path)
 {
@@ -52,16 +40,6 @@ static void show_diags(void *ctx, const struct iog_graph *g)
 {
 	(void)ctx;
 	iog_cli_show_diags(g);
-}
-
-/* "dir/heat.lua" is the graph heat. */
-static void graph_name(const char *path, char *name, size_t size)
-{
-	const char *base = strrchr(path, '/');
-	iog_strset(name, size, base ? base + 1 : path);
-	char *dot = strrchr(name, '.');
-	if (dot && dot != name)
-		*dot = 0;
 }
 
 static int agent_run(int argc, char **argv)
@@ -91,14 +69,8 @@ static int agent_run(int argc, char **argv)
 		}
 	if (a.done)
 		return a.code;
-	struct sigaction sa = { .sa_handler = on_signal, .sa_flags = SA_RESTART };
-	sigemptyset(&sa.sa_mask);
-	sigaction(SIGINT, &sa, NULL);
-	sigaction(SIGTERM, &sa, NULL);
-	signal(SIGPIPE, SIG_IGN);
-	struct rlimit files;
-	if (!getrlimit(RLIMIT_NOFILE, &files) && files.rlim_cur < files.rlim_max)
-		files.rlim_cur = files.rlim_max, setrlimit(RLIMIT_NOFILE, &files);
+	iog_cli_signals_watch();
+	iog_cli_allow_files();
 
 	struct iog_agent *agent;
 	struct iog_err err = { "" };
@@ -110,7 +82,7 @@ static int agent_run(int argc, char **argv)
 		fprintf(stderr, "iog agent: listens at %s\n", iog_agent_path(agent));
 	for (uint32_t i = 0; i < n_loads; i++) {
 		char name[IOG_STREAM_NAME];
-		graph_name(loads[i], name, sizeof name);
+		iog_cli_graph_name(loads[i], name, sizeof name);
 		err.text[0] = 0;
 		if (iog_agent_load(agent, name, loads[i], show_diags, &err)) {
 			fprintf(stderr, "iog agent: %s\n", err.text[0] ? err.text : "the graph was not loaded");
@@ -121,7 +93,7 @@ static int agent_run(int argc, char **argv)
 	int seen = 0;
 	for (;;) {
 		uint32_t busy = iog_agent_poll(agent, 0.1);
-		int now = signals;
+		int now = iog_cli_signals_seen();
 		if (now > seen && seen < 2) {
 			iog_agent_end(agent, now > 1);
 			seen = now;
@@ -133,7 +105,7 @@ static int agent_run(int argc, char **argv)
 	if (rc)
 		fprintf(stderr, "iog agent: %s\n", err.text);
 	iog_agent_free(agent);
-	return rc ? IOG_EXIT_FAILED : seen ? 128 + last_signal : IOG_EXIT_OK;
+	return rc ? IOG_EXIT_FAILED : seen ? 128 + iog_cli_signals_last() : IOG_EXIT_OK;
 }
 
 const struct iog_cli_cmd iog_cmd_agent = {

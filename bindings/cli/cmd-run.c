@@ -1,19 +1,17 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * `iog run`: runs a graph to its end. The first signal ends it in order (sinks are flushed), the second at once; a signal handler does
- * nothing but count. The controlling thread of the engine.
+ * `iog run`: runs a graph to its end. The first signal ends it in order (sinks are flushed), the second at once. The controlling thread of the
+ * engine.
  */
 #include <jansson.h>
 #include <math.h>
-#include <signal.h>
-#include <stdatomic.h>
 #include <stdlib.h>
-#include <sys/resource.h>
 #include <time.h>
 #include <unistd.h>
 
 #include "bindings/lua/lua-graph.h"
 #include "cmd-run.h"
+#include "signals.h"
 
 static const struct iog_cli_opt options[] = {
 	{ "set", 0, "NAME=VALUE", "value of a parameter the graph declares (repeatable)" },
@@ -27,32 +25,6 @@ static const struct iog_cli_opt options[] = {
 enum { SET, STEPS, TIME, ON, RESTARTS, JSON };
 
 extern const struct iog_cli_cmd iog_cmd_run;
-
-/* ---- signals ---- */
-
-static atomic_int signals, last_signal; /* a signal may come to any thread */
-
-/* The third one ends the program whatever it waits for. */
-static void on_signal(int s)
-{
-	last_signal = s;
-	if (++signals < 3)
-		return;
-	signal(s, SIG_DFL);
-	raise(s); /* delivered on return */
-}
-
-static void watch_signals(void)
-{
-	static const int ends[] = { SIGINT, SIGTERM, SIGHUP };
-	struct sigaction a = { .sa_handler = on_signal, .sa_flags = SA_RESTART }, old;
-	sigemptyset(&a.sa_mask);
-	for (unsigned i = 0; i < IOG_COUNT(ends); i++)
-		/* nohup and shells that start us in the background have their reasons to ignore some. */
-		if (!sigaction(ends[i], NULL, &old) && old.sa_handler != SIG_IGN)
-			sigaction(ends[i], &a, NULL);
-	signal(SIGPIPE, SIG_IGN);
-}
 
 /* ---- while it runs ---- */
 
@@ -98,9 +70,9 @@ static int attend(struct iog_engine *e, struct progress *p)
 {
 	int seen = 0, cause = 0;
 	while (!iog_engine_poll(e, 0.1)) {
-		int s = signals;
+		int s = iog_cli_signals_seen();
 		if (s > seen && !seen) {
-			cause = last_signal;
+			cause = iog_cli_signals_last();
 			iog_engine_drain(e);
 			progress_clear(p);
 			fprintf(stderr, "iog: ending in order; what is on its way still arrives (again to stop at once)\n");
@@ -114,8 +86,8 @@ static int attend(struct iog_engine *e, struct progress *p)
 		progress_line(p, e, seen ? ", ending" : "");
 	}
 	progress_clear(p);
-	if (!cause && signals)
-		cause = last_signal;
+	if (!cause)
+		cause = iog_cli_signals_last();
 	return cause;
 }
 
@@ -167,16 +139,6 @@ static bool parse(struct iog_cli_args *a, struct request *r)
 	return !a->done;
 }
 
-/* A stage takes a dozen file descriptors. */
-static void allow_files(void)
-{
-	struct rlimit l;
-	if (!getrlimit(RLIMIT_NOFILE, &l) && l.rlim_cur < l.rlim_max) {
-		l.rlim_cur = l.rlim_max;
-		setrlimit(RLIMIT_NOFILE, &l);
-	}
-}
-
 static int run_run(int argc, char **argv)
 {
 	struct iog_cli_args a = { .cmd = &iog_cmd_run, .argc = argc, .argv = argv };
@@ -188,8 +150,8 @@ static int run_run(int argc, char **argv)
 		return a.code;
 	if (iog_cli_load(&cg, r.file, r.set, r.n_set, (enum iog_target)r.opts.target))
 		return IOG_EXIT_FAILED;
-	watch_signals();
-	allow_files();
+	iog_cli_signals_watch();
+	iog_cli_allow_files();
 	struct progress p = { .on = isatty(STDERR_FILENO) && !r.json, .start = now() };
 	p.last = p.start;
 	struct iog_run_report rep = { .file = r.file, .g = cg.g, .cut = &cg.cut };

@@ -16,7 +16,8 @@ enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64 
 struct client {
 	int sock, pid;
 	uint32_t uid;
-	char name[IOG_STREAM_NAME];
+	char name[IOG_STREAM_NAME], job[IOG_STREAM_NAME];
+	uint32_t rank, minor; /* 1 + its rank in the job, 0: it does not know; its version of the protocol */
 	struct iog_region_map page;
 	bool hello, dead;
 };
@@ -30,7 +31,6 @@ struct stream {
 	bool apart; /* each rank's steps are records of their own */
 	bool known; /* all ranks have their memory; apart: one has */
 	struct writer *writer[IOG_WRITERS];
-	uint32_t missed[IOG_WRITERS]; /* life of the feed that was told that this rank has gone */
 };
 struct writer {
 	struct client *client;
@@ -50,17 +50,20 @@ struct reader {
 	uint64_t gone;     /* ranks, by bit, that it was told to expect nothing of */
 	bool told;
 };
-/* A writer's edge to a reader, or to the graph's feed (reader NULL). */
+/* A writer's edge to a reader, or to a taker of the stream's feed (reader NULL). */
 struct edge {
 	uint32_t id;
 	struct writer *writer; /* NULL: gone; kept while the feed may read what it left */
 	struct stream *stream;
 	struct reader *reader;
-	uint32_t feed_life; /* the feed's collector that has it */
+	uint32_t feed_life; /* the feed's taker that has it */
 	uint32_t capacity;
 	uint8_t policy;
 	bool asked, made; /* the writer was asked, and has answered */
 	struct iog_want want;
+	/* The writer was told of a wider want, and has not answered; it has, and what it sent before is not all released. */
+	bool widens, flushes;
+	uint32_t flush; /* descriptors it had pushed then */
 	struct iog_region_map up, down, box, arena;
 };
 enum run_state { WAITS, RUNS, ENDED, FAILED };
@@ -72,6 +75,13 @@ struct run {
 	struct iog_engine *e; /* while it runs */
 	uint64_t delivered;   /* by one that has ended */
 	char text[512];
+	/* Replacing: `next` starts when this one has ended, and keeps it as `before` until its sources are open. Neither is in the list. */
+	struct run *next, *before;
+	uint64_t wide_ns;     /* until when programs may take to send what `next` needs more; 0: it has all, and this one ends */
+	bool spoilt;          /* it could not start, and has not ended yet */
+	bool handed;          /* its takers come from another graph, and go back there if its sources close now */
+	struct client *asker; /* to be told how it went; NULL: nobody */
+	uint32_t asker_id;
 };
 
 struct iog_agent {
@@ -94,12 +104,16 @@ struct iog_agent {
 
 /* ---- agent.c ---- */
 
+/* How log lines and refusals call it: "heat (process 12, rank 3 of slurm 1234.0)". Until the next call but one. */
+const char *iog_agent_client_name(const struct client *c);
 __attribute__((format(printf, 2, 3))) void iog_agent_say(struct iog_agent *a, const char *fmt, ...);
 /* The client is done with, for the reason given; freed at the end of the turn. */
 void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why);
 /* a->out, emptied, to be filled and sent. */
 struct iog_msg *iog_agent_fresh(struct iog_agent *a, uint32_t kind, uint32_t id);
 void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, const int *fds, uint32_t n);
+/* Answers a command: rc, and what is wrong. */
+void iog_agent_answer(struct iog_agent *a, struct client *c, uint32_t id, int rc, const struct iog_err *err);
 __attribute__((format(printf, 4, 5))) void iog_agent_refuse(struct iog_agent *a, struct client *c, uint32_t id, const char *fmt, ...);
 
 /* ---- agent-streams.c ---- */
@@ -112,6 +126,15 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 const char *iog_agent_on_unsubscribe(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n);
 const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n);
+/* An edge that was asked for cannot be: the reader, or the graph, goes on without that writer. */
+const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m);
+/* Can one more graph take the stream, which has `takers`? 0 or -ENOSPC with a message. */
+int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers, struct iog_err *err);
+/* Graphs want these variables of the stream as well. */
+void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars);
+/* Every step that a graph has not taken yet has what it was widened by. */
+bool iog_agent_stream_wide(struct iog_agent *a, const char *name);
+const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 /* The client has gone: with it what it wrote and read. */
 void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
 /* Connects whom the last turn made known to each other, cuts what has ended, and tells those who wait. */
@@ -129,6 +152,13 @@ void iog_agent_streams_free(struct iog_agent *a);
 
 /* Starts what waited, notices what has ended. */
 void iog_agent_graphs_poll(struct iog_agent *a);
+/*
+ * Ends graph `name` in order; what it took from streams is kept for the graph in `path`, which starts then. The client is answered when it
+ * runs, or when it could not start and the former one runs again; but a mistake that is seen at once is returned.
+ */
+int iog_agent_graph_replace(struct iog_agent *a, struct client *c, const struct iog_msg *m, struct iog_err *err);
+/* The client will not hear how it went. */
+void iog_agent_graphs_leave(struct iog_agent *a, const struct client *c);
 /* A graph has started that takes the stream, and its source is not open yet. */
 bool iog_agent_graphs_opening(const struct iog_agent *a, const struct stream *s);
 /* What the graphs that run need of a stream. */

@@ -41,7 +41,8 @@ static void stream_forget(struct iog_agent *a)
 {
 	for (uint32_t i = 0; i < a->n_streams; i++) {
 		struct stream *s = a->stream[i];
-		bool used = iog_feed_life(s->feed);
+		uint32_t life[IOG_TAKERS];
+		bool used = iog_feed_lives(s->feed, life);
 		for (uint32_t k = 0; k < IOG_WRITERS; k++)
 			used |= s->writer[k] != NULL;
 		for (uint32_t k = 0; k < a->n_readers; k++)
@@ -79,6 +80,35 @@ static uint32_t live_writers(const struct stream *s)
 	for (uint32_t i = 0; i < IOG_WRITERS; i++)
 		n += s->writer[i] != NULL;
 	return n;
+}
+
+static uint32_t readers_of(const struct iog_agent *a, const struct stream *s)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->n_readers; i++)
+		n += a->reader[i]->stream == s;
+	return n;
+}
+
+/*
+ * A writer has place for IOG_FANOUT edges. Where it never waits it has promised slots to IOG_READERS readers and one graph; more graphs take
+ * the place of readers then.
+ */
+int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers, struct iog_err *err)
+{
+	const struct stream *s = stream_find(a, name);
+	if (!s || !takers)
+		return 0;
+	if (s->policy == IOG_BLOCK && takers + IOG_READERS >= IOG_FANOUT)
+		return iog_fail(err, -ENOSPC,
+			"%u graphs take stream \"%s\", which is as many as there can be; unload one, or fork inside a graph", takers, name);
+	if (s->policy != IOG_BLOCK && takers + readers_of(a, s) >= 1 + IOG_READERS)
+		return iog_fail(err, -ENOSPC,
+			"stream \"%s\" does not wait, and has memory for %d graphs and readers together, which it has; end one, or open it "
+			"with "
+			"policy=block",
+			name, 1 + IOG_READERS);
+	return 0;
 }
 
 bool iog_agent_stream_there(const struct iog_agent *a, const char *name)
@@ -162,7 +192,7 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 	}
 }
 
-/* The feed's collector of that life has an edge from w. */
+/* The feed's taker of that life has an edge from w. */
 static bool is_fed(const struct iog_agent *a, const struct writer *w, uint32_t life)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++)
@@ -177,12 +207,9 @@ static void connect_all(struct iog_agent *a)
 	/* A rank that went before a consumer was there has no edge to it, and is not waited for. */
 	for (uint32_t i = 0; i < a->n_streams; i++) {
 		struct stream *s = a->stream[i];
-		const uint32_t life = s->known ? iog_feed_life(s->feed) : 0;
-		for (uint32_t r = 0; life && r < s->n_writers; r++)
-			if (!s->writer[r] && s->missed[r] != life) {
-				iog_feed_ended(s->feed, r);
-				s->missed[r] = life;
-			}
+		for (uint32_t r = 0; s->known && r < s->n_writers; r++)
+			if (!s->writer[r])
+				iog_feed_ended(s->feed, 0, r);
 	}
 	for (uint32_t i = 0; i < a->n_readers; i++) {
 		struct reader *r = a->reader[i];
@@ -204,11 +231,12 @@ static void connect_all(struct iog_agent *a)
 	}
 	for (uint32_t i = 0; i < a->n_writers; i++) {
 		struct writer *w = a->writer[i];
+		uint32_t life[IOG_TAKERS];
 		if (!w->stream->known || w->closed || w->map.fd < 0)
 			continue;
-		const uint32_t life = iog_feed_life(w->stream->feed);
-		if (life && !is_fed(a, w, life))
-			edge_new(a, w, NULL, life);
+		for (uint32_t k = iog_feed_lives(w->stream->feed, life); k-- > 0;)
+			if (!is_fed(a, w, life[k]))
+				edge_new(a, w, NULL, life[k]);
 		for (uint32_t r = 0; r < a->n_readers; r++) {
 			bool have = a->reader[r]->stream != w->stream || !a->reader[r]->told;
 			for (uint32_t k = 0; k < a->n_edges && !have; k++)
@@ -229,12 +257,16 @@ static void cut(struct iog_agent *a, struct edge *e)
 	iog_agent_send(a, e->writer->client, m, NULL, 0);
 }
 
-/* Edges to feeds that are closed, and were closed by nobody's fault. */
+/* Edges to takers that have gone, by nobody's fault. */
 static void cut_feeds(struct iog_agent *a)
 {
 	for (uint32_t k = a->n_edges; k-- > 0;) {
 		struct edge *e = a->edge[k];
-		if (e->reader || e->feed_life == iog_feed_life(e->stream->feed))
+		uint32_t life[IOG_TAKERS];
+		bool there = e->reader;
+		for (uint32_t i = there ? 0 : iog_feed_lives(e->stream->feed, life); i-- > 0 && !there;)
+			there = life[i] == e->feed_life;
+		if (there)
 			continue;
 		cut(a, e);
 		drop_edge(a, k);
@@ -255,6 +287,24 @@ static void tell_reader(struct iog_agent *a, struct reader *r)
 
 /* ---- what clients say ---- */
 
+/* The job whose ranks write s; "" when none of them knows. */
+static const char *job_of(const struct stream *s)
+{
+	for (uint32_t i = 0; i < IOG_WRITERS; i++)
+		if (s->writer[i] && s->writer[i]->client->job[0])
+			return s->writer[i]->client->job;
+	return "";
+}
+
+/* Somebody who writes s in another run than that of c, as far as both know theirs. */
+static const struct client *other_job(const struct stream *s, const struct client *c)
+{
+	for (uint32_t i = 0; c->job[0] && i < IOG_WRITERS; i++)
+		if (s->writer[i] && s->writer[i]->client->job[0] && strcmp(s->writer[i]->client->job, c->job))
+			return s->writer[i]->client;
+	return NULL;
+}
+
 const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struct iog_msg *m)
 {
 	if (!m->name[0] || !m->b || m->b > IOG_WRITERS || m->a >= m->b || m->policy > IOG_DROP_NEW || !m->schema.id)
@@ -272,13 +322,19 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 		s->apart = m->apart;
 		s->epoch = ++s->runs << 16;
 	}
-	if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy || s->apart != !!m->apart)
+	const struct client *other = other_job(s, c);
+	if (other)
+		iog_agent_refuse(a, c, m->id,
+			"stream \"%s\" is being written by another run, %s, and this is %s; two runs at once need two names, or an agent "
+			"each",
+			s->name, iog_agent_client_name(other), iog_agent_client_name(c));
+	else if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy || s->apart != !!m->apart)
 		iog_agent_refuse(a, c, m->id,
 			"stream \"%s\" is open with %u ranks and another schema, policy or pairing; all ranks must open it alike", s->name,
 			s->n_writers);
 	else if (s->writer[m->a])
-		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by process %d", m->a, s->name,
-			s->writer[m->a]->client->pid);
+		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by %s", m->a, s->name,
+			iog_agent_client_name(s->writer[m->a]->client));
 	else if (push(&a->writer, &a->n_writers, w)) {
 		*w = (struct writer){ .client = c, .stream = s, .id = m->id, .rank = m->a, .map = IOG_REGION_NONE };
 		s->writer[m->a] = w;
@@ -347,7 +403,9 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, how, &err))
 			iog_agent_say(a, "%s", err.text);
 		s->known = true;
-		iog_agent_say(a, "stream %s is there: %u rank%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s");
+		const char *job = job_of(s);
+		iog_agent_say(a, "stream %s is there: %u rank%s%s%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s",
+			job[0] ? " of " : "", job);
 	}
 	a->look = true;
 	return NULL;
@@ -358,10 +416,9 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 	if (!m->name[0] || m->policy > IOG_DROP_NEW || reader_find(a, c, m->id))
 		return "subscribed in a way that makes no sense";
 	struct stream *s = stream_get(a, m->name);
-	uint32_t n = 0;
-	for (uint32_t i = 0; i < a->n_readers; i++)
-		n += a->reader[i]->stream == s;
-	if (!s || n >= IOG_READERS) {
+	uint32_t life[IOG_TAKERS];
+	uint32_t n = s ? readers_of(a, s) : 0, takers = s && s->policy != IOG_BLOCK ? iog_feed_lives(s->feed, life) : 0;
+	if (!s || n + (takers ? takers - 1 : 0) >= IOG_READERS) {
 		iog_agent_refuse(a, c, m->id, "stream \"%s\" has %u readers, and no more can read it at once", m->name, n);
 		return NULL;
 	}
@@ -429,7 +486,7 @@ static int feed_edge(struct edge *e, int *fds, struct iog_err *err)
 		.n_regions = 1 };
 	/* The slots end where the arena ends, whatever the region is rounded up to. */
 	in.region[0] = (struct iog_region){ .base = e->arena.map, .size = iog_arena_bytes(&w->arena), .arena = w->arena.id };
-	return iog_feed_attach(e->stream->feed, w->rank, &in, err);
+	return iog_feed_attach(e->stream->feed, e->feed_life, w->rank, &in, err);
 }
 
 const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n)
@@ -456,11 +513,74 @@ const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const 
 	return NULL;
 }
 
+const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	struct edge *e = edge_find(a, m->edge);
+	if (!e || !e->writer || e->writer->client != c || !e->asked || e->made)
+		return NULL; /* what was made and is given up is cut by whoever notices */
+	iog_agent_say(a, "stream %s, rank %u: %.200s", e->stream->name, e->writer->rank, m->text);
+	e->made = true;
+	if (!e->reader) {
+		iog_feed_ended(e->stream->feed, e->feed_life, e->writer->rank);
+		return NULL;
+	}
+	struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_WRITER_GONE, e->reader->id);
+	o->edge = e->id, o->a = e->writer->rank;
+	iog_agent_send(a, e->reader->client, o, NULL, 0);
+	return NULL;
+}
+
+/* ---- wants that grow ---- */
+
+void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++) {
+		struct edge *e = a->edge[k];
+		if (e->reader || !e->writer || !e->asked || strcmp(e->stream->name, name) || !e->want.vars || !(vars & ~e->want.vars))
+			continue;
+		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
+		e->want.vars |= vars;
+		e->widens = true;
+		m->edge = e->id, m->want = e->want;
+		iog_agent_send(a, e->writer->client, m, NULL, 0);
+	}
+}
+
+const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	struct edge *e = edge_find(a, m->edge);
+	if (!e || !e->widens)
+		return NULL; /* cut meanwhile */
+	if (!e->writer || e->writer->client != c)
+		return "answered for an edge of somebody else";
+	const struct iog_down *down = e->down.map;
+	e->widens = false;
+	e->flushes = down;
+	e->flush = down ? atomic_load(&down->head) : 0;
+	return NULL;
+}
+
+bool iog_agent_stream_wide(struct iog_agent *a, const char *name)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++) {
+		struct edge *e = a->edge[k];
+		if (e->reader || strcmp(e->stream->name, name))
+			continue;
+		const struct iog_up *up = e->up.map;
+		if (e->flushes && (int32_t)(atomic_load(&up->head) - e->flush) >= 0)
+			e->flushes = false;
+		/* Who has gone sends nothing more, and what it left had to do. */
+		if (e->writer && (e->widens || e->flushes))
+			return false;
+	}
+	return true;
+}
+
 /* Nothing more comes from w. */
 static void writer_ends(struct iog_agent *a, struct writer *w)
 {
 	if (!w->closed)
-		iog_feed_ended(w->stream->feed, w->rank);
+		iog_feed_ended(w->stream->feed, 0, w->rank);
 	for (uint32_t k = 0; k < a->n_edges && !w->closed; k++) {
 		struct edge *e = a->edge[k];
 		if (e->writer != w || !e->reader)
@@ -510,8 +630,10 @@ static void tell_writers(struct iog_agent *a)
 		if (w->ready || !w->stream->known || w->map.fd < 0 || iog_agent_graphs_opening(a, w->stream))
 			continue;
 		/* A source that opened since edges were made gets its own in the next turn, and the writer may begin then. */
-		const uint32_t life = iog_feed_life(w->stream->feed);
-		if (life && !is_fed(a, w, life))
+		uint32_t life[IOG_TAKERS], k = iog_feed_lives(w->stream->feed, life);
+		while (k && is_fed(a, w, life[k - 1]))
+			k--;
+		if (k)
 			continue;
 		w->ready = true;
 		iog_agent_send(a, w->client, iog_agent_fresh(a, IOG_MSG_READY, w->id), NULL, 0);
@@ -568,8 +690,8 @@ void iog_agent_streams_leave(struct iog_agent *a, struct client *c)
 {
 	for (uint32_t k = a->n_writers; k-- > 0;)
 		if (a->writer[k]->client == c) {
-			iog_agent_say(a, "stream %s: rank %u of %u is gone without closing it", a->writer[k]->stream->name,
-				a->writer[k]->rank, a->writer[k]->stream->n_writers);
+			iog_agent_say(a, "stream %s: rank %u of %u is gone without closing it: %s", a->writer[k]->stream->name,
+				a->writer[k]->rank, a->writer[k]->stream->n_writers, iog_agent_client_name(c));
 			writer_free(a, k);
 		}
 	for (uint32_t k = a->n_readers; k-- > 0;)
@@ -579,10 +701,8 @@ void iog_agent_streams_leave(struct iog_agent *a, struct client *c)
 
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size)
 {
-	uint32_t readers = 0;
-	for (uint32_t k = 0; k < a->n_readers; k++)
-		readers += a->reader[k]->stream == s;
-	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers, readers);
+	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u\t%s", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers,
+		readers_of(a, s), job_of(s));
 }
 
 void iog_agent_streams_free(struct iog_agent *a)

@@ -45,7 +45,7 @@ void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why)
 	if (c->dead)
 		return;
 	c->dead = true;
-	iog_agent_say(a, "client %s (process %d) %s", c->name[0] ? c->name : "?", c->pid, why);
+	iog_agent_say(a, "client %s %s", iog_agent_client_name(c), why);
 	last_words(c->sock, why);
 }
 
@@ -95,13 +95,36 @@ static void on_ps(struct iog_agent *a, struct client *c)
 	iog_agent_send(a, c, iog_agent_fresh(a, IOG_MSG_RESULT, 0), NULL, 0);
 }
 
-/* Answers a command. */
-static void answer(struct iog_agent *a, struct client *c, uint32_t id, int rc, const struct iog_err *err)
+void iog_agent_answer(struct iog_agent *a, struct client *c, uint32_t id, int rc, const struct iog_err *err)
 {
 	if (rc)
 		iog_agent_refuse(a, c, id, "%s", err->text);
 	else
 		iog_agent_send(a, c, iog_agent_fresh(a, IOG_MSG_RESULT, id), NULL, 0);
+}
+
+/* What a client says of itself goes into lines and fields. */
+static void take_text(char *to, size_t size, const char *text)
+{
+	iog_strset(to, size, text);
+	for (; *to; to++)
+		if ((uint8_t)*to < ' ' || *to == 127)
+			*to = '?';
+}
+
+const char *iog_agent_client_name(const struct client *c)
+{
+	static char text[2][3 * IOG_STREAM_NAME];
+	static unsigned turn;
+	char *t = text[turn++ % 2];
+	const char *name = c->name[0] ? c->name : "?";
+	if (!c->job[0])
+		iog_format(t, sizeof text[0], "%s (process %d)", name, c->pid);
+	else if (!c->rank)
+		iog_format(t, sizeof text[0], "%s (process %d of %s)", name, c->pid, c->job);
+	else
+		iog_format(t, sizeof text[0], "%s (process %d, rank %u of %s)", name, c->pid, c->rank - 1, c->job);
+	return t;
 }
 
 /* The reason to let the client go, or NULL. */
@@ -110,7 +133,9 @@ static const char *on_hello(struct iog_agent *a, struct client *c, const struct 
 	struct iog_err err = { "" };
 	if (m->kind != IOG_MSG_HELLO)
 		return "did not say hello";
-	iog_strset(c->name, sizeof c->name, m->text);
+	take_text(c->name, sizeof c->name, m->text);
+	take_text(c->job, sizeof c->job, m->name);
+	c->rank = m->edge, c->minor = m->a & 0xffff;
 	if (m->a >> 16 != IOG_ATTACH_MAJOR) {
 		iog_agent_refuse(a, c, 0,
 			"the agent speaks version %d of the protocol, this program version %u: use libraries of the same release",
@@ -125,6 +150,14 @@ static const char *on_hello(struct iog_agent *a, struct client *c, const struct 
 	o->b = (uint32_t)getpid();
 	iog_agent_send(a, c, o, &c->page.fd, 1);
 	return NULL;
+}
+
+static void on_load(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	struct iog_err err = { "" };
+	int rc = m->a ? iog_agent_graph_replace(a, c, m, &err) : iog_agent_load(a, m->name[0] ? m->name : m->text, m->text, NULL, &err);
+	if (rc || !m->a)
+		iog_agent_answer(a, c, m->id, rc, &err);
 }
 
 /* The same. Descriptors that were taken are set to -1. */
@@ -142,9 +175,11 @@ static const char *handle(struct iog_agent *a, struct client *c, struct iog_msg 
 	case IOG_MSG_SUBSCRIBE: return iog_agent_on_subscribe(a, c, m);
 	case IOG_MSG_UNSUBSCRIBE: return iog_agent_on_unsubscribe(a, c, m);
 	case IOG_MSG_PS: on_ps(a, c); return NULL;
-	case IOG_MSG_SET: answer(a, c, m->id, iog_agent_graphs_set(a, m->name, m->number, &err), &err); return NULL;
-	case IOG_MSG_LOAD: answer(a, c, m->id, iog_agent_load(a, m->name[0] ? m->name : m->text, m->text, NULL, &err), &err); return NULL;
-	case IOG_MSG_UNLOAD: answer(a, c, m->id, iog_agent_unload(a, m->name, &err), &err); return NULL;
+	case IOG_MSG_SET: iog_agent_answer(a, c, m->id, iog_agent_graphs_set(a, m->name, m->number, &err), &err); return NULL;
+	case IOG_MSG_LOAD: on_load(a, c, m); return NULL;
+	case IOG_MSG_ERROR: return iog_agent_on_refused(a, c, m);
+	case IOG_MSG_WANT: return iog_agent_on_want(a, c, m);
+	case IOG_MSG_UNLOAD: iog_agent_answer(a, c, m->id, iog_agent_unload(a, m->name, &err), &err); return NULL;
 	default: return NULL; /* of a later minor version */
 	}
 }
@@ -179,6 +214,7 @@ static void client_free(struct iog_agent *a, uint32_t i)
 {
 	struct client *c = a->client[i];
 	iog_agent_streams_leave(a, c);
+	iog_agent_graphs_leave(a, c);
 	if (c->page.map)
 		atomic_store(&((struct iog_attach_page *)c->page.map)->gone, 1);
 	iog_region_close(&c->page);

@@ -39,7 +39,7 @@ uint32_t iog_agent_poll(struct iog_agent *a, double timeout_s);
 int iog_agent_result(const struct iog_agent *a, struct iog_err *err);
 /* Ends all graphs: in order, or at once. Poll until it returns 0. */
 void iog_agent_end(struct iog_agent *a, bool at_once);
-/* What there is, a line for each graph and stream, its five fields separated by tabs; false: no more. *at starts at 0. */
+/* What there is, a line for each graph and stream, its fields separated by tabs; false: no more. *at starts at 0. */
 bool iog_agent_describe(const struct iog_agent *a, uint32_t *at, char *text, size_t size);
 /* Lets all clients go, removes the socket, frees everything. NULL is fine. */
 void iog_agent_free(struct iog_agent *a);

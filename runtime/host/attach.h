@@ -29,7 +29,7 @@
 #include "core/edge.h"
 #include "want.h"
 
-enum { IOG_ATTACH_MAGIC = 0x41474f49 /* "IOGA" */, IOG_ATTACH_MAJOR = 1, IOG_ATTACH_MINOR = 0 };
+enum { IOG_ATTACH_MAGIC = 0x41474f49 /* "IOGA" */, IOG_ATTACH_MAJOR = 1, IOG_ATTACH_MINOR = 1 };
 enum {
 	IOG_WRITERS = 64, /* of one stream on a node; one segment each in a merged record */
 	IOG_READERS = 4,  /* that read a writer's memory directly */
@@ -38,9 +38,11 @@ enum {
 };
 
 enum iog_msg_kind {
-	IOG_MSG_HELLO = 1, /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid */
-	IOG_MSG_WELCOME,   /* the same; fd: page (struct iog_attach_page) */
-	IOG_MSG_ERROR,     /* text; id: of what it is about. What was asked for is not done */
+	IOG_MSG_HELLO =
+		1, /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid; name: its job and run, as far as it knows; edge: 1 +
+	                     its rank there, blocks: 1 + its rank on this node */
+	IOG_MSG_WELCOME, /* the same; fd: page (struct iog_attach_page) */
+	IOG_MSG_ERROR,   /* text; id: of what it is about. What was asked for is not done */
 	/* writers */
 	IOG_MSG_OPEN,   /* id: the client's number of the stream; name, a: rank, b: nranks, policy, apart; schema (sealed) */
 	IOG_MSG_OPENED, /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice) */
@@ -59,10 +61,12 @@ enum iog_msg_kind {
 	IOG_MSG_UNSUBSCRIBE, /* id */
 	/* commands, each answered by RESULT or ERROR */
 	IOG_MSG_PS,     /* a RESULT for each graph and stream, fields separated by tabs, then an empty one */
-	IOG_MSG_LOAD,   /* name: of the graph; text: path */
+	IOG_MSG_LOAD,   /* name: of the graph; text: path; a: 1: in the place of the graph of that name */
 	IOG_MSG_UNLOAD, /* name */
 	IOG_MSG_SET,    /* name; number */
 	IOG_MSG_RESULT, /* text; a: 1 when more follows */
+	/* since minor version 1 */
+	IOG_MSG_WANT, /* id, edge; want: of its consumer from now on. Agent to writer; back again: every step from here on has it */
 	IOG_MSG_KINDS
 };
 

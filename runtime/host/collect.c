@@ -26,8 +26,9 @@ struct writer {
 	bool ended;    /* and it is empty */
 	uint32_t life; /* of the ring that is read */
 	uint32_t seen_head;
-	struct key low;  /* of its front, or the smallest that may still come */
-	struct key last; /* ended: what it did not send before this it had dropped */
+	uint32_t next_slot; /* where the next record probably lies */
+	struct key low;     /* of its front, or the smallest that may still come */
+	struct key last;    /* ended: what it did not send before this it had dropped */
 	bool front;
 };
 /* What one writer contributed to a step. */
@@ -142,25 +143,43 @@ int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worke
 	return 0;
 }
 
-void iog_collect_ended(struct iog_collect *c, uint32_t w)
+bool iog_collect_ended(struct iog_collect *c, uint32_t w)
 {
-	if (w < c->n_writers) {
-		c->writer[w].gone = true;
-		if (!c->writer[w].attached)
-			c->writer[w].ended = true;
-	}
+	if (w >= c->n_writers || c->writer[w].gone)
+		return false;
+	c->writer[w].gone = true;
+	if (!c->writer[w].attached)
+		c->writer[w].ended = true;
+	return true;
 }
 
 static void give_back(struct writer *w, uint32_t slot, uint32_t gen, uint32_t life)
 {
-	if (life == w->life) /* else nobody is there who would read it */
-		iog_inlet_release(&w->in, slot, gen);
+	if (life != w->life)
+		return; /* nobody is there who would read it */
+	iog_inlet_release(&w->in, slot, gen);
+	w->next_slot = slot; /* a writer takes the slot that came back last */
 }
 
 static void publish(struct writer *w)
 {
 	if (w->attached && iog_inlet_publish(&w->in))
 		iog_wake_word(&w->in.e.up->head);
+}
+
+/*
+ * Asks for the first lines of a slot before somebody has to wait for them. Each line comes from the writer's core: head of the ring, descriptor and
+ * head of the record one after the other are three such ways, with this two, or, when more is in the ring already, none.
+ */
+enum { LINE = 64, HEAD_LINES = 4, MORE_LINES = 16 /* and where its payload begins */ };
+static inline void expect(const struct writer *w, uint32_t slot, unsigned lines)
+{
+	const struct iog_region *r = &w->at.region[0];
+	if (slot >= w->at.n_slots)
+		return;
+	const uint8_t *at = r->base + (r->size - (uint64_t)(w->at.n_slots - slot) * w->at.slot_bytes);
+	for (unsigned i = 0; i < lines; i++)
+		__builtin_prefetch(at + i * LINE);
 }
 
 /* Skips what is at the front of w: dropped, and released at once. */
@@ -183,10 +202,15 @@ static void look(struct iog_collect *c, struct writer *w)
 		return;
 	}
 	for (uint32_t i = 0; i < 2 * w->in.e.capacity + 2; i++) {
-		/* State and passed before the ring: what they say then covers an empty ring. */
-		const bool closed = iog_inlet_state(&w->in) != IOG_EDGE_OPEN || w->gone;
-		iog_inlet_passed(&w->in, &w->low.epoch, &w->low.seq);
-		w->seen_head = atomic_load_explicit(&w->in.e.down->head, memory_order_relaxed);
+		bool closed = false;
+		if (w->in.seen == w->in.tail) { /* else more is known to be there, and the writer's line stays with the writer */
+			/* State and passed before the ring: what they say then covers an empty ring. */
+			closed = iog_inlet_state(&w->in) != IOG_EDGE_OPEN || w->gone;
+			iog_inlet_passed(&w->in, &w->low.epoch, &w->low.seq);
+			w->seen_head = atomic_load_explicit(&w->in.e.down->head, memory_order_relaxed);
+			if (w->seen_head != w->in.seen)
+				expect(w, w->next_slot, HEAD_LINES);
+		}
 		switch (iog_inlet_peek(&w->in)) {
 		case IOG_FRONT_RECORD:
 			w->low = (struct key){ w->in.front.epoch, w->in.front.seq };
@@ -224,6 +248,8 @@ static void take(struct iog_collect *c, struct step *s, uint32_t i)
 	iog_inlet_take(&w->in);
 	w->front = false;
 	p->held = true, p->slot = d.slot, p->gen = d.gen, p->life = w->life;
+	if (w->in.seen != w->in.tail && w->in.e.box == NULL) /* more is there already */
+		expect(w, w->in.e.down->ring[w->in.tail & (w->in.e.capacity - 1)].slot, MORE_LINES);
 	const struct iog_region *r = &w->at.region[0];
 	const uint8_t *at = r->base + (r->size - (uint64_t)w->at.n_slots * w->at.slot_bytes) + (uint64_t)d.slot * w->at.slot_bytes;
 	p->good = !iog_wire_open(&p->rec, at, d.length, c->schema, w->at.region, w->at.n_regions, p->block, c->blocks, p->head,

@@ -37,8 +37,8 @@ void iog_collect_free(struct iog_collect *c);
 /* The consuming end of writer w's edge; everything in `in` is kept mapped by the caller until iog_collect_detach of w, or free. A second one for the
  * same writer (it came again) is read when the first is drained. */
 int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worker_in *in, struct iog_err *err);
-/* Writer w has closed or died: what is in its ring still counts, then nobody waits for it. */
-void iog_collect_ended(struct iog_collect *c, uint32_t w);
+/* Writer w has closed or died: what is in its ring still counts, then nobody waits for it. False: that was known. */
+bool iog_collect_ended(struct iog_collect *c, uint32_t w);
 /*
  * The next complete step, or NULL when there is none now (or IOG_COLLECT_HELD are held). Its variables have the blocks of all writers, in the order of
  * their ranks; what lies in memory of writers stays until iog_collect_release. *ended: nothing more will come.

@@ -21,6 +21,7 @@ struct iog_consumer {
 	uint32_t capacity;
 	uint8_t policy, safe; /* policy: as it asked for */
 	struct iog_want want;
+	bool told; /* want has changed, and the agent waits to hear that steps have it */
 	struct iog_region_map up, down, box;
 	void *box_map;
 };

@@ -93,6 +93,7 @@ struct iog_rt {
 	struct iog_err err;        /* valid when phase is IOG_PHASE_FAILED, or for a warning */
 	_Atomic uint64_t records, bytes, elided, bad, failed, duplicates, dropped, sleeps;
 	_Atomic uint64_t cpu_ns;
+	uint64_t helper_cpu_ns; /* of a thread that worked for this one, and has ended */
 	_Atomic uint64_t stamping; /* sources: 1 + the version being stamped on a record that is not in a ring yet; 0: none */
 	_Atomic uint64_t forged;   /* sources: releases that could not be */
 	uint64_t forged_seen;

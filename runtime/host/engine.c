@@ -373,6 +373,14 @@ int iog_engine_start(struct iog_engine *e, struct iog_err *err)
 	return rc;
 }
 
+bool iog_engine_opening(const struct iog_engine *e)
+{
+	for (uint32_t i = 0; i < e->cut->n_units; i++)
+		if (e->rt[i].u->kind == IOG_G_SOURCE && e->rt[i].threaded && atomic_load(&e->rt[i].phase) == IOG_PHASE_NEW)
+			return true;
+	return false;
+}
+
 /* ---- supervision ---- */
 
 static void post(struct iog_rt *rt, const struct iog_command *c)

@@ -42,6 +42,8 @@ int iog_engine_new(
 /* Opens the endpoints and starts all units; sinks first, sources last. 0 or -errno with a message. A process or VM that dies while it is set
  * up is no failure: iog_engine_poll replaces it, as it does later. */
 int iog_engine_start(struct iog_engine *e, struct iog_err *err);
+/* Some source has not opened what it reads yet, and may. */
+bool iog_engine_opening(const struct iog_engine *e);
 /* Looks after the units for at most timeout_s; true: everything has ended. Call again and again. */
 bool iog_engine_poll(struct iog_engine *e, double timeout_s);
 /* Ends the sources; what is on its way still arrives (poll until it returns true). */

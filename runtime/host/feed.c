@@ -1,5 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
-/* Feeds; see feed.h. One list for the process, found by name. */
+/*
+ * Feeds; see feed.h. One list for the process, found by name. The lock of a feed is for the list of its takers, that of a taker for its collector: a
+ * source takes only the latter, once it is open.
+ */
 #include "feed.h"
 
 #include <errno.h>
@@ -11,6 +14,17 @@
 
 enum { SPINS = 2000 };
 
+struct iog_taker {
+	struct iog_feed *feed;
+	uint32_t life;
+	/* of the feed's lock */
+	const void *owner, *heir;
+	const void *from; /* who passed it on; gets it back when the heir closes at once */
+	bool open;        /* its source is; else it waits for the heir */
+	pthread_mutex_t lock;
+	struct iog_collect *collect;
+	_Atomic uint32_t bell; /* raised when a writer came or went */
+};
 struct iog_feed {
 	struct iog_feed *next;
 	char name[IOG_STREAM_NAME];
@@ -19,9 +33,9 @@ struct iog_feed {
 	bool known;
 	enum iog_pairing how;
 	struct iog_schema schema;
-	uint32_t n_writers, blocks, life;
-	struct iog_collect *collect; /* while a source is open */
-	_Atomic uint32_t bell;       /* raised when a writer came or went */
+	uint32_t n_writers, blocks, lives;
+	struct iog_taker *taker[IOG_TAKERS];
+	uint32_t n_takers;
 };
 
 static pthread_mutex_t list_lock = PTHREAD_MUTEX_INITIALIZER;
@@ -45,6 +59,18 @@ struct iog_feed *iog_feed_get(const char *name)
 	return f;
 }
 
+/* Takes t off the list and frees it; the feed's lock is held, or nobody else has the feed. */
+static void taker_free(struct iog_taker *t)
+{
+	struct iog_feed *f = t->feed;
+	for (uint32_t i = 0; i < f->n_takers; i++)
+		if (f->taker[i] == t)
+			f->taker[i] = f->taker[--f->n_takers];
+	iog_collect_free(t->collect);
+	pthread_mutex_destroy(&t->lock);
+	free(t);
+}
+
 void iog_feed_put(struct iog_feed *f)
 {
 	if (!f)
@@ -55,10 +81,18 @@ void iog_feed_put(struct iog_feed *f)
 		while (*at != f)
 			at = &(*at)->next;
 		*at = f->next;
+		while (f->n_takers)
+			taker_free(f->taker[0]);
 		pthread_mutex_destroy(&f->lock);
 		free(f);
 	}
 	pthread_mutex_unlock(&list_lock);
+}
+
+static void ring(struct iog_taker *t)
+{
+	atomic_fetch_add(&t->bell, 1);
+	iog_wake_word(&t->bell);
 }
 
 /* ---- the agent ---- */
@@ -68,39 +102,92 @@ int iog_feed_describe(
 {
 	int rc = 0;
 	pthread_mutex_lock(&f->lock);
-	if (f->collect && (f->schema.id != schema->id || f->n_writers != n_writers || f->blocks < blocks ||
-				  memcmp(f->schema.dim, schema->dim, sizeof f->schema.dim)))
+	if (f->n_takers && (f->schema.id != schema->id || f->n_writers != n_writers || f->blocks < blocks ||
+				   memcmp(f->schema.dim, schema->dim, sizeof f->schema.dim)))
 		rc = iog_fail(err, -EEXIST, "stream \"%s\" is in use with another schema, shape or number of writers", f->name);
-	else if (!f->collect)
+	else if (!f->n_takers)
 		f->schema = *schema, f->n_writers = n_writers, f->blocks = blocks, f->how = how, f->known = true;
 	pthread_mutex_unlock(&f->lock);
 	return rc;
 }
 
-uint32_t iog_feed_life(struct iog_feed *f)
+uint32_t iog_feed_lives(struct iog_feed *f, uint32_t *life)
 {
 	pthread_mutex_lock(&f->lock);
-	const uint32_t life = f->collect ? f->life : 0;
+	const uint32_t n = f->n_takers;
+	for (uint32_t i = 0; i < n; i++)
+		life[i] = f->taker[i]->life;
 	pthread_mutex_unlock(&f->lock);
-	return life;
+	return n;
 }
 
-int iog_feed_attach(struct iog_feed *f, uint32_t writer, const struct iog_worker_in *in, struct iog_err *err)
+/* The feed's lock is held. */
+static struct iog_taker *taker_of(struct iog_feed *f, uint32_t life)
+{
+	for (uint32_t i = 0; i < f->n_takers; i++)
+		if (f->taker[i]->life == life)
+			return f->taker[i];
+	return NULL;
+}
+
+const void *iog_feed_owner(struct iog_feed *f, uint32_t life)
 {
 	pthread_mutex_lock(&f->lock);
-	int rc = f->collect ? iog_collect_attach(f->collect, writer, in, err) : iog_fail(err, -ENOENT, "no graph takes \"%s\"", f->name);
+	const struct iog_taker *t = taker_of(f, life);
+	const void *owner = t ? t->owner : NULL;
 	pthread_mutex_unlock(&f->lock);
-	iog_feed_wake(f);
+	return owner;
+}
+
+int iog_feed_attach(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, struct iog_err *err)
+{
+	int rc;
+	pthread_mutex_lock(&f->lock);
+	struct iog_taker *t = taker_of(f, life);
+	if (!t) {
+		rc = iog_fail(err, -ENOENT, "the graph that took \"%s\" has ended", f->name);
+	} else {
+		pthread_mutex_lock(&t->lock);
+		rc = iog_collect_attach(t->collect, writer, in, err);
+		pthread_mutex_unlock(&t->lock);
+		ring(t);
+	}
+	pthread_mutex_unlock(&f->lock);
 	return rc;
 }
 
-void iog_feed_ended(struct iog_feed *f, uint32_t writer)
+void iog_feed_ended(struct iog_feed *f, uint32_t life, uint32_t writer)
 {
 	pthread_mutex_lock(&f->lock);
-	if (f->collect)
-		iog_collect_ended(f->collect, writer);
+	for (uint32_t i = 0; i < f->n_takers; i++) {
+		struct iog_taker *t = f->taker[i];
+		if (life && t->life != life)
+			continue;
+		pthread_mutex_lock(&t->lock);
+		const bool news = iog_collect_ended(t->collect, writer);
+		pthread_mutex_unlock(&t->lock);
+		if (news)
+			ring(t);
+	}
 	pthread_mutex_unlock(&f->lock);
-	iog_feed_wake(f);
+}
+
+bool iog_feed_bequeath(struct iog_feed *f, const void *from, const void *heir)
+{
+	bool found = false;
+	pthread_mutex_lock(&f->lock);
+	for (uint32_t i = f->n_takers; i-- > 0 && !found;) {
+		struct iog_taker *t = f->taker[i];
+		if ((t->open ? t->owner : t->heir) != from)
+			continue;
+		found = true;
+		t->heir = heir;
+		t->from = t->open ? t->owner : NULL;
+		if (!t->open && !heir)
+			taker_free(t);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return found;
 }
 
 /* ---- the source ---- */
@@ -115,51 +202,71 @@ bool iog_feed_schema(struct iog_feed *f, struct iog_schema *schema)
 	return known;
 }
 
-int iog_feed_open(struct iog_feed *f, struct iog_err *err)
+static struct iog_taker *taker_new(struct iog_feed *f, const void *owner)
 {
-	int rc = 0;
-	pthread_mutex_lock(&f->lock);
-	if (!f->known)
-		rc = iog_fail(err, -ENOENT, "nobody has opened stream \"%s\" yet: run this graph in an agent", f->name);
-	else if (f->collect)
-		rc = iog_fail(err, -EBUSY, "another source takes stream \"%s\"; let both branches start from one", f->name);
-	else if (!(f->collect = iog_collect_new(&f->schema, f->n_writers, f->blocks, f->how)))
-		rc = iog_fail(err, -ENOMEM, "no memory for stream \"%s\"", f->name);
-	else
-		f->life++;
-	pthread_mutex_unlock(&f->lock);
-	return rc;
+	struct iog_taker *t = calloc(1, sizeof *t);
+	if (!t || !(t->collect = iog_collect_new(&f->schema, f->n_writers, f->blocks, f->how))) {
+		free(t);
+		return NULL;
+	}
+	t->feed = f, t->owner = owner, t->life = ++f->lives;
+	pthread_mutex_init(&t->lock, NULL);
+	return f->taker[f->n_takers++] = t;
 }
 
-void iog_feed_close(struct iog_feed *f)
+struct iog_taker *iog_taker_open(struct iog_feed *f, const void *owner, struct iog_err *err)
 {
+	struct iog_taker *t = NULL;
 	pthread_mutex_lock(&f->lock);
-	iog_collect_free(f->collect);
-	f->collect = NULL;
+	for (uint32_t i = 0; i < f->n_takers && !t; i++)
+		if (!f->taker[i]->open && f->taker[i]->heir == owner)
+			t = f->taker[i];
+	if (t)
+		t->owner = owner, t->heir = t->from, t->from = NULL;
+	else if (!f->known)
+		iog_fail(err, -ENOENT, "nobody has opened stream \"%s\" yet: run this graph in an agent", f->name);
+	else if (f->n_takers == IOG_TAKERS)
+		iog_fail(err, -EBUSY, "%d sources take stream \"%s\", which is as many as there can be", IOG_TAKERS, f->name);
+	else if (!(t = taker_new(f, owner)))
+		iog_fail(err, -ENOMEM, "no memory for stream \"%s\"", f->name);
+	if (t)
+		t->open = true;
+	pthread_mutex_unlock(&f->lock);
+	return t;
+}
+
+void iog_taker_close(struct iog_taker *t)
+{
+	struct iog_feed *f = t->feed;
+	pthread_mutex_lock(&f->lock);
+	t->open = false;
+	t->owner = NULL;
+	if (!t->heir)
+		taker_free(t);
 	pthread_mutex_unlock(&f->lock);
 }
 
-struct iog_record *iog_feed_next(struct iog_feed *f, uint64_t limit_ns, bool *ended)
+struct iog_record *iog_taker_next(struct iog_taker *t, uint64_t limit_ns, bool *ended)
 {
 	const uint64_t end = iog_now_ns() + limit_ns;
 	for (uint32_t spin = 0;; spin++) {
-		struct iog_waitword word[1 + IOG_WRITERS] = { { &f->bell, atomic_load(&f->bell) } };
+		struct iog_waitword word[1 + IOG_WRITERS] = { { &t->bell, atomic_load(&t->bell) } };
 		uint32_t n = 1;
-		pthread_mutex_lock(&f->lock);
-		struct iog_record *r = iog_collect_next(f->collect, ended);
+		pthread_mutex_lock(&t->lock);
+		struct iog_record *r = iog_collect_next(t->collect, ended);
 		if (!r && !*ended && spin >= SPINS) {
 			/* The flag first, then one more look. */
-			n += iog_collect_sleep(f->collect, word + 1, IOG_WRITERS);
-			r = iog_collect_next(f->collect, ended);
+			n += iog_collect_sleep(t->collect, word + 1, IOG_WRITERS);
+			r = iog_collect_next(t->collect, ended);
 		}
-		pthread_mutex_unlock(&f->lock);
+		pthread_mutex_unlock(&t->lock);
 		const uint64_t now = iog_now_ns();
 		if (!r && !*ended && now < end && spin >= SPINS)
 			iog_wait_words(word, n, end - now);
 		if (n > 1) {
-			pthread_mutex_lock(&f->lock);
-			iog_collect_awake(f->collect);
-			pthread_mutex_unlock(&f->lock);
+			pthread_mutex_lock(&t->lock);
+			iog_collect_awake(t->collect);
+			pthread_mutex_unlock(&t->lock);
 		}
 		if (r || *ended || now >= end)
 			return r;
@@ -169,16 +276,11 @@ struct iog_record *iog_feed_next(struct iog_feed *f, uint64_t limit_ns, bool *en
 	}
 }
 
-void iog_feed_release(struct iog_feed *f, struct iog_record *r)
+void iog_taker_release(struct iog_taker *t, struct iog_record *r)
 {
-	pthread_mutex_lock(&f->lock);
-	if (f->collect)
-		iog_collect_release(f->collect, r);
-	pthread_mutex_unlock(&f->lock);
+	pthread_mutex_lock(&t->lock);
+	iog_collect_release(t->collect, r);
+	pthread_mutex_unlock(&t->lock);
 }
 
-void iog_feed_wake(struct iog_feed *f)
-{
-	atomic_fetch_add(&f->bell, 1);
-	iog_wake_word(&f->bell);
-}
+void iog_taker_wake(struct iog_taker *t) { ring(t); }

@@ -26,6 +26,7 @@ static const struct iog_param params[] = {
 
 struct stream {
 	struct iog_feed *feed;
+	struct iog_taker *taker;
 	struct iog_record *held;
 };
 
@@ -54,11 +55,11 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 		free(s);
 		return iog_fail(err, -ENOMEM, "no memory");
 	}
-	int rc = iog_feed_open(s->feed, err);
-	if (rc) {
+	s->taker = iog_taker_open(s->feed, conf, err);
+	if (!s->taker) {
 		iog_feed_put(s->feed);
 		free(s);
-		return rc;
+		return -EIO;
 	}
 	*self = s;
 	return 0;
@@ -83,8 +84,8 @@ static enum iog_step next(void *self, struct iog_out *out, uint64_t limit_ns, st
 	bool ended;
 	(void)err;
 	if (s->held)
-		iog_feed_release(s->feed, s->held);
-	s->held = iog_feed_next(s->feed, limit_ns, &ended);
+		iog_taker_release(s->taker, s->held);
+	s->held = iog_taker_next(s->taker, limit_ns, &ended);
 	if (!s->held)
 		return ended ? IOG_FATAL : IOG_HOLD;
 	const struct iog_schema *schema = out->rec.schema;
@@ -102,13 +103,13 @@ static void finish(void *self)
 {
 	struct stream *s = self;
 	if (s->held)
-		iog_feed_release(s->feed, s->held);
-	iog_feed_close(s->feed);
+		iog_taker_release(s->taker, s->held);
+	iog_taker_close(s->taker);
 	iog_feed_put(s->feed);
 	free(s);
 }
 
-static void wake(void *self) { iog_feed_wake(((struct stream *)self)->feed); }
+static void wake(void *self) { iog_taker_wake(((struct stream *)self)->taker); }
 
 extern const struct iog_source iog_source_stream;
 const struct iog_source iog_source_stream = {
