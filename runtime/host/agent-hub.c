@@ -252,8 +252,8 @@ void iog_agent_offer_ask(struct iog_agent *a, struct edge *e)
 
 void iog_agent_hubs_poll(struct iog_agent *a)
 {
+	writers_look(a); /* who has ended makes room for another one of that name */
 	offers_in(a);
-	writers_look(a);
 	for (uint32_t i = a->n_hubs; i-- > 0;)
 		hub_look(a, i);
 }
