@@ -42,7 +42,8 @@ struct writer {
 	uint32_t credit; /* of its blocking edges, as it says: it has slots for that */
 	struct iog_region_map map;
 	struct iog_arena arena;
-	bool closed, ready; /* ready: it was told that it may begin */
+	const struct iog_attach_counts *counts; /* NULL: it keeps none */
+	bool closed, ready;                     /* ready: it was told that it may begin */
 };
 struct reader {
 	struct client *client;
@@ -97,6 +98,7 @@ struct iog_agent {
 	struct reader **reader;
 	struct edge **edge;
 	struct run *run[IOG_AGENT_GRAPHS];
+	char cores[256]; /* those it took, in words; "": as it was started */
 	struct hub *hub[IOG_AGENT_HUBS];
 	struct client self; /* who writes what graphs and hubs publish; has no socket */
 	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, n_hubs, next_edge;
@@ -148,6 +150,8 @@ void iog_agent_streams_poll(struct iog_agent *a);
 bool iog_agent_stream_there(const struct iog_agent *a, const char *name);
 /* A writer is to be told that it may begin, as soon as its graphs' sources are open. */
 bool iog_agent_streams_opening(const struct iog_agent *a);
+/* The job whose ranks write s; "" when none of them knows. */
+const char *iog_agent_stream_job(const struct stream *s);
 /* One line about a stream, as of iog_agent_describe. */
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size);
 /* Only once all clients have left. */
@@ -185,6 +189,11 @@ struct stream *iog_agent_hub_for(struct iog_agent *a, struct stream *s, uint8_t 
 bool iog_agent_is_hub(const struct iog_agent *a, const void *owner, uint8_t *policy, struct iog_want *want);
 uint32_t iog_agent_hubs_of(const struct iog_agent *a, const struct stream *s);
 void iog_agent_hubs_free(struct iog_agent *a);
+
+/* ---- agent-top.c ---- */
+
+/* Answers TOP. */
+void iog_agent_on_top(struct iog_agent *a, struct client *c);
 
 /* ---- agent-graphs.c ---- */
 

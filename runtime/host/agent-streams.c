@@ -369,8 +369,7 @@ static void tell_reader(struct iog_agent *a, uint32_t i)
 
 /* ---- what clients say ---- */
 
-/* The job whose ranks write s; "" when none of them knows. */
-static const char *job_of(const struct stream *s)
+const char *iog_agent_stream_job(const struct stream *s)
 {
 	for (uint32_t i = 0; i < IOG_WRITERS; i++)
 		if (s->writer[i] && s->writer[i]->client->job[0])
@@ -467,6 +466,8 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	w->arena = m->arena;
 	w->arena.base = w->map.map;
 	w->blocks = m->blocks;
+	if (c->minor && w->map.bytes >= iog_attach_counts(bytes) + sizeof *w->counts)
+		w->counts = (const struct iog_attach_counts *)((const uint8_t *)w->map.map + iog_attach_counts(bytes));
 	w->credit = m->capacity;
 	struct stream *s = w->stream;
 	uint32_t others = 0;
@@ -477,6 +478,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	} else if (memcmp(s->schema.dim, m->schema.dim, sizeof s->schema.dim)) {
 		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" says that the whole has another shape than other ranks do", w->rank,
 			s->name);
+		w->counts = NULL;
 		iog_region_close(&w->map);
 		return NULL;
 	}
@@ -485,7 +487,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, how, &err))
 			iog_agent_say(a, "%s", err.text);
 		s->known = true;
-		const char *job = job_of(s);
+		const char *job = iog_agent_stream_job(s);
 		iog_agent_say(a, "stream %s is there: %u rank%s%s%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s",
 			job[0] ? " of " : "", job);
 	}
@@ -908,7 +910,7 @@ void iog_agent_streams_leave(struct iog_agent *a, struct client *c)
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size)
 {
 	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u\t%s", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers,
-		readers_of(a, s), job_of(s));
+		readers_of(a, s), iog_agent_stream_job(s));
 }
 
 void iog_agent_streams_free(struct iog_agent *a)

@@ -175,6 +175,7 @@ static const char *handle(struct iog_agent *a, struct client *c, struct iog_msg 
 	case IOG_MSG_SUBSCRIBE: return iog_agent_on_subscribe(a, c, m);
 	case IOG_MSG_UNSUBSCRIBE: return iog_agent_on_unsubscribe(a, c, m);
 	case IOG_MSG_PS: on_ps(a, c); return NULL;
+	case IOG_MSG_TOP: iog_agent_on_top(a, c); return NULL;
 	case IOG_MSG_SET: iog_agent_answer(a, c, m->id, iog_agent_graphs_set(a, m->name, m->number, &err), &err); return NULL;
 	case IOG_MSG_LOAD: on_load(a, c, m); return NULL;
 	case IOG_MSG_ERROR: return iog_agent_on_refused(a, c, m);
