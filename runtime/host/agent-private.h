@@ -20,6 +20,7 @@ struct client {
 	uint32_t rank, minor; /* 1 + its rank in the job, 0: it does not know; its version of the protocol */
 	struct iog_region_map page;
 	bool hello, dead;
+	bool apart; /* it gives commands, or is done: no agent stays for it */
 };
 /* What a stream is, and who writes it. */
 struct stream {
@@ -97,6 +98,7 @@ struct iog_agent {
 	struct run *run[IOG_AGENT_GRAPHS];
 	char cores[256]; /* those it took, in words; "": as it was started */
 	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, next_edge;
+	bool came; /* some program did */
 	bool look; /* a stream became known, a feed opened: connect */
 	int rc;
 	struct iog_err err;
