@@ -8,10 +8,11 @@
 
 #include "agent.h"
 #include "feed.h"
+#include "offer.h"
 #include "region.h"
 #include "wait.h"
 
-enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64 };
+enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64, IOG_AGENT_HUBS = 64 };
 
 struct client {
 	int sock, pid;
@@ -32,10 +33,12 @@ struct stream {
 	bool apart; /* each rank's steps are records of their own */
 	bool known; /* all ranks have their memory; apart: one has */
 	struct writer *writer[IOG_WRITERS];
+	struct stream *hub_of; /* a hub's: nobody finds it by its name */
 };
 struct writer {
 	struct client *client;
 	struct stream *stream;
+	struct iog_offer *offer; /* of this process itself, the client is a->self then; NULL: of a program */
 	uint32_t id, rank, blocks;
 	uint32_t credit; /* of its blocking edges, as it says: it has slots for that */
 	struct iog_region_map map;
@@ -97,8 +100,10 @@ struct iog_agent {
 	struct edge **edge;
 	struct run *run[IOG_AGENT_GRAPHS];
 	char cores[256]; /* those it took, in words; "": as it was started */
-	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, next_edge;
 	bool came; /* some program did */
+	struct hub *hub[IOG_AGENT_HUBS];
+	struct client self; /* who writes what graphs and hubs publish; has no socket */
+	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, n_hubs, next_edge;
 	bool look; /* a stream became known, a feed opened: connect */
 	int rc;
 	struct iog_err err;
@@ -153,6 +158,34 @@ const char *iog_agent_stream_job(const struct stream *s);
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size);
 /* Only once all clients have left. */
 void iog_agent_streams_free(struct iog_agent *a);
+
+/* A stream that this process publishes; with hub_of, one that is not in the way of others of that name. NULL with a message. The offer is kept, until its
+ * writer is freed. */
+struct stream *iog_agent_stream_offered(
+	struct iog_agent *a, struct iog_offer *o, const char *name, struct stream *hub_of, struct iog_err *err);
+void iog_agent_stream_free(struct iog_agent *a, struct stream *s);
+/* Readers that were told of it. */
+uint32_t iog_agent_stream_readers(const struct iog_agent *a, const struct stream *s);
+/* All of them have their edges. */
+bool iog_agent_stream_joined(const struct iog_agent *a, const struct stream *s);
+/* The writer has made the edge: on to its consumer. Descriptors that were taken are set to -1. */
+void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t n);
+/* The writer refuses it, or is gone: its consumer goes on without. */
+void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why);
+void iog_agent_writer_free(struct iog_agent *a, struct writer *w);
+
+/* ---- agent-hub.c ---- */
+
+/* Takes in what graphs publish, starts and ends hubs. */
+void iog_agent_hubs_poll(struct iog_agent *a);
+/* An edge to what this process publishes, e->writer->offer. */
+void iog_agent_offer_ask(struct iog_agent *a, struct edge *e);
+/* The stream by which a hub gives s to readers of that policy; made when there is none. NULL with a message. */
+struct stream *iog_agent_hub_for(struct iog_agent *a, struct stream *s, uint8_t policy, struct iog_err *err);
+/* Whether the taker with that owner is a hub's; *policy: of its edges. */
+bool iog_agent_is_hub(const struct iog_agent *a, const void *owner, uint8_t *policy);
+uint32_t iog_agent_hubs_of(const struct iog_agent *a, const struct stream *s);
+void iog_agent_hubs_free(struct iog_agent *a);
 
 /* ---- agent-top.c ---- */
 

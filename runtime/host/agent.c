@@ -52,7 +52,7 @@ void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why)
 void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, const int *fds, uint32_t n)
 {
 	struct iog_err err = { "" };
-	if (c->dead)
+	if (c->dead || c == &a->self)
 		return;
 	int rc = iog_msg_send(c->sock, m, fds, n, SEND_NS, &err);
 	/* One that is gone may have said so, and what it said is heard before the socket ends. */
@@ -324,6 +324,8 @@ int iog_agent_new(struct iog_agent **out, const struct iog_agent_opts *o, struct
 		return rc;
 	}
 	a->spare = spare();
+	a->self = (struct client){ .sock = -1, .pid = getpid(), .name = "a graph", .page = IOG_REGION_NONE };
+	iog_offers_wanted(1);
 	*out = a;
 	return 0;
 }
@@ -364,6 +366,8 @@ void iog_agent_free(struct iog_agent *a)
 	iog_agent_graphs_free(a);
 	while (a->n_clients)
 		client_free(a, a->n_clients - 1);
+	iog_agent_hubs_free(a);
+	iog_offers_wanted(-1);
 	iog_agent_streams_free(a);
 	if (a->spare >= 0)
 		close(a->spare);
