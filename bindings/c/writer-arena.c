@@ -149,7 +149,8 @@ int iog_stream_make(struct iog_stream *s)
 		if (!s->schema.dim[d].max)
 			s->schema.dim[d].max = IOG_MAX(s->rec.axis[d].extent, (int64_t)1);
 	s->memory = calloc(1, iog_outlet_memory(a.n_slots));
-	rc = s->memory ? iog_region_create(&s->arena, "iog-arena", iog_arena_bytes(&a), 0, &err) : -ENOMEM;
+	rc = s->memory ? iog_region_create(&s->arena, "iog-arena", iog_attach_counts(iog_arena_bytes(&a)) + sizeof *s->counts, 0, &err)
+		       : -ENOMEM;
 	if (rc) {
 		free(s->memory);
 		s->memory = NULL;
@@ -157,6 +158,7 @@ int iog_stream_make(struct iog_stream *s)
 		return FAIL(s, rc, "stream %s: %s", s->name, err.text[0] ? err.text : "out of memory");
 	}
 	a.base = s->arena.map;
+	s->counts = (struct iog_attach_counts *)(a.base + iog_attach_counts(iog_arena_bytes(&a)));
 	iog_outlet_init(&s->o, &a, s->memory);
 	s->view = (struct iog_region){ .base = a.base, .size = a.static_bytes, .arena = a.id };
 	s->made = true;
