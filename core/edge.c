@@ -378,6 +378,14 @@ uint64_t iog_outlet_forged(const struct iog_outlet *o)
 	return n;
 }
 
+uint64_t iog_outlet_dropped(const struct iog_outlet *o)
+{
+	uint64_t n = 0;
+	for (uint32_t k = 0; k < o->n_edges; k++)
+		n += o->edge[k].dropped;
+	return n;
+}
+
 bool iog_outlet_static_busy(const struct iog_outlet *o, uint32_t epoch)
 {
 	for (uint32_t s = 0; s < o->arena.n_slots; s++)

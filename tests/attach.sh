@@ -104,6 +104,11 @@ apart() { # a rank that writes hardly anything holds up nobody, and every record
 	wait $w && ended 0 && grep -q '^wrote 800 skipped 0 code 0: $' "$TMPDIR/w0" && grep -q '^wrote 3 skipped 0 code 0: $' "$TMPDIR/w1" &&
 		awk -F, 'NR > 1 && $1 != NR - 2 { bad = 1 } END { exit bad || NR - 1 != 803 }' "$TMPDIR/heat.csv"
 }
+turns() { # what a rank committed before another began comes before what that one commits
+	sed 's/"heat"/"turns"/; s/heat:.*/heat:to(iog.sink.null {})/' "$TMPDIR/heat.lua" >"$TMPDIR/turns.lua"
+	agent --load "$TMPDIR/turns.lua" --once || return 1
+	"$IOG_HELPERS/attach-turns" "$S" turns 40000 >"$TMPDIR/t" && ended 0 && { grep -q '^turns [34][0-9]* wrong 0 code 3: $' "$TMPDIR/t" || { cat "$TMPDIR/t"; return 1; }; }
+}
 agent_killed() { # the program runs on to its end, and one line says what happened
 	agent --load "$TMPDIR/heat.lua" || return 1
 	"$pump" write "$S" heat 0 1 3000 500 >"$TMPDIR/w" &
@@ -182,6 +187,7 @@ point "kill -9 of the program" writer_killed
 point "kill -9 of one rank of two" rank_killed
 point "ranks that drop steps, each for itself" lossy_ranks
 point "ranks apart" apart
+point "ranks apart that wait for each other" turns
 point "kill -9 of the agent" agent_killed
 point "an agent that is stopped" agent_stopped
 point "the socket of a dead agent is taken over, that of a living one is not" stale

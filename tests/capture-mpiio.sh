@@ -35,7 +35,6 @@ if [ -e "$library-openmpi.so" ] && command -v mpirun.openmpi >/dev/null; then
 	mpicc.openmpi -o open_mpi "$tree/tests/programs/mpiio-writes.c" || exit 1
 	point "views, non-blocking and collective writes of Open MPI, 2 ranks" views 2 mpirun.openmpi open_mpi
 	point "3 ranks" views 3 mpirun.openmpi open_mpi
-	point "1 rank" views 1 mpirun.openmpi open_mpi
 	singleton() { # no launcher says which MPI it is
 		rm -rf copy data
 		timeout 30 ./open_mpi want && captured --graph copy.lua -- ./open_mpi data && cmp want data && copied data
@@ -60,6 +59,15 @@ if [ -e "$library-mpich.so" ] && command -v mpirun.mpich >/dev/null; then
 	point "views, non-blocking and collective writes of MPICH" views 2 mpirun.mpich mpich
 else
 	skip "files of MPICH" "MPICH is not installed (Debian packages libmpich-dev, mpich)"
+fi
+
+if [ -e "$library-openmpi.so" ] && command -v mpifort.openmpi >/dev/null && command -v gfortran >/dev/null; then
+	mpifort.openmpi -cpp -o fortran "$tree/tests/programs/mpiio-fortran.f90" || exit 1
+	point "Fortran with Open MPI" views 2 mpirun.openmpi fortran
+	mpifort.openmpi -cpp -DF08 -o fortran "$tree/tests/programs/mpiio-fortran.f90" || exit 1
+	point "its module mpi_f08" views 2 mpirun.openmpi fortran
+else
+	skip "Fortran with Open MPI" "there is no mpifort (Debian packages gfortran, libopenmpi-dev)"
 fi
 
 # ---- real programs ----

@@ -1,9 +1,8 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# What programs write with stdio, with streams of C++ and by descriptors flows through a graph and is put together again, byte for byte, while the
+# What programs write with stdio, with streams of C++, by descriptors and into a FIFO flows through a graph and is put together again, byte for byte, while the
 # program writes what it would write without.
 # timeout: 200
-# slow: no sanitizer can be preloaded into programs
 # shellcheck source=tests/helpers/tap.sh
 . tests/helpers/tap.sh
 iog=$IOG tree=$PWD S=$TMPDIR/agent
@@ -14,80 +13,6 @@ cat >copy.lua <<END
 local iog = require "iog"
 iog.source.stream "files":to(iog.sink.files "$TMPDIR/copy")
 END
-point "which files it is, has to be said" eval 'code 2 "$iog" capture --as stdio -- true 2>&1 | says "stdio wants --files"'
-if [ ! -e "$IOG_BUILD/capture/stdio.so" ]; then
-	skip "capturing" "this build has no libraries to preload"
-	plan
-	exit
-fi
-captured() { # options -- command...
-	timeout -k 5 60 "$iog" capture --as stdio "$@" >out 2>err </dev/null || { cat out err; return 1; }
-}
-alike() { # files: copies are like them, and there are no others
-	local f
-	for f; do cmp "$f" "copy/$f" || return 1; done
-	[ "$(find copy -type f | wc -l)" = $# ]
-}
-
-# ---- in all ways ----
-
-g++ -O1 -D_FORTIFY_SOURCE=2 -pthread -o writes "$tree/tests/programs/stdio-writes.cc" || exit 1
-ways() {
-	rm -rf copy plain data
-	mkdir plain data
-	./writes plain && captured --files 'out.*' --graph copy.lua -- ./writes data && diff -r -x out.threads plain data && alike data/out.* &&
-		says '^iograph capture: [0-9]+ steps of stream files published$' <err
-}
-point "stdio, C++, descriptors and their copies, threads, beside a fork" ways
-others() { # programs of others, with a path in the pattern and another stream that nobody takes
-	rm -rf copy data
-	mkdir data
-	cat >all.sh <<-'END'
-		dd if=/dev/zero of=data/out.dd bs=1000 count=70 2>/dev/null
-		seq 100000 | tee data/out.tee >/dev/null
-		sort -r -o data/out.sort data/out.tee
-		seq 10 >data/other.seq
-	END
-	sed 's/"files"/"mine"/' copy.lua >mine.lua
-	for what in dd tee sort; do
-		captured --files "$TMPDIR/data/out.$what=mine:other.*=other" --graph mine.lua -- sh all.sh && cmp data/out.$what copy/data/out.$what || return 1
-	done
-	[ ! -e copy/data/other.seq ]
-}
-point "dd, tee, sort" others
-python() {
-	rm -rf copy data
-	mkdir data
-	captured --files 'out.*' --graph copy.lua -- "$PYTHON" -c '
-import os
-with open("data/out.text", "w") as f:
-    for i in range(50000): print("line", i, file=f)
-with open("data/out.bytes", "wb", buffering=0) as f:
-    f.write(bytes(range(256)) * 3000)
-    f.seek(70); f.write(b"over it"); f.truncate(500000)
-os.makedirs("data/sub")
-d = os.open("data/sub", os.O_RDONLY)
-f = os.open("out.at", os.O_CREAT | os.O_WRONLY, dir_fd=d)
-os.write(f, b"below a folder")
-os.pwrite(f, b"later", 70000)
-' && alike data/out.* data/sub/out.at
-}
-point "Python" python
-no_file() {
-	rm -rf copy data
-	mkdir data
-	captured --no-file --files 'out.*' --graph copy.lua -- "$PYTHON" -c '
-with open("data/out.text", "w") as f:
-    for i in range(50000): print("line", i, file=f)' && "$PYTHON" -c 'for i in range(50000): print("line", i)' | cmp - copy/data/out.text && [ ! -s data/out.text ]
-}
-point "the graph has the file instead of the disk" no_file
-alone() {
-	rm -rf plain data
-	mkdir plain data
-	captured --files 'out.*' --socket "$TMPDIR/nobody" -- ./writes data && ./writes plain && diff -r -x out.threads plain data && says 'no agent' <err
-}
-point "without an agent the program writes its files" alone
-
 # ---- a FIFO ----
 
 fifo() { # options -- command...
@@ -131,6 +56,85 @@ dead_reader() { # SIGPIPE would end the program
 	kill -9 "$reader" && wait "$run" && [ "$(cat out)" = done ] && says 'pipe: its reader has died' <err
 }
 point "kill -9 of the reader of a FIFO" dead_reader
+
+# ---- files ----
+
+point "which files it is, has to be said" eval 'code 2 "$iog" capture --as stdio -- true 2>&1 | says "stdio wants --files"'
+if [ ! -e "$IOG_BUILD/capture/stdio.so" ]; then
+	skip "capturing" "this build has no libraries to preload"
+	plan
+	exit
+fi
+captured() { # options -- command...
+	timeout -k 5 60 "$iog" capture --as stdio "$@" >out 2>err </dev/null || { cat out err; return 1; }
+}
+alike() { # files: copies are like them, and there are no others
+	local f
+	for f; do cmp "$f" "copy/$f" || return 1; done
+	[ "$(find copy -type f | wc -l)" = $# ]
+}
+
+g++ -O1 -D_FORTIFY_SOURCE=2 -pthread -o writes "$tree/tests/programs/stdio-writes.cc" || exit 1
+ways() {
+	rm -rf copy plain data
+	mkdir plain data
+	./writes plain && captured --files 'out.*' --graph copy.lua -- ./writes data && diff -r -x out.threads plain data && alike data/out.* &&
+		says '^iograph capture: [0-9]+ steps of stream files published$' <err
+}
+point "stdio, C++, descriptors and their copies, threads, beside a fork" ways
+others() { # programs of others, with a path in the pattern and another stream that nobody takes
+	rm -rf copy data
+	mkdir data
+	cat >all.sh <<-'END'
+		dd if=/dev/zero of=data/out.dd bs=1000 count=70 2>/dev/null
+		seq 100000 | tee data/out.tee >/dev/null
+		sort -r -o data/out.sort data/out.tee
+		seq 10 >data/other.seq
+	END
+	sed 's/"files"/"mine"/' copy.lua >mine.lua
+	for what in dd tee sort; do
+		captured --files "$TMPDIR/data/out.$what=mine:other.*=other" --graph mine.lua -- sh all.sh && cmp data/out.$what copy/data/out.$what || return 1
+	done
+	[ ! -e copy/data/other.seq ]
+}
+point "dd, tee, sort" others
+python() {
+	rm -rf copy data
+	mkdir data
+	captured --files 'out.*' --graph copy.lua -- "$PYTHON" -c '
+import os
+with open("data/out.text", "w") as f:
+    for i in range(50000): print("line", i, file=f)
+with open("data/out.bytes", "wb", buffering=0) as f:
+    f.write(bytes(range(256)) * 3000)
+    f.seek(70); f.write(b"over it"); f.truncate(500000)
+os.makedirs("data/sub")
+d = os.open("data/sub", os.O_RDONLY)
+f = os.open("out.at", os.O_CREAT | os.O_WRONLY, dir_fd=d)
+os.write(f, b"below a folder")
+os.pwrite(f, b"later", 70000)
+import subprocess # which closes descriptors in a child that shares the memory
+with open("data/out.beside", "w") as f:
+    print("before", file=f, flush=True)
+    subprocess.run(["true"], check=True, stdout=open("data/other", "w"))
+    print("behind", file=f)
+' && alike data/out.* data/sub/out.at
+}
+point "Python" python
+no_file() {
+	rm -rf copy data
+	mkdir data
+	captured --no-file --files 'out.*' --graph copy.lua -- "$PYTHON" -c '
+with open("data/out.text", "w") as f:
+    for i in range(50000): print("line", i, file=f)' && "$PYTHON" -c 'for i in range(50000): print("line", i)' | cmp - copy/data/out.text && [ ! -s data/out.text ]
+}
+point "the graph has the file instead of the disk" no_file
+alone() {
+	rm -rf plain data
+	mkdir plain data
+	captured --files 'out.*' --socket "$TMPDIR/nobody" -- ./writes data && ./writes plain && diff -r -x out.threads plain data && says 'no agent' <err
+}
+point "without an agent the program writes its files" alone
 
 # ---- LAMMPS, and what becomes of the agent ----
 

@@ -141,7 +141,7 @@ typedef struct iog_stats {
 	uint64_t dropped;        /* by policy or timeout: steps nobody got from us, or that passed us by */
 	uint64_t skipped;        /* nobody wanted them */
 	double blocked_s;        /* time spent waiting in iog_begin */
-	int readers;             /* that take this stream now */
+	int readers;             /* that take this stream now; graphs count, and all behind a hub as one */
 } iog_stats;
 int iog_stream_stats(const iog_stream *s, iog_stats *stats);
 int iog_reader_stats(const iog_reader *r, iog_stats *stats);

@@ -41,7 +41,7 @@ static int64_t last_stamp, first_stamp;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local bool inside;
 
-bool iog_cfile_inside(void) { return inside; }
+bool iog_cfile_inside(void) { return inside || over; }
 bool iog_cfile_drops(void) { return drop; }
 
 /* False: this thread is in here already, or this process is not the one that was captured. */

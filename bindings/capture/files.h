@@ -53,7 +53,7 @@ bool iog_cfile_drops(void);
 /* For one file: what its users have to do together. Recursive. */
 void iog_cfile_lock(struct iog_cfile *f);
 void iog_cfile_unlock(struct iog_cfile *f);
-/* True while this thread is inside a capture: what it calls now is ours. */
+/* True while this thread is inside a capture, so that what it calls is ours, and in a child of fork(): nothing is captured. */
 bool iog_cfile_inside(void);
 /* The program ends. */
 void iog_cfile_finish(void);

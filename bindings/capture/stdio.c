@@ -5,7 +5,8 @@
  *
  * libc calls its own write for a FILE, which nobody can interpose; so fopen of a captured file gives a stream of ours (fopencookie) over a descriptor,
  * and fileno knows that descriptor, because C++ streams write to it directly. Everything is written as without us first, and published
- * afterwards with the place where it went. Not seen: mmap, sendfile, descriptors copied by fcntl, renaming; nor what a child of fork() writes.
+ * afterwards with the place where it went. Not seen: mmap, sendfile, descriptors copied by fcntl, renaming; nor what other processes write into
+ * descriptors they have from this one.
  *
  * IOG_CAPTURE_FILE=drop: what was published is not written, only the position moves; files opened for appending are written all the same.
  *
@@ -44,6 +45,7 @@ enum { DESCRIPTORS = 65536 };
 /* Captured files by descriptor. */
 static struct iog_cfile *table[DESCRIPTORS];
 static bool wanted;
+static pid_t owner; /* a child of vfork() has our memory, but descriptors of its own */
 
 static struct iog_cfile *file_of(int fd)
 {
@@ -53,7 +55,7 @@ static struct iog_cfile *file_of(int fd)
 /* Puts a file, or none, where another may have been. */
 static void set(int fd, struct iog_cfile *f)
 {
-	if (fd >= 0 && fd < DESCRIPTORS)
+	if (fd >= 0 && fd < DESCRIPTORS && getpid() == owner)
 		iog_cfile_close(__atomic_exchange_n(&table[fd], f, __ATOMIC_ACQ_REL));
 	else
 		iog_cfile_close(f);
@@ -320,6 +322,9 @@ static int stream_close(void *self)
 	return rc;
 }
 
+static void lock_streams(void) { pthread_mutex_lock(&lock); }
+static void unlock_streams(void) { pthread_mutex_unlock(&lock); }
+
 static struct stream *stream_of(const FILE *file)
 {
 	if (!__atomic_load_n(&streams, __ATOMIC_RELAXED))
@@ -438,7 +443,7 @@ static FILE **standard(int fd) { return fd == STDOUT_FILENO ? &stdout : fd == ST
 static void before_copy(int from, int to)
 {
 	FILE **std = standard(to);
-	if (std && (file_of(from) || usual[to]))
+	if (std && (file_of(from) || usual[to]) && getpid() == owner)
 		fflush(*std);
 }
 
@@ -446,7 +451,7 @@ static int copied(int from, int to)
 {
 	struct iog_cfile *f = file_of(from);
 	FILE **std = standard(to), *ours;
-	if (to < 0 || to == from || !(f || file_of(to)))
+	if (to < 0 || to == from || !(f || file_of(to)) || getpid() != owner)
 		return to;
 	if (f)
 		iog_cfile_keep(f);
@@ -482,6 +487,8 @@ __attribute__((constructor)) static void begin(void)
 	if (!iog_capture_wanted())
 		return;
 	iog_cfile_begin(NULL);
+	pthread_atfork(lock_streams, unlock_streams, unlock_streams);
+	owner = getpid();
 	wanted = true;
 }
 

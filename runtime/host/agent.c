@@ -52,7 +52,7 @@ void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why)
 void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, const int *fds, uint32_t n)
 {
 	struct iog_err err = { "" };
-	if (c->dead)
+	if (c->dead || c == &a->self)
 		return;
 	int rc = iog_msg_send(c->sock, m, fds, n, SEND_NS, &err);
 	/* One that is gone may have said so, and what it said is heard before the socket ends. */
@@ -175,6 +175,7 @@ static const char *handle(struct iog_agent *a, struct client *c, struct iog_msg 
 	case IOG_MSG_SUBSCRIBE: return iog_agent_on_subscribe(a, c, m);
 	case IOG_MSG_UNSUBSCRIBE: return iog_agent_on_unsubscribe(a, c, m);
 	case IOG_MSG_PS: on_ps(a, c); return NULL;
+	case IOG_MSG_TOP: iog_agent_on_top(a, c); return NULL;
 	case IOG_MSG_SET: iog_agent_answer(a, c, m->id, iog_agent_graphs_set(a, m->name, m->number, &err), &err); return NULL;
 	case IOG_MSG_LOAD: on_load(a, c, m); return NULL;
 	case IOG_MSG_ERROR: return iog_agent_on_refused(a, c, m);
@@ -300,6 +301,8 @@ int iog_agent_new(struct iog_agent **out, const struct iog_agent_opts *o, struct
 		return rc;
 	}
 	a->spare = spare();
+	a->self = (struct client){ .sock = -1, .pid = getpid(), .name = "a graph", .page = IOG_REGION_NONE };
+	iog_offers_wanted(1);
 	*out = a;
 	return 0;
 }
@@ -331,6 +334,8 @@ void iog_agent_free(struct iog_agent *a)
 	iog_agent_graphs_free(a);
 	while (a->n_clients)
 		client_free(a, a->n_clients - 1);
+	iog_agent_hubs_free(a);
+	iog_offers_wanted(-1);
 	iog_agent_streams_free(a);
 	if (a->spare >= 0)
 		close(a->spare);

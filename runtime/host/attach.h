@@ -66,6 +66,7 @@ enum iog_msg_kind {
 	IOG_MSG_SET,    /* name; number */
 	IOG_MSG_RESULT, /* text; a: 1 when more follows */
 	/* since minor version 1 */
+	IOG_MSG_TOP,  /* answered by RESULTs, each with as many lines as it holds (agent-top.c says which), then an empty one */
 	IOG_MSG_WANT, /* id, edge; want: of its consumer from now on. Agent to writer; back again: every step from here on has it */
 	IOG_MSG_KINDS
 };
@@ -83,6 +84,12 @@ struct iog_msg {
 	struct iog_schema schema;
 	char text[4096];
 };
+
+/* What a writer did, for the agent to show: behind the slots of its arena (iog_attach_counts), since minor version 1. */
+struct iog_attach_counts {
+	_Atomic uint64_t records, bytes, dropped, skipped, blocked_ns;
+};
+static inline uint64_t iog_attach_counts(uint64_t arena_bytes) { return IOG_ROUND_UP(arena_bytes, IOG_LINE); }
 
 /* Written by the agent, read by one client. */
 struct iog_attach_page {

@@ -340,11 +340,15 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 	for (uint32_t round = 0; round < 64; round++) {
 		struct key best = KEY_END, gate = KEY_END;
 		uint32_t n_best = 0, n_live = 0, n_had = 0, who = 0;
-		for (uint32_t i = 0; i < c->n_writers; i++)
-			look(c, &c->writer[i]);
-		/* What was committed before a record that was just seen is seen by a second look, if not by the first. */
-		for (uint32_t i = 0; c->how == IOG_PAIR_NONE && i < c->n_writers; i++)
-			look(c, &c->writer[i]);
+		/* What was committed before a record that was just seen is seen by a look behind that, if not by the one before. */
+		for (bool more = true; more;) {
+			more = false;
+			for (uint32_t i = 0; i < c->n_writers; i++) {
+				const bool had = c->writer[i].front;
+				look(c, &c->writer[i]);
+				more |= c->how == IOG_PAIR_NONE && !had && c->writer[i].front;
+			}
+		}
 		if (c->how != IOG_PAIR_NONE && !c->started && c->n_writers > 1 && !start(c))
 			return NULL;
 		for (uint32_t i = 0; i < c->n_writers; i++) {
