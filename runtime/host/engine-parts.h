@@ -118,8 +118,9 @@ struct iog_engine {
 	bool params_wait; /* configurations changed and not in the stages yet */
 	uint64_t started_ns, stop_ns;
 	bool running, draining, stopping;
-	int rc;
-	struct iog_err err;
+	_Atomic bool failed;
+	_Atomic int rc;
+	struct iog_err err; /* with rc */
 };
 
 extern const struct iog_launcher iog_launch_thread, iog_launch_process, iog_launch_vm;
