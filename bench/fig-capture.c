@@ -94,8 +94,9 @@ static double captured(void *ctx)
 	struct side *s = ctx;
 	char *agent[] = { (char *)"iog", (char *)"agent", (char *)"--quiet", (char *)"--once", (char *)"--socket", s->socket,
 		(char *)"--load", s->graph, NULL };
-	char *argv[] = { (char *)"iog", (char *)"capture", (char *)"--every", s->every, (char *)"--socket", s->socket, (char *)"--",
-		(char *)"lmp", (char *)"-in", s->input, (char *)"-log", (char *)"none", (char *)"-screen", (char *)"none", NULL };
+	char *argv[] = { (char *)"iog", (char *)"capture", (char *)"--every", s->every, (char *)"--timeout", (char *)"30s",
+		(char *)"--socket", s->socket, (char *)"--", (char *)"lmp", (char *)"-in", s->input, (char *)"-log", (char *)"none",
+		(char *)"-screen", (char *)"none", NULL };
 	struct stat st;
 	unlink(s->csv);
 	pid_t a = start(s, s->cores[1], s->self, agent);

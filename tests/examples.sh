@@ -192,6 +192,21 @@ elif STEPS=120 timeout -k 5 120 "$examples/heat/run.sh" >heat.log 2>&1 && grep -
 else
 	point "heat runs" heat
 	point "heat is conserved, in a row for each step" conserved
+	# The same simulation in Fortran, with a reader in Python beside it: the same bytes.
+	fortran() {
+		mkdir fortran && (cd fortran && LANGUAGE=fortran WATCH=$1 STEPS=120 PYTHON=$python timeout -k 5 120 "$examples/heat/run.sh") >fortran.log 2>&1 &&
+			cmp fortran/heat.csv heat.csv
+	}
+	watched() { cat fortran.log && grep -q '^[1-9][0-9]* steps taken' fortran.log && grep -q '^step [0-9]*, .* 64x64 over z, x, .* K$' fortran.log; }
+	if [ ! -e "$IOG_BUILD/libiograph_fortran.a" ] || ! command -v mpif90 >/dev/null; then
+		skip "heat runs in Fortran" "the Fortran module was not built, or mpif90 is not installed"
+	elif [ -e "$IOG_BUILD/python/iograph/_iograph.abi3.so" ] && have numpy; then
+		point "heat runs in Fortran, to the same table" fortran 1
+		point "reader.py watched it" watched
+	else
+		point "heat runs in Fortran, to the same table" fortran ""
+		skip "reader.py" "the Python package was not built, or numpy is not installed"
+	fi
 fi
 
 # ---- the tutorial ----

@@ -341,6 +341,7 @@ static void end_agent(pid_t agent, const char *path)
 	while (!(done = waitpid(agent, &status, WNOHANG)) && !iog_cli_graph_waits(path))
 		nap();
 	if (!done) {
+		fprintf(stderr, "iog capture: the graph got nothing: a stream it takes was not published\n");
 		kill(agent, SIGTERM);
 		while ((done = waitpid(agent, &status, 0)) < 0 && errno == EINTR)
 			;
@@ -439,6 +440,15 @@ static bool parse(struct iog_cli_args *a, struct wishes *w)
 	return false;
 }
 
+/* Of several ranks one speaks. Nobody may be reading: the program shall run all the same. */
+static void announce(const struct capture_kind *kind)
+{
+	void (*before)(int) = signal(SIGPIPE, SIG_IGN);
+	if (is_first_rank())
+		fprintf(stderr, "iog capture: as %s: %s\n", kind->name, kind->summary);
+	signal(SIGPIPE, before);
+}
+
 /* The socket as ranks find it, wherever they are. An agent of our own has one of its own, unless it was told. */
 static int resolve(const struct wishes *w, char *path, size_t size)
 {
@@ -511,8 +521,7 @@ static int capture_run(int argc, char **argv)
 		return IOG_EXIT_FAILED;
 	if ((code = preload(&p, w.command)) || (code = command(&p, w.command)))
 		return code;
-	if (is_first_rank())
-		fprintf(stderr, "iog capture: as %s: %s\n", p.kind->name, p.kind->summary);
+	announce(p.kind);
 	if (w.graph)
 		return run_with_agent(&p, path, &w);
 	struct iog_cli_fifo fifo; /* its reader outlives us */

@@ -6,7 +6,7 @@
 #include <unistd.h>
 
 #include "cli.h"
-#include "runtime/host/attach.h"
+#include "control.h"
 
 static const struct iog_cli_opt options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
 	{ .name = NULL } };
@@ -19,10 +19,9 @@ static const struct iog_cli_opt load_options[] = { { "socket", 0, "PATH", "of th
 extern const struct iog_cli_cmd iog_cmd_ps, iog_cmd_load, iog_cmd_unload, iog_cmd_set;
 
 /* A graph that is replaced must end first. */
-static const uint64_t LIMIT_NS = 10000000000ull, REPLACE_NS = 120000000000ull;
+static const uint64_t REPLACE_NS = 120000000000ull;
 
-/* Connected and welcome; -1 with a message. */
-static int hello(const char *where, struct iog_err *err)
+int iog_cli_agent(const char *where, struct iog_err *err)
 {
 	static struct iog_msg m;
 	char path[128];
@@ -30,15 +29,15 @@ static int hello(const char *where, struct iog_err *err)
 	uint32_t n = 1;
 	int sock = iog_attach_path(where, false, path, sizeof path, err);
 	if (!sock)
-		sock = iog_attach_connect(path, LIMIT_NS, err);
+		sock = iog_attach_connect(path, IOG_CLI_LIMIT_NS, err);
 	if (sock < 0)
 		return -1;
 	m = (struct iog_msg){
-		.kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid(), .text = "iog"
+		.kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid(), .safe = 1, .text = "iog"
 	};
-	int rc = iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, err);
+	int rc = iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, err);
 	if (!rc)
-		rc = iog_msg_recv(sock, &m, fds, &n, LIMIT_NS, err);
+		rc = iog_msg_recv(sock, &m, fds, &n, IOG_CLI_LIMIT_NS, err);
 	if (rc == 1 && n)
 		close(fds[0]);
 	if (rc == 1 && m.kind == IOG_MSG_WELCOME)
@@ -49,8 +48,7 @@ static int hello(const char *where, struct iog_err *err)
 	return -1;
 }
 
-/* The next answer; 1, or an end: 0 with a message. */
-static int answer(int sock, struct iog_msg *m, uint64_t limit_ns, struct iog_err *err)
+int iog_cli_answer(int sock, struct iog_msg *m, uint64_t limit_ns, struct iog_err *err)
 {
 	uint32_t n = 0;
 	int rc = iog_msg_recv(sock, m, NULL, &n, limit_ns, err);
@@ -61,16 +59,16 @@ static int answer(int sock, struct iog_msg *m, uint64_t limit_ns, struct iog_err
 	return 0;
 }
 
-static void complain(const struct iog_err *err) { fprintf(stderr, "iog: %s\n", err->text[0] ? err->text : "the agent does not answer"); }
+void iog_cli_complain(const struct iog_err *err) { fprintf(stderr, "iog: %s\n", err->text[0] ? err->text : "the agent does not answer"); }
 
 static int ask(const char *where, struct iog_msg *m, uint64_t limit_ns)
 {
 	struct iog_err err = { "" };
-	int sock = hello(where, &err), code = IOG_EXIT_FAILED;
-	if (sock >= 0 && !iog_msg_send(sock, m, NULL, 0, LIMIT_NS, &err) && answer(sock, m, limit_ns, &err))
+	int sock = iog_cli_agent(where, &err), code = IOG_EXIT_FAILED;
+	if (sock >= 0 && !iog_msg_send(sock, m, NULL, 0, IOG_CLI_LIMIT_NS, &err) && iog_cli_answer(sock, m, limit_ns, &err))
 		code = IOG_EXIT_OK;
 	if (code)
-		complain(&err);
+		iog_cli_complain(&err);
 	if (sock >= 0)
 		close(sock);
 	return code;
@@ -123,16 +121,16 @@ static int ps_run(int argc, char **argv)
 	bool json = false;
 	if (!arguments(&a, &where, NULL, 0, 0, &json))
 		return a.code;
-	int sock = hello(where, &err), code = IOG_EXIT_FAILED;
+	int sock = iog_cli_agent(where, &err), code = IOG_EXIT_FAILED;
 	if (sock < 0) {
-		complain(&err);
+		iog_cli_complain(&err);
 		return code;
 	}
 	struct iog_cli_table *g = iog_cli_table_new(graphs, IOG_COUNT(graphs)), *s = iog_cli_table_new(streams, IOG_COUNT(streams));
 	json_t *gs = json_array(), *ss = json_array();
 	m = (struct iog_msg){ .kind = IOG_MSG_PS };
-	if (!iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
-		while (answer(sock, &m, LIMIT_NS, &err)) {
+	if (!iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, &err))
+		while (iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS, &err)) {
 			char *f[FIELDS];
 			if (!m.a) {
 				code = IOG_EXIT_OK;
@@ -152,7 +150,7 @@ static int ps_run(int argc, char **argv)
 		}
 	close(sock);
 	if (code)
-		complain(&err);
+		iog_cli_complain(&err);
 	iog_cli_table_print(g, json || code ? NULL : stdout, "");
 	iog_cli_table_print(s, json || code ? NULL : stdout, "");
 	json_t *all = json_pack("{s:o,s:o}", "graphs", gs, "streams", ss);
@@ -177,12 +175,12 @@ bool iog_cli_graph_waits(const char *where)
 	static struct iog_msg m;
 	struct iog_err err = { "" };
 	bool waits = false;
-	int sock = hello(where, &err);
+	int sock = iog_cli_agent(where, &err);
 	if (sock < 0)
 		return false;
 	m = (struct iog_msg){ .kind = IOG_MSG_PS };
-	if (!iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
-		while (answer(sock, &m, LIMIT_NS, &err) && m.a) {
+	if (!iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, &err))
+		while (iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS, &err) && m.a) {
 			char *f[FIELDS];
 			split(m.text, f);
 			waits |= !strcmp(f[0], "graph") && !strcmp(f[2], "waits");
@@ -222,7 +220,7 @@ static int load_run(int argc, char **argv)
 		iog_strset(m.name, sizeof m.name, old ? old : name);
 	else
 		iog_cli_graph_name(file, m.name, sizeof m.name);
-	return ask(where, &m, old ? REPLACE_NS : LIMIT_NS);
+	return ask(where, &m, old ? REPLACE_NS : IOG_CLI_LIMIT_NS);
 }
 
 static int unload_run(int argc, char **argv)
@@ -234,7 +232,7 @@ static int unload_run(int argc, char **argv)
 		return a.code;
 	m = (struct iog_msg){ .kind = IOG_MSG_UNLOAD };
 	iog_strset(m.name, sizeof m.name, arg[0]);
-	return ask(where, &m, LIMIT_NS);
+	return ask(where, &m, IOG_CLI_LIMIT_NS);
 }
 
 static int set_run(int argc, char **argv)
@@ -252,7 +250,7 @@ static int set_run(int argc, char **argv)
 	if (!end || *end || end == is + 1)
 		return iog_cli_usage(a.cmd, "wants NAME=NUMBER, got \"%s\"", arg[0]);
 	memcpy(m.name, arg[0], (size_t)(is - arg[0]));
-	return ask(where, &m, LIMIT_NS);
+	return ask(where, &m, IOG_CLI_LIMIT_NS);
 }
 
 const struct iog_cli_cmd iog_cmd_ps = { .name = "ps",

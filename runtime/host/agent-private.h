@@ -8,10 +8,11 @@
 
 #include "agent.h"
 #include "feed.h"
+#include "offer.h"
 #include "region.h"
 #include "wait.h"
 
-enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64 };
+enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64, IOG_AGENT_HUBS = 64 };
 
 struct client {
 	int sock, pid;
@@ -20,6 +21,7 @@ struct client {
 	uint32_t rank, minor; /* 1 + its rank in the job, 0: it does not know; its version of the protocol */
 	struct iog_region_map page;
 	bool hello, dead;
+	bool apart; /* it gives commands, or is done: no agent stays for it */
 };
 /* What a stream is, and who writes it. */
 struct stream {
@@ -31,15 +33,18 @@ struct stream {
 	bool apart; /* each rank's steps are records of their own */
 	bool known; /* all ranks have their memory; apart: one has */
 	struct writer *writer[IOG_WRITERS];
+	struct stream *hub_of; /* a hub's: not in the list, nobody finds it by its name */
 };
 struct writer {
 	struct client *client;
 	struct stream *stream;
+	struct iog_offer *offer; /* of this process itself, the client is a->self then; NULL: of a program */
 	uint32_t id, rank, blocks;
 	uint32_t credit; /* of its blocking edges, as it says: it has slots for that */
 	struct iog_region_map map;
 	struct iog_arena arena;
-	bool closed, ready; /* ready: it was told that it may begin */
+	const struct iog_attach_counts *counts; /* NULL: it keeps none */
+	bool closed, ready;                     /* ready: it was told that it may begin */
 };
 struct reader {
 	struct client *client;
@@ -94,7 +99,11 @@ struct iog_agent {
 	struct reader **reader;
 	struct edge **edge;
 	struct run *run[IOG_AGENT_GRAPHS];
-	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, next_edge;
+	char cores[256]; /* those it took, in words; "": as it was started */
+	bool came; /* some program did */
+	struct hub *hub[IOG_AGENT_HUBS];
+	struct client self; /* who writes what graphs and hubs publish; has no socket */
+	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, n_hubs, next_edge;
 	bool look; /* a stream became known, a feed opened: connect */
 	int rc;
 	struct iog_err err;
@@ -143,10 +152,50 @@ void iog_agent_streams_poll(struct iog_agent *a);
 bool iog_agent_stream_there(const struct iog_agent *a, const char *name);
 /* A writer is to be told that it may begin, as soon as its graphs' sources are open. */
 bool iog_agent_streams_opening(const struct iog_agent *a);
+/* The job whose ranks write s; "" when none of them knows. */
+const char *iog_agent_stream_job(const struct stream *s);
 /* One line about a stream, as of iog_agent_describe. */
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size);
 /* Only once all clients have left. */
 void iog_agent_streams_free(struct iog_agent *a);
+
+/* A stream that this process publishes; with hub_of, one that is not in the way of others of that name. NULL with a message. The offer is kept, until its
+ * writer is freed. */
+struct stream *iog_agent_stream_offered(
+	struct iog_agent *a, struct iog_offer *o, const char *name, struct stream *hub_of, struct iog_err *err);
+/* Of a hub. */
+void iog_agent_stream_free(struct iog_agent *a, struct stream *s);
+/* Readers that were told of it. */
+uint32_t iog_agent_stream_readers(const struct iog_agent *a, const struct stream *s);
+/* All of them have their edges. */
+bool iog_agent_stream_joined(const struct iog_agent *a, const struct stream *s);
+/* The taker of that owner wants this of s from now on; `wider`: it may be more than before. False: a writer is too old to be told. */
+bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const void *owner, const struct iog_want *want, bool wider);
+/* Every step that taker has not taken yet has what it wants. */
+bool iog_agent_edges_wide(struct iog_agent *a, const struct stream *s, const void *owner);
+/* The writer has made the edge: on to its consumer. Descriptors that were taken are set to -1. */
+void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t n);
+/* The writer refuses it, or is gone: its consumer goes on without. */
+void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why);
+void iog_agent_writer_free(struct iog_agent *a, struct writer *w);
+
+/* ---- agent-hub.c ---- */
+
+/* Takes in what graphs publish, starts and ends hubs. */
+void iog_agent_hubs_poll(struct iog_agent *a);
+/* An edge to what this process publishes, e->writer->offer; of a hub that does not get all the reader wants, once it does. */
+void iog_agent_offer_ask(struct iog_agent *a, struct edge *e);
+/* The stream by which a hub gives s to readers of that policy; made when there is none. NULL with a message. */
+struct stream *iog_agent_hub_for(struct iog_agent *a, struct stream *s, uint8_t policy, struct iog_err *err);
+/* Whether the taker with that owner is a hub's; of its edges: policy, want. */
+bool iog_agent_is_hub(const struct iog_agent *a, const void *owner, uint8_t *policy, struct iog_want *want);
+uint32_t iog_agent_hubs_of(const struct iog_agent *a, const struct stream *s);
+void iog_agent_hubs_free(struct iog_agent *a);
+
+/* ---- agent-top.c ---- */
+
+/* Answers TOP. */
+void iog_agent_on_top(struct iog_agent *a, struct client *c);
 
 /* ---- agent-graphs.c ---- */
 

@@ -46,8 +46,9 @@ bool iog_feed_bequeath(struct iog_feed *f, const void *from, const void *heir);
 
 /* The schema, with maxima; false when nobody has opened the stream yet. */
 bool iog_feed_schema(struct iog_feed *f, struct iog_schema *schema);
-/* NULL with a message: -ENOENT when nobody has opened the stream. The feed is kept until close. */
-struct iog_taker *iog_taker_open(struct iog_feed *f, const void *owner, struct iog_err *err);
+/* NULL with a message: -ENOENT when nobody has opened the stream. The feed is kept until close. `lossy`: its edges may drop records, whatever the policy
+ * of the stream is. */
+struct iog_taker *iog_taker_open(struct iog_feed *f, const void *owner, bool lossy, struct iog_err *err);
 void iog_taker_close(struct iog_taker *t);
 /* The next step, until release; NULL: none within limit_ns, or *ended. */
 struct iog_record *iog_taker_next(struct iog_taker *t, uint64_t limit_ns, bool *ended);

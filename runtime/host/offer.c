@@ -184,7 +184,8 @@ static bool wait_room(struct iog_offer *o, uint32_t epoch)
 		reap(o);
 		if (ready(o, epoch) || !o->o.live_mask)
 			return true;
-		if (!o->opts.waits || !o->o.block_mask || now - t0 >= o->opts.timeout_ns)
+		if (!o->opts.waits || !o->o.block_mask || now - t0 >= o->opts.timeout_ns ||
+			(o->opts.stop && atomic_load_explicit(o->opts.stop, memory_order_relaxed)))
 			return false;
 		if (now - t0 > SPIN_NS)
 			sleeping(o, 1);

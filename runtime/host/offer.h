@@ -22,6 +22,7 @@ struct iog_offer_opts {
 	uint64_t bytes;  /* memory for records; at least 12 are kept */
 	bool waits;      /* for consumers that want every record, at most: */
 	uint64_t timeout_ns;
+	const _Atomic bool *stop; /* kept; raised: it waits no longer. NULL is fine */
 };
 /*
  * The schema is sealed and has maxima. A name of "" is for an agent that has it already, by iog_offer_own. -EEXIST: this process offers that name already;
