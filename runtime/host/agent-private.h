@@ -21,6 +21,7 @@ struct client {
 	uint32_t rank, minor; /* 1 + its rank in the job, 0: it does not know; its version of the protocol */
 	struct iog_region_map page;
 	bool hello, dead;
+	bool apart; /* it gives commands, or is done: no agent stays for it */
 };
 /* What a stream is, and who writes it. */
 struct stream {
@@ -99,6 +100,7 @@ struct iog_agent {
 	struct edge **edge;
 	struct run *run[IOG_AGENT_GRAPHS];
 	char cores[256]; /* those it took, in words; "": as it was started */
+	bool came; /* some program did */
 	struct hub *hub[IOG_AGENT_HUBS];
 	struct client self; /* who writes what graphs and hubs publish; has no socket */
 	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, n_hubs, next_edge;
