@@ -22,10 +22,10 @@ rows() { # steps 0 to that, and T is step + mean of ranks
 	awk -F, -v n="$1" -v plus="$2" 'NR > 1 { if ($1 != NR - 2 || $7 != $1 + plus) bad = 1 } END { exit bad || NR - 1 != n }' "$TMPDIR/heat.csv" || { tail -n 2 "$TMPDIR/heat.csv"; cat "$D"/*.log; return 1; }
 }
 gone() { # the agent: it has ended when the program had
-	[ -z "$(find "$D" -type s)" ] || { ls -l "$D"; cat "$D"/*.log; return 1; }
+	[ -z "$(find "$D" -type s)" ] && ! grep -q Sanitizer "$D"/*.log || { ls -l "$D"; cat "$D"/*.log; return 1; }
 }
 gone_soon() {
-	for _ in $(seq 200); do [ -n "$(find "$D" -type s)" ] || return 0; sleep 0.05; done
+	for _ in $(seq 200); do [ -n "$(find "$D" -type s)" ] || break; sleep 0.05; done
 	gone
 }
 agents() { # how many were started
