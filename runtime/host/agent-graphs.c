@@ -534,7 +534,6 @@ void iog_agent_graph_text(const struct run *r, char *text, size_t size)
 
 void iog_agent_graphs_free(struct iog_agent *a)
 {
-	for (uint32_t i = 0; i < a->n_runs; i++) {
-		run_free(a->run[i]);
-	}
+	while (a->n_runs)
+		run_free(a->run[--a->n_runs]);
 }
