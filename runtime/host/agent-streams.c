@@ -624,14 +624,28 @@ void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why
 
 /* ---- wants that grow ---- */
 
+/* What the writer pushes from now on has what is wanted; what it pushed before is still to be taken. */
+static void widened(struct edge *e)
+{
+	const struct iog_down *down = e->down.map;
+	e->widens = false;
+	e->flushes = down;
+	e->flush = down ? atomic_load(&down->head) : 0;
+}
+
 void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++) {
 		struct edge *e = a->edge[k];
 		if (e->reader || !e->writer || !e->asked || strcmp(e->stream->name, name) || !e->want.vars || !(vars & ~e->want.vars))
 			continue;
-		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
 		e->want.vars |= vars;
+		if (e->writer->offer) {
+			iog_offer_want(e->writer->offer, e->id, &e->want);
+			widened(e);
+			continue;
+		}
+		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
 		e->widens = true;
 		m->edge = e->id, m->want = e->want;
 		iog_agent_send(a, e->writer->client, m, NULL, 0);
@@ -645,10 +659,7 @@ const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struc
 		return NULL; /* cut meanwhile */
 	if (!e->writer || e->writer->client != c)
 		return "answered for an edge of somebody else";
-	const struct iog_down *down = e->down.map;
-	e->widens = false;
-	e->flushes = down;
-	e->flush = down ? atomic_load(&down->head) : 0;
+	widened(e);
 	return NULL;
 }
 
