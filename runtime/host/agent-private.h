@@ -100,7 +100,7 @@ struct iog_agent {
 	struct edge **edge;
 	struct run *run[IOG_AGENT_GRAPHS];
 	char cores[256]; /* those it took, in words; "": as it was started */
-	bool came; /* some program did */
+	bool came;       /* some program did */
 	struct hub *hub[IOG_AGENT_HUBS];
 	struct client self; /* who writes what graphs and hubs publish; has no socket */
 	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, n_hubs, next_edge;
