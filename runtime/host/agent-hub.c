@@ -86,6 +86,7 @@ static int hub_start(struct iog_agent *a, struct hub *h, struct iog_err *err)
 		.waits = h->blocks,
 		.timeout_ns = UINT64_MAX,
 		.stop = &h->stop };
+	iog_target_reason(IOG_T_HOST); /* probes by a fork, which is better done before there is one more thread */
 	int rc = iog_offer_open(&h->offer, "", &s->schema, &o, err);
 	if (rc)
 		return rc;
