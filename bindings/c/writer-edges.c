@@ -16,22 +16,54 @@ void iog_stream_edge_cut(struct iog_stream *s, struct iog_consumer *e)
 		iog_outlet_cut(&s->o, e->k);
 		s->wide &= ~(1u << e->k);
 		s->lossy -= iog_consumer_slots(e);
+		s->spared &= ~(1u << (e - s->edge));
 		s->rewant = true;
 	}
 	iog_consumer_close(e);
 }
 
+/* Who had the edge of this name when its agent died. */
+static struct iog_consumer *former(struct iog_stream *s, const struct iog_consumer *e)
+{
+	for (unsigned i = 0; i < IOG_FANOUT && e->name[0]; i++)
+		if (s->edge[i].orphan && !strcmp(s->edge[i].name, e->name))
+			return &s->edge[i];
+	return NULL;
+}
+
+/* Joins e to the outlet; *resumed: in the place of one before. */
+static int edge_join(struct iog_stream *s, struct iog_consumer *e, bool *resumed, struct iog_err *err)
+{
+	struct iog_consumer *f = former(s, e);
+	if (f && !iog_consumer_resume(e, f, &s->o, s->name, &s->schema, s->policy == IOG_BLOCK, err)) {
+		s->spared &= ~(1u << (f - s->edge));
+		s->wide &= ~(1u << e->k);
+		*resumed = true;
+		return 0;
+	}
+	if (f) {
+		FAIL(s, -ENOSPC, "%s", err->text);
+		iog_stream_edge_cut(s, f);
+	}
+	int rc = iog_consumer_make(e, &s->o, s->name, &s->schema, iog_stream_lossy_max(s) - s->lossy, s->policy == IOG_BLOCK, err);
+	if (!rc)
+		s->lossy += iog_consumer_slots(e);
+	return rc;
+}
+
 static int edge_make(struct iog_stream *s, struct iog_consumer *e, struct iog_err *err)
 {
-	int fds[2], rc = iog_consumer_make(e, &s->o, s->name, &s->schema, iog_stream_lossy_max(s) - s->lossy, s->policy == IOG_BLOCK, err);
+	bool resumed = false;
+	int fds[2], rc = edge_join(s, e, &resumed, err);
 	uint32_t n = 0;
 	if (rc)
 		return rc;
-	s->lossy += iog_consumer_slots(e);
+	if (s->closing)
+		iog_stream_wake(s, iog_outlet_close(&s->o, IOG_EDGE_CLOSED));
 	s->rewant = true;
 	if (s->o.edge[e->k].e.policy == IOG_BLOCK && e->capacity > s->credit)
 		s->wide |= 1u << e->k;
-	struct iog_msg m = { .kind = IOG_MSG_EDGE_MADE, .id = s->id, .edge = e->number, .capacity = e->capacity, .policy = e->policy };
+	struct iog_msg m = { .kind = IOG_MSG_EDGE_MADE, .id = s->id, .edge = e->number, .capacity = e->capacity, .policy = e->policy, .a = resumed };
 	fds[n++] = e->down.fd;
 	if (e->box_map)
 		fds[n++] = e->box.fd;
@@ -70,6 +102,7 @@ static void edge_asked(struct iog_stream *s, const struct iog_msg *m, int *fds, 
 		return;
 	}
 	e->number = m->edge, e->capacity = m->capacity, e->policy = m->policy, e->safe = m->safe, e->want = m->want;
+	iog_strset(e->name, sizeof e->name, m->name);
 	e->state = IOG_CONSUMER_ASKED;
 	e->up.fd = fds[0];
 	fds[0] = -1;
@@ -81,14 +114,16 @@ static void edge_asked(struct iog_stream *s, const struct iog_msg *m, int *fds, 
 void iog_stream_hear(struct iog_stream *s, const struct iog_msg *m, int *fds, uint32_t n)
 {
 	struct iog_consumer *e;
-	if (s->dead)
+	if (s->dead && !s->early)
 		return;
 	switch (m->kind) {
 	case IOG_MSG_OPENED:
 		if (s->opened)
 			return;
 		s->opened = true;
-		s->epoch = m->epoch;
+		if (s->early)
+			s->early = false, s->dead = 0, s->rc = 0;
+		s->epoch = s->run = m->epoch;
 		s->credit_max = m->a;
 		return;
 	case IOG_MSG_READY: s->ready = true; return;
@@ -100,22 +135,36 @@ void iog_stream_hear(struct iog_stream *s, const struct iog_msg *m, int *fds, ui
 		return;
 	case IOG_MSG_ERROR:
 		if (!s->opened)
-			s->dead = -EINVAL;
+			s->dead = -EINVAL, s->early = false;
 		FAIL(s, -EINVAL, "stream %s: %s", s->name, m->text);
 		return;
 	default: return; /* of a later version */
 	}
 }
 
-void iog_stream_alone(struct iog_stream *s)
+void iog_stream_alone(struct iog_stream *s, bool killed)
 {
-	for (unsigned i = 0; i < IOG_FANOUT; i++)
-		if (s->edge[i].state == IOG_CONSUMER_ASKED)
-			iog_consumer_close(&s->edge[i]);
-	if (!s->dead && !s->o.live_mask)
+	for (unsigned i = 0; i < IOG_FANOUT; i++) {
+		struct iog_consumer *e = &s->edge[i];
+		if (e->state == IOG_CONSUMER_ASKED)
+			iog_consumer_close(e);
+		else if (e->state == IOG_CONSUMER_LIVE && e->name[0] && killed)
+			e->orphan = true;
+		else if (e->state == IOG_CONSUMER_LIVE && e->name[0])
+			iog_stream_edge_cut(s, e);
+	}
+	s->skip_mask = 0;
+	if (!s->io->again && !s->dead && !s->o.live_mask)
 		s->dead = s->io->rc;
-	if (!s->rc)
-		s->rc = s->io->rc;
+}
+
+void iog_stream_join(struct iog_stream *s)
+{
+	if (s->dead && !s->early)
+		return;
+	iog_stream_say_open(s);
+	if (s->made)
+		iog_stream_say_arena(s);
 }
 
 void iog_stream_cut_offenders(struct iog_stream *s)
@@ -130,15 +179,37 @@ void iog_stream_cut_offenders(struct iog_stream *s)
 	}
 }
 
-/* With nobody left to tell us who died: whoever made us wait for the whole time is not there. */
-void iog_stream_cut_silent(struct iog_stream *s)
+/* Steps it may have outstanding. */
+static uint32_t most(const struct iog_stream *s, const struct iog_consumer *e) { return IOG_MIN(e->capacity, s->credit); }
+
+void iog_stream_spare(struct iog_stream *s)
 {
 	for (unsigned i = 0; i < IOG_FANOUT; i++) {
 		struct iog_consumer *e = &s->edge[i];
-		if (e->state == IOG_CONSUMER_LIVE && e->policy == IOG_BLOCK &&
-			iog_edge_outstanding(&s->o.edge[e->k]) >= IOG_MIN(e->capacity, s->credit))
-			iog_stream_edge_cut(s, e);
+		if (e->state != IOG_CONSUMER_LIVE || s->o.edge[e->k].e.policy != IOG_BLOCK ||
+			iog_edge_outstanding(&s->o.edge[e->k]) < most(s, e))
+			continue;
+		iog_outlet_spare(&s->o, e->k, true);
+		s->wide &= ~(1u << e->k);
+		s->spared |= 1u << i;
 	}
+}
+
+bool iog_stream_unspare(struct iog_stream *s)
+{
+	uint64_t can = s->o.live_mask;
+	for (uint32_t m = s->spared; m; m &= m - 1) {
+		const int i = __builtin_ctz(m);
+		struct iog_consumer *e = &s->edge[i];
+		if (iog_edge_outstanding(&s->o.edge[e->k]) >= most(s, e)) {
+			can &= ~(1ull << e->k);
+			continue;
+		}
+		iog_outlet_spare(&s->o, e->k, false);
+		s->wide |= (uint32_t)(e->capacity > s->credit) << e->k;
+		s->spared &= ~(1u << i);
+	}
+	return can;
 }
 
 /* What all consumers want together. */

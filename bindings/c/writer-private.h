@@ -19,7 +19,7 @@ struct variable {
 	bool given; /* static: has a value, in own memory */
 	uint32_t elem;
 	uint64_t at;     /* in the payload; static: not used */
-	uint64_t room;   /* bytes of the largest part before the first step, which no later one may exceed */
+	uint64_t room;   /* bytes there is place for */
 	uint64_t bytes;  /* of the part now */
 	uint8_t *memory; /* static: the value, for this epoch and those that follow */
 	int64_t global[IOG_RANK];
@@ -32,11 +32,17 @@ struct iog_stream {
 	int rc;                                  /* the first failure, which iog_close returns */
 	int dead;                                /* why it cannot be used; 0: it can */
 	bool opened, made, any, in_step, shaped; /* shaped: a shape changed */
+	bool early; /* opened without an agent; dead until there is one */
+	bool grown;                              /* a part is larger than its place */
+	bool renewed;                            /* consumers of the new arena are not there yet */
+	bool closing;
 	uint8_t policy;
 	bool apart;
 	uint64_t timeout_ns, bytes;
 	uint64_t patience, late; /* steps in a row that may run into the time limit, 0: all; that did */
-	uint32_t epoch;
+	uint32_t run, epoch; /* run: the first epoch */
+	uint32_t spared;     /* consumers nobody waits for, by bit */
+	uint32_t skip_mask;  /* the clock is looked at when these bits of skipped are 0 */
 	int64_t step;
 	char name[IOG_STREAM_NAME];
 	uint32_t credit_max;    /* the agent's wish */
@@ -61,6 +67,7 @@ struct iog_stream {
 	struct iog_outlet o;
 	void *memory; /* of the outlet */
 	struct iog_consumer edge[IOG_FANOUT];
+	uint64_t skipped_ns; /* when the clock was looked at */
 	uint64_t records, sent_bytes, dropped, skipped, blocked_ns;
 };
 
@@ -84,8 +91,10 @@ void iog_stream_edges_try(struct iog_stream *s);
 void iog_stream_edge_cut(struct iog_stream *s, struct iog_consumer *e);
 /* Cuts off who gives back what it does not have. */
 void iog_stream_cut_offenders(struct iog_stream *s);
-/* With nobody left to tell us who died: whoever made us wait for the whole time is not there. */
-void iog_stream_cut_silent(struct iog_stream *s);
+/* With nobody left to tell us who died: who made us wait for the whole time keeps what it has, and nobody waits for it until it has room again. */
+void iog_stream_spare(struct iog_stream *s);
+/* Waits again for those who have room again. False: nobody could be sent a step. */
+bool iog_stream_unspare(struct iog_stream *s);
 /* What all consumers want together. */
 void iog_stream_wants(struct iog_stream *s);
 
@@ -97,5 +106,10 @@ struct variable *iog_stream_variable(struct iog_stream *s, const char *name, uin
 int iog_stream_shape(struct iog_stream *s);
 /* The arena, for the parts there are now, and the edges of who waits for it. */
 int iog_stream_make(struct iog_stream *s);
+/* A larger one, in the place of one that consumers who want every step have given back. They come again. */
+int iog_stream_grow(struct iog_stream *s);
+/* Tells the agent what the stream is; what its memory is like and who has edges. */
+void iog_stream_say_open(struct iog_stream *s);
+void iog_stream_say_arena(struct iog_stream *s);
 
 #endif

@@ -109,20 +109,16 @@ iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *
 		s->dead = options(s, opts);
 	if (!s->dead)
 		s->dead = parse(s, schema, rank, nranks);
+	if (!s->dead)
+		iog_client_join(io, OPEN_NS);
 	if (!s->dead && (s->dead = io->rc))
-		s->rc = s->dead;
-	if (s->dead)
+		s->rc = s->dead, s->early = true;
+	if (s->dead && !s->early)
 		return s;
 	record_init(s, rank, nranks);
-	struct iog_msg m = { .kind = IOG_MSG_OPEN,
-		.id = s->id,
-		.a = (uint32_t)rank,
-		.b = (uint32_t)nranks,
-		.policy = s->policy,
-		.apart = s->apart,
-		.schema = s->schema };
-	iog_strset(m.name, sizeof m.name, name);
-	iog_client_say(io, &m, NULL, 0);
+	if (s->early)
+		return s;
+	iog_stream_say_open(s);
 	const uint64_t until = iog_now_ns() + OPEN_NS;
 	for (uint64_t now; !s->opened && !s->dead && (now = iog_now_ns()) < until;)
 		iog_client_hear(io, until - now);
@@ -160,7 +156,6 @@ static void sleeping(struct iog_stream *s, uint32_t value)
 /* Waits for room, until `until`. What the agent says is heard: that a reader is gone makes room as well. */
 static bool wait_room(struct iog_stream *s, uint64_t until)
 {
-	const struct iog_attach_page *page = s->io->page.map;
 	uint64_t now = iog_now_ns(), spin = now + SPIN_NS;
 	for (;; now = iog_now_ns()) {
 		if (iog_client_news(s->io))
@@ -184,6 +179,7 @@ static bool wait_room(struct iog_stream *s, uint64_t until)
 			const struct iog_out_edge *x = &s->o.edge[__builtin_ctzll(m)];
 			w[n++] = (struct iog_waitword){ &x->e.up->head, x->reaped };
 		}
+		const struct iog_attach_page *page = s->io->page.map; /* another one when another agent was joined */
 		if (page)
 			w[n++] = (struct iog_waitword){ &page->bell, s->io->bell };
 		if (!ready(s))
@@ -197,6 +193,13 @@ static void pass(struct iog_stream *s)
 {
 	iog_outlet_pass(&s->o, s->rec.id.epoch, s->rec.id.seq);
 	iog_stream_wake(s, iog_outlet_publish(&s->o));
+}
+
+static int drop(struct iog_stream *s, int rc)
+{
+	s->dropped++;
+	pass(s);
+	return rc;
 }
 
 static void abandon(struct iog_stream *s)
@@ -222,11 +225,30 @@ static int no_room(struct iog_stream *s)
 		s->late++;
 		rc = IOG_TIMEOUT;
 	}
-	if (s->io->sock < 0)
-		iog_stream_cut_silent(s);
-	s->dropped++;
-	pass(s);
-	return rc;
+	if (s->io->rc)
+		iog_stream_spare(s);
+	return drop(s, rc);
+}
+
+static bool back(struct iog_stream *s, uint64_t until);
+
+/* A part is larger than its place. */
+static int larger(struct iog_stream *s)
+{
+	const uint64_t t0 = iog_now_ns(), until = t0 + s->timeout_ns;
+	int rc = 0;
+	if (s->io->rc)
+		return drop(s, IOG_SKIP); /* nobody brings us together with our consumers again */
+	if (s->grown && !back(s, until)) {
+		rc = IOG_TIMEOUT;
+	} else if (!s->grown || !(rc = iog_stream_grow(s))) {
+		for (uint64_t now; !s->ready && s->io->sock >= 0 && (now = iog_now_ns()) < until;)
+			iog_client_hear(s->io, until - now);
+		s->renewed = !s->ready && s->timeout_ns;
+		rc = s->renewed ? IOG_TIMEOUT : 0;
+	}
+	s->blocked_ns += iog_now_ns() - t0;
+	return rc ? drop(s, rc) : 0;
 }
 
 /* The rare part of iog_begin: something changed, or is there for the first time. */
@@ -234,6 +256,8 @@ static __attribute__((noinline)) int prepare(struct iog_stream *s)
 {
 	if (iog_client_forked(s->io))
 		return -EBADF;
+	if (s->early)
+		iog_client_look(s->io, iog_now_ns(), LOOK_NS);
 	if (s->dead)
 		return s->dead;
 	if (iog_client_news(s->io))
@@ -244,6 +268,19 @@ static __attribute__((noinline)) int prepare(struct iog_stream *s)
 	}
 	int rc = !s->made ? iog_stream_make(s) : s->shaped ? iog_stream_shape(s) : 0;
 	return rc ? rc : s->dead;
+}
+
+/* Nobody wants the step. That the agent has ended is to be noticed all the same, and steps may be far apart: the clock is looked at several times in the
+ * time that may pass. */
+static int skip(struct iog_stream *s)
+{
+	if (iog_likely(++s->skipped & s->skip_mask))
+		return IOG_SKIP;
+	const uint64_t now = iog_now_ns(), since = now - s->skipped_ns;
+	s->skipped_ns = now;
+	s->skip_mask = since > LOOK_NS / 2 ? s->skip_mask >> 1 : since < LOOK_NS / 8 && s->skip_mask < 1023 ? s->skip_mask << 1 | 1 : s->skip_mask;
+	iog_client_look(s->io, now, LOOK_NS);
+	return IOG_SKIP;
 }
 
 /* With iog_fill and iog_commit 0.15 us, whatever the size, with a reader that does not sleep: IOG_COST=1 build/tests/bindings/c/test-iograph. */
@@ -265,13 +302,18 @@ int iog_begin(iog_stream *s, int64_t step, double time)
 	s->step = s->rec.step = step;
 	s->rec.time = time;
 	s->rec.id.seq = iog_seq_of_step(step);
-	if (!s->o.live_mask) {
-		s->skipped++;
-		if (iog_unlikely(s->skipped % 1024 == 0))
-			iog_client_look(s->io, iog_now_ns(), LOOK_NS);
-		return IOG_SKIP;
+	if (iog_unlikely(s->grown || s->renewed)) {
+		int rc = larger(s);
+		if (rc)
+			return rc;
 	}
+	if (!s->o.live_mask)
+		return skip(s);
 	reap(s);
+	if (iog_unlikely(s->spared) && !iog_stream_unspare(s)) {
+		iog_client_look(s->io, iog_now_ns(), LOOK_NS);
+		return drop(s, IOG_SKIP);
+	}
 	if (iog_unlikely(!ready(s))) {
 		int rc = no_room(s);
 		if (rc)
@@ -467,24 +509,28 @@ static bool all_back(const struct iog_stream *s)
 		if (x->e.policy == IOG_BLOCK && iog_edge_outstanding(x))
 			return false;
 	}
+	for (uint32_t m = s->spared; m; m &= m - 1) {
+		const struct iog_consumer *e = &s->edge[__builtin_ctz(m)];
+		if (e->orphan && (s->io->again || !s->io->rc) && iog_edge_outstanding(&s->o.edge[e->k]))
+			return false;
+	}
 	return true;
 }
 
-static int drain(struct iog_stream *s, double timeout)
+/* Waits for that. What a dead agent's graphs had is waited for too, as long as another one may come. */
+static bool back(struct iog_stream *s, uint64_t until)
 {
-	const uint64_t until = iog_now_ns() + iog_client_span(timeout);
 	uint64_t nap = 20000, now;
 	for (;; nap = IOG_MIN(2 * nap, (uint64_t)2000000)) {
 		reap(s);
 		if (all_back(s))
-			return IOG_OK;
+			return true;
 		now = iog_now_ns();
 		if (now >= until)
-			return FAIL(s, -ETIMEDOUT, "stream %s: readers did not take everything in time", s->name);
+			return false;
 		if (iog_client_news(s->io))
 			iog_client_hear(s->io, 0);
 		iog_client_look(s->io, now, LOOK_NS);
-		/* Without an agent nobody says who died; what was committed stays readable without us. */
 		iog_wait_words(NULL, 0, IOG_MIN(nap, until - now));
 	}
 }
@@ -500,14 +546,16 @@ int iog_close(iog_stream *s, double timeout)
 			abandon(s);
 		if (iog_client_news(s->io))
 			iog_client_hear(s->io, 0);
+		s->closing = true;
 		iog_stream_wake(s, iog_outlet_close(&s->o, IOG_EDGE_CLOSED));
-		drain(s, timeout);
+		if (!back(s, iog_now_ns() + iog_client_span(timeout)))
+			FAIL(s, -ETIMEDOUT, "stream %s: readers did not take everything in time", s->name);
 	}
 	if (s->opened) {
 		struct iog_msg m = { .kind = IOG_MSG_CLOSE, .id = s->id };
 		iog_client_say(s->io, &m, NULL, 0);
 	}
-	int rc = s->rc;
+	int rc = s->rc ? s->rc : s->io->rc;
 	for (struct iog_stream **at = &s->io->streams; *at; at = &(*at)->next)
 		if (*at == s) {
 			*at = s->next;

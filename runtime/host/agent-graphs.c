@@ -127,6 +127,24 @@ static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, c
 	return rc;
 }
 
+void iog_agent_graphs_label(const struct iog_agent *a, const void *owner, char *text, size_t size)
+{
+	const void *conf;
+	text[0] = 0;
+	for (uint32_t i = 0; owner && i < a->n_runs; i++)
+		for (uint32_t k = 0; (conf = stream_conf(a->run[i]->g, k)); k++)
+			if (conf == owner)
+				iog_format(text, size, "%u:%.50s", k, a->run[i]->name);
+}
+
+bool iog_agent_graphs_wait(const struct iog_agent *a)
+{
+	for (uint32_t i = 0; i < a->n_runs; i++)
+		if (a->run[i]->state == WAITS)
+			return true;
+	return false;
+}
+
 /* ---- start and end ---- */
 
 static int room(struct iog_agent *a, const struct run *r, struct iog_err *err)

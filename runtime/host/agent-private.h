@@ -20,6 +20,11 @@ struct client {
 	struct iog_region_map page;
 	bool hello, dead;
 };
+/* Numbers of edges that a client has from an agent before, and nobody here knows yet. */
+struct held {
+	uint32_t n, number[IOG_WRITERS];
+	uint64_t since_ns;
+};
 /* What a stream is, and who writes it. */
 struct stream {
 	char name[IOG_STREAM_NAME];
@@ -30,15 +35,19 @@ struct stream {
 	bool apart; /* each rank's steps are records of their own */
 	bool known; /* all ranks have their memory; apart: one has */
 	struct writer *writer[IOG_WRITERS];
+	uint64_t known_ns;
+	uint64_t back_ns; /* when the first rank came back that had lost an agent; 0: it began here */
 };
 struct writer {
 	struct client *client;
 	struct stream *stream;
 	uint32_t id, rank, blocks;
 	uint32_t credit; /* of its blocking edges, as it says: it has slots for that */
+	struct held held;
 	struct iog_region_map map;
 	struct iog_arena arena;
 	bool closed, ready; /* ready: it was told that it may begin */
+	bool renewed;       /* it has other memory than at first, and its readers come again */
 };
 struct reader {
 	struct client *client;
@@ -48,6 +57,7 @@ struct reader {
 	uint64_t until_ns; /* for the stream to appear */
 	uint64_t gone;     /* ranks, by bit, that it was told to expect nothing of */
 	bool told;
+	struct held held;
 };
 /* A writer's edge to a reader, or to a taker of the stream's feed (reader NULL). */
 struct edge {
@@ -56,6 +66,8 @@ struct edge {
 	struct stream *stream;
 	struct reader *reader;
 	uint32_t feed_life; /* the feed's taker that has it */
+	uint32_t rank;
+	bool old; /* to memory its writer has given up: kept while the feed reads it */
 	uint32_t capacity;
 	uint8_t policy;
 	bool asked, made; /* the writer was asked, and has answered */
@@ -90,6 +102,8 @@ struct iog_agent {
 	struct edge **edge;
 	struct run *run[IOG_AGENT_GRAPHS];
 	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, next_edge;
+	uint32_t incarnation;
+	bool ending; /* in order */
 	bool look; /* a stream became known, a feed opened: connect */
 	int rc;
 	struct iog_err err;
@@ -134,7 +148,26 @@ void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, ch
 /* Only once all clients have left. */
 void iog_agent_streams_free(struct iog_agent *a);
 
+/* Appends x to a list of pointers; false: out of memory. */
+bool iog_agent_push(void *list, uint32_t *n, void *x);
+
+/* ---- agent-rejoin.c ---- */
+
+/* What m says its sender holds. */
+void iog_agent_hold(struct held *h, const struct iog_msg *m);
+/* The edge between the two that both of them name, from an agent before: it goes on, and is in the list from now on. False: there is none. */
+bool iog_agent_adopt(struct iog_agent *a, struct writer *w, struct reader *r);
+/* Ranks that did not come back are not waited for any longer. */
+bool iog_agent_given_up(const struct stream *s);
+/* Cuts what nobody has claimed in time. */
+void iog_agent_disown(struct iog_agent *a);
+
 /* ---- agent-graphs.c ---- */
+
+/* The name by which the edge of that source is known to a later agent; "": there is none. */
+void iog_agent_graphs_label(const struct iog_agent *a, const void *owner, char *text, size_t size);
+/* A graph may still start that takes the stream. */
+bool iog_agent_graphs_wait(const struct iog_agent *a);
 
 /* Starts what waited, notices what has ended. */
 void iog_agent_graphs_poll(struct iog_agent *a);

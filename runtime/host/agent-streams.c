@@ -14,18 +14,6 @@
 enum { BLOCK_CREDIT = 64 }; /* of a blocking edge, at most */
 static const uint64_t ARENA_MAX = 1ull << 42;
 
-/* Appends x to a list of pointers; false: out of memory. */
-static bool push(void *list, uint32_t *n, void *x)
-{
-	void ***l = list;
-	void **bigger = realloc(*l, (*n + 1) * sizeof *bigger);
-	if (!bigger)
-		return false;
-	*l = bigger;
-	bigger[(*n)++] = x;
-	return true;
-}
-
 /* ---- streams ---- */
 
 static struct stream *stream_find(struct iog_agent *a, const char *name)
@@ -144,6 +132,8 @@ static void ask_writer(struct iog_agent *a, struct edge *e)
 {
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE, e->writer->id);
 	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->want = e->want;
+	if (!e->reader)
+		iog_agent_graphs_label(a, iog_feed_owner(e->stream->feed, e->feed_life), m->name, sizeof m->name);
 	iog_agent_send(a, e->writer->client, m, &e->up.fd, 1);
 	e->asked = true;
 }
@@ -152,7 +142,7 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 {
 	struct edge *e = calloc(1, sizeof *e);
 	struct iog_err err = { "" };
-	if (!e || !push(&a->edge, &a->n_edges, e)) {
+	if (!e || !iog_agent_push(&a->edge, &a->n_edges, e)) {
 		free(e);
 		return;
 	}
@@ -161,6 +151,7 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		.stream = w->stream,
 		.reader = r,
 		.feed_life = feed_life,
+		.rank = w->rank,
 		.up = IOG_REGION_NONE,
 		.down = IOG_REGION_NONE,
 		.box = IOG_REGION_NONE,
@@ -190,7 +181,7 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 static bool is_fed(const struct iog_agent *a, const struct writer *w, uint32_t life)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++)
-		if (a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life)
+		if (a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life && !a->edge[k]->old)
 			return true;
 	return false;
 }
@@ -235,7 +226,7 @@ static void connect_all(struct iog_agent *a)
 			bool have = a->reader[r]->stream != w->stream || !a->reader[r]->told;
 			for (uint32_t k = 0; k < a->n_edges && !have; k++)
 				have = a->edge[k]->writer == w && a->edge[k]->reader == a->reader[r];
-			if (!have)
+			if (!have && !iog_agent_adopt(a, w, a->reader[r]))
 				edge_new(a, w, a->reader[r], 0);
 		}
 	}
@@ -258,6 +249,10 @@ static void cut_feeds(struct iog_agent *a)
 		struct edge *e = a->edge[k];
 		uint32_t life[IOG_TAKERS];
 		bool there = e->reader;
+		if (e->old && !iog_feed_reads(e->stream->feed, e->feed_life, e->rank, e->down.map)) {
+			drop_edge(a, k);
+			continue;
+		}
 		for (uint32_t i = there ? 0 : iog_feed_lives(e->stream->feed, life); i-- > 0 && !there;)
 			there = life[i] == e->feed_life;
 		if (there)
@@ -296,16 +291,20 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 	if (!live_writers(s)) {
 		s->n_writers = m->b, s->schema = m->schema, s->known = false, s->policy = m->policy, s->blocks = 0;
 		s->apart = m->apart;
-		s->epoch = ++s->runs << 16;
+		s->back_ns = m->epoch ? iog_now_ns() : 0;
+		s->runs = m->epoch ? IOG_MAX(s->runs, m->epoch >> 16) : s->runs + 1;
+		s->epoch = m->epoch ? m->epoch : s->runs << 16;
 	}
-	if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy || s->apart != !!m->apart)
+	if (m->epoch && m->epoch != s->epoch)
+		iog_agent_refuse(a, c, m->id, "stream \"%s\" has been opened by another run of the program meanwhile", s->name);
+	else if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy || s->apart != !!m->apart)
 		iog_agent_refuse(a, c, m->id,
 			"stream \"%s\" is open with %u ranks and another schema, policy or pairing; all ranks must open it alike", s->name,
 			s->n_writers);
 	else if (s->writer[m->a])
 		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by process %d", m->a, s->name,
 			s->writer[m->a]->client->pid);
-	else if (push(&a->writer, &a->n_writers, w)) {
+	else if (iog_agent_push(&a->writer, &a->n_writers, w)) {
 		*w = (struct writer){ .client = c, .stream = s, .id = m->id, .rank = m->a, .map = IOG_REGION_NONE };
 		s->writer[m->a] = w;
 		struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_OPENED, m->id);
@@ -323,7 +322,7 @@ static bool all_there(const struct stream *s, uint32_t *blocks)
 	*blocks = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++) {
 		if (!s->writer[i] || s->writer[i]->map.fd < 0) {
-			if (s->apart)
+			if (s->apart || iog_agent_given_up(s))
 				continue;
 			return false;
 		}
@@ -332,12 +331,46 @@ static bool all_there(const struct stream *s, uint32_t *blocks)
 	return true;
 }
 
+/* Is the stream known now? */
+static void stream_look(struct iog_agent *a, struct stream *s)
+{
+	struct iog_err err = { "" };
+	if (s->known || !live_writers(s) || !all_there(s, &s->blocks))
+		return;
+	const enum iog_pairing how = s->apart ? IOG_PAIR_NONE : s->policy == IOG_BLOCK ? IOG_PAIR_ALL : IOG_PAIR_LOSSY;
+	if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, how, &err))
+		iog_agent_say(a, "%s", err.text);
+	s->known = true;
+	s->known_ns = iog_now_ns();
+	iog_agent_say(a, "stream %s is %s: %u rank%s", s->name, s->back_ns ? "back" : "there", s->n_writers, s->n_writers == 1 ? "" : "s");
+	a->look = true;
+}
+
+/* A part has outgrown the memory of its writer: whoever has an edge gets a new one. */
+static void outgrown(struct iog_agent *a, struct writer *w)
+{
+	for (uint32_t k = a->n_edges; k-- > 0;) {
+		struct edge *e = a->edge[k];
+		if (e->writer != w || !e->made || e->old)
+			continue;
+		if (e->reader) /* it has its own mappings */
+			drop_edge(a, k);
+		else
+			e->old = true;
+	}
+	iog_region_close(&w->map);
+	w->ready = false;
+	w->renewed = true;
+}
+
 const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog_msg *m, int *fds, uint32_t n)
 {
 	struct writer *w = writer_find(a, c, m->id);
 	struct iog_err err = { "" };
 	uint64_t bytes, slots;
-	if (!w || n != 1 || w->map.fd >= 0 || m->schema.id != w->stream->schema.id || !m->blocks || m->blocks > IOG_BLOCKS_MAX)
+	if (!w)
+		return NULL; /* it may have been refused */
+	if (n != 1 || w->closed || m->schema.id != w->stream->schema.id || !m->blocks || m->blocks > IOG_BLOCKS_MAX)
 		return "gave memory in a way that makes no sense";
 	if (!m->arena.n_slots || m->arena.n_slots > IOG_CREDIT_MAX || m->arena.slot_bytes > ARENA_MAX ||
 		m->arena.static_bytes > ARENA_MAX || !iog_mul(m->arena.slot_bytes, m->arena.n_slots, &slots) ||
@@ -348,6 +381,8 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 			return "did not say how large a dimension is";
 	const int fd = fds[0];
 	fds[0] = -1; /* given */
+	if (w->map.fd >= 0)
+		outgrown(a, w);
 	if (iog_region_open(&w->map, fd, bytes, ARENA_MAX, &err)) {
 		w->map = IOG_REGION_NONE;
 		return "gave memory that could be taken away again";
@@ -356,6 +391,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	w->arena.base = w->map.map;
 	w->blocks = m->blocks;
 	w->credit = m->capacity;
+	iog_agent_hold(&w->held, m);
 	struct stream *s = w->stream;
 	uint32_t others = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++)
@@ -368,13 +404,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 		iog_region_close(&w->map);
 		return NULL;
 	}
-	if (!s->known && all_there(s, &s->blocks)) {
-		const enum iog_pairing how = s->apart ? IOG_PAIR_NONE : s->policy == IOG_BLOCK ? IOG_PAIR_ALL : IOG_PAIR_LOSSY;
-		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, how, &err))
-			iog_agent_say(a, "%s", err.text);
-		s->known = true;
-		iog_agent_say(a, "stream %s is there: %u rank%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s");
-	}
+	stream_look(a, s);
 	a->look = true;
 	return NULL;
 }
@@ -391,12 +421,14 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 		return NULL;
 	}
 	struct reader *r = calloc(1, sizeof *r);
-	if (!r || !push(&a->reader, &a->n_readers, r)) {
+	if (!r || !iog_agent_push(&a->reader, &a->n_readers, r)) {
 		free(r);
 		iog_agent_refuse(a, c, m->id, "the agent is out of memory");
 		return NULL;
 	}
-	*r = (struct reader){ .client = c, .stream = s, .id = m->id, .policy = m->policy, .until_ns = iog_now_ns() + m->b * 1000000ull };
+	*r = (struct reader){ .client = c, .stream = s, .id = m->id, .policy = m->policy };
+	r->until_ns = m->a ? UINT64_MAX : iog_now_ns() + m->b * 1000000ull;
+	iog_agent_hold(&r->held, m);
 	a->look = true;
 	return NULL;
 }
@@ -432,7 +464,7 @@ const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struc
 	return NULL;
 }
 
-static int feed_edge(struct edge *e, int *fds, struct iog_err *err)
+static int feed_edge(struct edge *e, int *fds, bool resumed, struct iog_err *err)
 {
 	const struct writer *w = e->writer;
 	const int down = fds[0];
@@ -454,7 +486,7 @@ static int feed_edge(struct edge *e, int *fds, struct iog_err *err)
 		.n_regions = 1 };
 	/* The slots end where the arena ends, whatever the region is rounded up to. */
 	in.region[0] = (struct iog_region){ .base = e->arena.map, .size = iog_arena_bytes(&w->arena), .arena = w->arena.id };
-	return iog_feed_attach(e->stream->feed, e->feed_life, w->rank, &in, err);
+	return iog_feed_attach(e->stream->feed, e->feed_life, w->rank, &in, resumed, err);
 }
 
 const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n)
@@ -469,7 +501,7 @@ const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const 
 		return "made an edge without its memory";
 	e->made = true;
 	if (!e->reader) {
-		if (feed_edge(e, fds, &err))
+		if (feed_edge(e, fds, m->a, &err))
 			iog_agent_say(a, "stream %s, rank %u: %s", e->stream->name, e->writer->rank, err.text);
 		return NULL;
 	}
@@ -544,6 +576,15 @@ static void reader_free(struct iog_agent *a, uint32_t i)
 	a->reader[i] = a->reader[--a->n_readers];
 }
 
+/* A reader of w that wants every step has not answered yet. */
+static bool readers_due(const struct iog_agent *a, const struct writer *w)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (a->edge[k]->writer == w && a->edge[k]->reader && a->edge[k]->policy == IOG_BLOCK && !a->edge[k]->asked)
+			return true;
+	return false;
+}
+
 /* Writers whose consumers have been seen to. */
 static void tell_writers(struct iog_agent *a)
 {
@@ -555,7 +596,7 @@ static void tell_writers(struct iog_agent *a)
 		uint32_t life[IOG_TAKERS], k = iog_feed_lives(w->stream->feed, life);
 		while (k && is_fed(a, w, life[k - 1]))
 			k--;
-		if (k)
+		if (k || (w->renewed && readers_due(a, w)))
 			continue;
 		w->ready = true;
 		iog_agent_send(a, w->client, iog_agent_fresh(a, IOG_MSG_READY, w->id), NULL, 0);
@@ -575,9 +616,12 @@ void iog_agent_streams_poll(struct iog_agent *a)
 			reader_free(a, i);
 		}
 	}
+	for (uint32_t i = 0; i < a->n_streams; i++)
+		stream_look(a, a->stream[i]);
 	cut_feeds(a);
 	connect_all(a);
 	tell_writers(a);
+	iog_agent_disown(a);
 }
 
 bool iog_agent_streams_opening(const struct iog_agent *a)

@@ -122,6 +122,7 @@ static const char *on_hello(struct iog_agent *a, struct client *c, const struct 
 	struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_WELCOME, 0);
 	o->a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR;
 	o->b = (uint32_t)getpid();
+	o->epoch = a->incarnation;
 	iog_agent_send(a, c, o, &c->page.fd, 1);
 	return NULL;
 }
@@ -191,7 +192,7 @@ static void client_free(struct iog_agent *a, uint32_t i)
 	iog_agent_streams_leave(a, c);
 	iog_agent_graphs_leave(a, c);
 	if (c->page.map)
-		atomic_store(&((struct iog_attach_page *)c->page.map)->gone, 1);
+		atomic_store(&((struct iog_attach_page *)c->page.map)->gone, a->ending ? IOG_GONE_ENDED : IOG_GONE_CLIENT);
 	iog_region_close(&c->page);
 	close(c->sock);
 	free(c);
@@ -275,6 +276,9 @@ int iog_agent_new(struct iog_agent **out, const struct iog_agent_opts *o, struct
 		return rc;
 	}
 	a->spare = spare();
+	/* Milliseconds of the node: no agent before this one has made as many edges. */
+	a->next_edge = (uint32_t)(iog_now_ns() / 1000000);
+	a->incarnation = a->next_edge | 1;
 	*out = a;
 	return 0;
 }
@@ -304,6 +308,7 @@ void iog_agent_free(struct iog_agent *a)
 	if (!a)
 		return;
 	iog_agent_graphs_free(a);
+	a->ending = true;
 	while (a->n_clients)
 		client_free(a, a->n_clients - 1);
 	iog_agent_streams_free(a);

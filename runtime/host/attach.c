@@ -233,7 +233,7 @@ static int check(struct iog_msg *m, uint64_t got, struct iog_err *err)
 		return iog_fail(err, -EPROTO, "received a message of %llu bytes, not %zu or more", (unsigned long long)got, sizeof *m);
 	if (m->magic != IOG_ATTACH_MAGIC)
 		return iog_fail(err, -EPROTO, "received a message that does not begin like one of ours (0x%x)", m->magic);
-	if (!m->kind || m->policy > IOG_DROP_NEW || m->safe > 1)
+	if (!m->kind || m->policy > IOG_DROP_NEW || m->safe > 1 || m->n_held > IOG_WRITERS)
 		return iog_fail(err, -EPROTO, "received a message of kind %u with policy %u: no such thing", m->kind, m->policy);
 	if (!terminated(m->name, sizeof m->name) || !terminated(m->text, sizeof m->text))
 		return iog_fail(err, -EPROTO, "received a message of kind %u with text that does not end", m->kind);

@@ -139,7 +139,8 @@ const void *iog_feed_owner(struct iog_feed *f, uint32_t life)
 	return owner;
 }
 
-int iog_feed_attach(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, struct iog_err *err)
+int iog_feed_attach(
+	struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, bool resumed, struct iog_err *err)
 {
 	int rc;
 	pthread_mutex_lock(&f->lock);
@@ -148,12 +149,26 @@ int iog_feed_attach(struct iog_feed *f, uint32_t life, uint32_t writer, const st
 		rc = iog_fail(err, -ENOENT, "the graph that took \"%s\" has ended", f->name);
 	} else {
 		pthread_mutex_lock(&t->lock);
-		rc = iog_collect_attach(t->collect, writer, in, err);
+		rc = iog_collect_attach(t->collect, writer, in, resumed, err);
 		pthread_mutex_unlock(&t->lock);
 		ring(t);
 	}
 	pthread_mutex_unlock(&f->lock);
 	return rc;
+}
+
+bool iog_feed_reads(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_down *down)
+{
+	pthread_mutex_lock(&f->lock);
+	struct iog_taker *t = taker_of(f, life);
+	bool reads = false;
+	if (t) {
+		pthread_mutex_lock(&t->lock);
+		reads = iog_collect_reads(t->collect, writer, down);
+		pthread_mutex_unlock(&t->lock);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return reads;
 }
 
 void iog_feed_ended(struct iog_feed *f, uint32_t life, uint32_t writer)
@@ -280,6 +295,28 @@ void iog_taker_release(struct iog_taker *t, struct iog_record *r)
 {
 	pthread_mutex_lock(&t->lock);
 	iog_collect_release(t->collect, r);
+	pthread_mutex_unlock(&t->lock);
+}
+
+bool iog_taker_keeps(struct iog_taker *t)
+{
+	pthread_mutex_lock(&t->lock);
+	const bool keeps = iog_collect_keeps(t->collect);
+	pthread_mutex_unlock(&t->lock);
+	return keeps;
+}
+
+void iog_taker_keep(struct iog_taker *t, struct iog_record *r)
+{
+	pthread_mutex_lock(&t->lock);
+	iog_collect_keep(t->collect, r);
+	pthread_mutex_unlock(&t->lock);
+}
+
+void iog_taker_let_go(struct iog_taker *t, uint32_t n)
+{
+	pthread_mutex_lock(&t->lock);
+	iog_collect_let_go(t->collect, n);
 	pthread_mutex_unlock(&t->lock);
 }
 

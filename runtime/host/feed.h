@@ -30,9 +30,11 @@ int iog_feed_describe(
 uint32_t iog_feed_lives(struct iog_feed *f, uint32_t *life);
 /* Whose taker that is; NULL when there is none of that number, or it waits for an heir. */
 const void *iog_feed_owner(struct iog_feed *f, uint32_t life);
-/* As iog_collect_attach, of the taker of that number; -ENOENT when there is none. What `in` points to is kept until the taker has gone (its number
- * is not among iog_feed_lives any more) or the writer ended. */
-int iog_feed_attach(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, struct iog_err *err);
+/* As iog_collect_attach, of the taker of that number; -ENOENT when there is none. */
+int iog_feed_attach(
+	struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, bool resumed, struct iog_err *err);
+/* As iog_collect_reads; false when there is no taker of that number. */
+bool iog_feed_reads(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_down *down);
 /* As iog_collect_ended, of that taker; 0: of all. Telling it again changes nothing. */
 void iog_feed_ended(struct iog_feed *f, uint32_t life, uint32_t writer);
 /*
@@ -52,6 +54,10 @@ void iog_taker_close(struct iog_taker *t);
 /* The next step, until release; NULL: none within limit_ns, or *ended. */
 struct iog_record *iog_taker_next(struct iog_taker *t, uint64_t limit_ns, bool *ended);
 void iog_taker_release(struct iog_taker *t, struct iog_record *r);
+/* As iog_collect_keeps, _keep and _let_go. */
+bool iog_taker_keeps(struct iog_taker *t);
+void iog_taker_keep(struct iog_taker *t, struct iog_record *r);
+void iog_taker_let_go(struct iog_taker *t, uint32_t n);
 /* Makes a next that waits return soon; any thread. */
 void iog_taker_wake(struct iog_taker *t);
 
