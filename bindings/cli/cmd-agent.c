@@ -12,11 +12,12 @@ static const struct iog_cli_opt options[] = {
 	{ "load", 'l', "FILE", "loads a graph (repeatable); it starts when the streams it takes are there" },
 	{ "set", 0, "NAME=VALUE", "value of a parameter the graphs declare (repeatable)" },
 	{ "on", 0, "TARGET", "where stages without a wish of their own run: host, sidecore, vm (default host)" },
+	{ "fresh", 0, NULL, "forgets the graphs of an agent that was killed at this socket" },
 	{ "once", 0, NULL, "ends when all graphs have ended" },
 	{ "quiet", 'q', NULL, "says only what goes wrong" },
 	{ .name = NULL },
 };
-enum { SOCKET, LOAD, SET, ON, ONCE, QUIET };
+enum { SOCKET, LOAD, SET, ON, FRESH, ONCE, QUIET };
 enum { LOADS = 64 };
 
 extern const struct iog_cli_cmd iog_cmd_agent;
@@ -63,6 +64,7 @@ static int agent_run(int argc, char **argv)
 			if (iog_cli_target(&a, &target))
 				o.engine.target = (uint8_t)target;
 			break;
+		case FRESH: o.fresh = true; break;
 		case ONCE: once = true; break;
 		case QUIET: quiet = true; break;
 		default: return iog_cli_usage(a.cmd, "takes no argument, got \"%s\"; --load FILE loads a graph", a.value);
@@ -90,6 +92,7 @@ static int agent_run(int argc, char **argv)
 			return IOG_EXIT_FAILED;
 		}
 	}
+	iog_agent_resume(agent);
 	int seen = 0;
 	for (;;) {
 		uint32_t busy = iog_agent_poll(agent, 0.1);
@@ -115,7 +118,8 @@ const struct iog_cli_cmd iog_cmd_agent = {
 	.about = "Listens on a Unix socket of this node. Programs attach to it with iograph.h; graphs whose sources are streams start when "
 		 "all ranks of the "
 		 "program have opened them. Steps go through shared memory and never through this process's hands.\n\n"
-		 "The first Ctrl-C (or SIGTERM) ends the graphs in order, the second one at once.",
+		 "The first Ctrl-C (or SIGTERM) ends the graphs in order, the second one at once. After an agent that was killed, the next one at the same socket has its graphs, "
+		 "and programs that are still running join it.",
 	.examples = "iog agent --load heat.lua\niog agent --socket /tmp/my-agent --load heat.lua --once\n",
 	.opt = options,
 	.run = agent_run,

@@ -83,6 +83,7 @@ struct run {
 	struct iog_engine *e; /* while it runs */
 	uint64_t delivered;   /* by one that has ended */
 	char text[512];
+	char state_path[200]; /* its snapshots' names begin so */
 	/* Replacing: `next` starts when this one has ended, and keeps it as `before` until its sources are open. Neither is in the list. */
 	struct run *next, *before;
 	bool spoilt;          /* it could not start, and has not ended yet */
@@ -104,6 +105,9 @@ struct iog_agent {
 	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, next_edge;
 	uint32_t incarnation;
 	bool ending; /* in order */
+	bool resumed; /* what an agent before had is loaded again, or forgotten */
+	bool dirty;   /* what is loaded is to be written down */
+	char state[160]; /* folder of what outlives this process; "": none */
 	bool look; /* a stream became known, a feed opened: connect */
 	int rc;
 	struct iog_err err;
@@ -141,6 +145,8 @@ int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers
 void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
 /* Connects whom the last turn made known to each other, cuts what has ended, and tells those who wait. */
 void iog_agent_streams_poll(struct iog_agent *a);
+/* A stream that an agent before has seen opened that often. */
+void iog_agent_stream_runs(struct iog_agent *a, const char *name, uint32_t runs);
 /* A writer is to be told that it may begin, as soon as its graphs' sources are open. */
 bool iog_agent_streams_opening(const struct iog_agent *a);
 /* One line about a stream, as of iog_agent_describe. */
@@ -161,6 +167,19 @@ bool iog_agent_adopt(struct iog_agent *a, struct writer *w, struct reader *r);
 bool iog_agent_given_up(const struct stream *s);
 /* Cuts what nobody has claimed in time. */
 void iog_agent_disown(struct iog_agent *a);
+
+/* ---- agent-state.c ---- */
+
+/* The folder beside the socket, which is made. 0 or -errno with a message. */
+int iog_agent_state_open(struct iog_agent *a, struct iog_err *err);
+/* Writes down what is loaded. */
+void iog_agent_state_save(struct iog_agent *a);
+/* Nothing is left for another agent. */
+void iog_agent_state_drop(struct iog_agent *a);
+/* Options for the engine of r, which keeps its snapshots there. */
+struct iog_engine_opts iog_agent_state_engine(struct iog_agent *a, struct run *r);
+/* r has ended: its snapshots go. */
+void iog_agent_state_forget(struct iog_agent *a, const struct run *r);
 
 /* ---- agent-graphs.c ---- */
 

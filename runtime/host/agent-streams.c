@@ -62,6 +62,13 @@ static struct stream *stream_get(struct iog_agent *a, const char *name)
 	return a->stream[a->n_streams++] = s;
 }
 
+void iog_agent_stream_runs(struct iog_agent *a, const char *name, uint32_t runs)
+{
+	struct stream *s = stream_get(a, name);
+	if (s)
+		s->runs = IOG_MAX(s->runs, runs);
+}
+
 static uint32_t live_writers(const struct stream *s)
 {
 	uint32_t n = 0;
@@ -138,6 +145,19 @@ static void ask_writer(struct iog_agent *a, struct edge *e)
 	e->asked = true;
 }
 
+/* Steps that a consumer of w may have outstanding. */
+static uint32_t capacity(const struct writer *w, uint8_t policy)
+{
+	if (policy != IOG_BLOCK)
+		return IOG_READER_CREDIT;
+	/* A stream that never waits has its blocking readers among those that drop: they must not take all its slots. */
+	const uint32_t most = w->stream->policy == IOG_BLOCK ? w->credit : w->arena.n_slots / 2;
+	uint32_t n = 2;
+	while (n * 2 <= IOG_MIN(most, (uint32_t)BLOCK_CREDIT))
+		n *= 2;
+	return n;
+}
+
 static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, uint32_t feed_life)
 {
 	struct edge *e = calloc(1, sizeof *e);
@@ -157,13 +177,7 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		.box = IOG_REGION_NONE,
 		.arena = IOG_REGION_NONE };
 	e->policy = r ? r->policy : w->stream->policy == IOG_BLOCK ? IOG_BLOCK : IOG_DROP_NEW;
-	e->capacity = IOG_READER_CREDIT;
-	if (e->policy == IOG_BLOCK) {
-		/* A stream that never waits has its blocking readers among those that drop: they must not take all its slots. */
-		const uint32_t most = w->stream->policy == IOG_BLOCK ? w->credit : w->arena.n_slots / 2;
-		for (e->capacity = 2; e->capacity * 2 <= IOG_MIN(most, (uint32_t)BLOCK_CREDIT); e->capacity *= 2)
-			;
-	}
+	e->capacity = capacity(w, e->policy);
 	if (r) {
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE_WANTED, r->id);
 		m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->a = w->rank;
@@ -294,6 +308,7 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 		s->back_ns = m->epoch ? iog_now_ns() : 0;
 		s->runs = m->epoch ? IOG_MAX(s->runs, m->epoch >> 16) : s->runs + 1;
 		s->epoch = m->epoch ? m->epoch : s->runs << 16;
+		a->dirty = true;
 	}
 	if (m->epoch && m->epoch != s->epoch)
 		iog_agent_refuse(a, c, m->id, "stream \"%s\" has been opened by another run of the program meanwhile", s->name);
@@ -338,7 +353,11 @@ static void stream_look(struct iog_agent *a, struct stream *s)
 	if (s->known || !live_writers(s) || !all_there(s, &s->blocks))
 		return;
 	const enum iog_pairing how = s->apart ? IOG_PAIR_NONE : s->policy == IOG_BLOCK ? IOG_PAIR_ALL : IOG_PAIR_LOSSY;
-	if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, how, &err))
+	uint32_t credit = BLOCK_CREDIT;
+	for (uint32_t i = 0; i < s->n_writers; i++)
+		if (s->writer[i] && s->writer[i]->map.fd >= 0)
+			credit = IOG_MIN(credit, capacity(s->writer[i], s->policy == IOG_BLOCK ? IOG_BLOCK : IOG_DROP_NEW));
+	if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, credit, how, &err))
 		iog_agent_say(a, "%s", err.text);
 	s->known = true;
 	s->known_ns = iog_now_ns();
@@ -656,8 +675,9 @@ void iog_agent_streams_leave(struct iog_agent *a, struct client *c)
 {
 	for (uint32_t k = a->n_writers; k-- > 0;)
 		if (a->writer[k]->client == c) {
-			iog_agent_say(a, "stream %s: rank %u of %u is gone without closing it", a->writer[k]->stream->name,
-				a->writer[k]->rank, a->writer[k]->stream->n_writers);
+			if (!a->ending)
+				iog_agent_say(a, "stream %s: rank %u of %u is gone without closing it", a->writer[k]->stream->name,
+					a->writer[k]->rank, a->writer[k]->stream->n_writers);
 			writer_free(a, k);
 		}
 	for (uint32_t k = a->n_readers; k-- > 0;)

@@ -255,6 +255,9 @@ uint32_t iog_agent_poll(struct iog_agent *a, double timeout_s)
 	iog_agent_graphs_poll(a);
 	a->look = false;
 	iog_agent_streams_poll(a);
+	if (a->dirty)
+		iog_agent_state_save(a);
+	a->dirty = false;
 	for (uint32_t i = a->n_clients; i-- > 0;)
 		if (a->client[i]->dead)
 			client_free(a, i);
@@ -271,6 +274,10 @@ int iog_agent_new(struct iog_agent **out, const struct iog_agent_opts *o, struct
 	int rc = iog_attach_path(o->path, true, a->path, sizeof a->path, err);
 	if (!rc)
 		rc = a->sock = iog_attach_listen(a->path, err);
+	if (rc >= 0 && (rc = iog_agent_state_open(a, err)) < 0) {
+		unlink(a->path);
+		close(a->sock);
+	}
 	if (rc < 0) {
 		free(a);
 		return rc;
@@ -312,6 +319,7 @@ void iog_agent_free(struct iog_agent *a)
 	while (a->n_clients)
 		client_free(a, a->n_clients - 1);
 	iog_agent_streams_free(a);
+	iog_agent_state_drop(a);
 	if (a->spare >= 0)
 		close(a->spare);
 	unlink(a->path);

@@ -33,7 +33,7 @@ struct iog_feed {
 	bool known;
 	enum iog_pairing how;
 	struct iog_schema schema;
-	uint32_t n_writers, blocks, lives;
+	uint32_t n_writers, blocks, credit, lives;
 	struct iog_taker *taker[IOG_TAKERS];
 	uint32_t n_takers;
 };
@@ -97,8 +97,8 @@ static void ring(struct iog_taker *t)
 
 /* ---- the agent ---- */
 
-int iog_feed_describe(
-	struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how, struct iog_err *err)
+int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, uint32_t credit,
+	enum iog_pairing how, struct iog_err *err)
 {
 	int rc = 0;
 	pthread_mutex_lock(&f->lock);
@@ -106,7 +106,7 @@ int iog_feed_describe(
 				   memcmp(f->schema.dim, schema->dim, sizeof f->schema.dim)))
 		rc = iog_fail(err, -EEXIST, "stream \"%s\" is in use with another schema, shape or number of writers", f->name);
 	else if (!f->n_takers)
-		f->schema = *schema, f->n_writers = n_writers, f->blocks = blocks, f->how = how, f->known = true;
+		f->schema = *schema, f->n_writers = n_writers, f->blocks = blocks, f->credit = credit, f->how = how, f->known = true;
 	pthread_mutex_unlock(&f->lock);
 	return rc;
 }
@@ -215,6 +215,14 @@ bool iog_feed_schema(struct iog_feed *f, struct iog_schema *schema)
 	const bool known = f->known;
 	pthread_mutex_unlock(&f->lock);
 	return known;
+}
+
+uint32_t iog_feed_credit(struct iog_feed *f)
+{
+	pthread_mutex_lock(&f->lock);
+	const uint32_t n = f->known ? f->credit : 0;
+	pthread_mutex_unlock(&f->lock);
+	return n;
 }
 
 static struct iog_taker *taker_new(struct iog_feed *f, const void *owner)

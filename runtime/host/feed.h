@@ -23,9 +23,10 @@ void iog_feed_put(struct iog_feed *f);
 
 /* ---- the agent ---- */
 
-/* What the writers write: known from now on. n_writers of them, `blocks` blocks in one's record at most; `how` as for iog_collect_new. -EEXIST when another schema is in use. */
-int iog_feed_describe(
-	struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how, struct iog_err *err);
+/* What the writers write: known from now on. n_writers of them, `blocks` blocks in one's record at most, `credit` steps that each may have unreleased; `how`
+ * as for iog_collect_new. -EEXIST when another schema is in use. */
+int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, uint32_t credit,
+	enum iog_pairing how, struct iog_err *err);
 /* A number for each taker (never 0, never used again), IOG_TAKERS at most; returns how many. */
 uint32_t iog_feed_lives(struct iog_feed *f, uint32_t *life);
 /* Whose taker that is; NULL when there is none of that number, or it waits for an heir. */
@@ -48,6 +49,8 @@ bool iog_feed_bequeath(struct iog_feed *f, const void *from, const void *heir);
 
 /* The schema, with maxima; false when nobody has opened the stream yet. */
 bool iog_feed_schema(struct iog_feed *f, struct iog_schema *schema);
+/* Steps that may be taken and not released; 0: nobody has opened the stream yet. */
+uint32_t iog_feed_credit(struct iog_feed *f);
 /* NULL with a message: -ENOENT when nobody has opened the stream. The feed is kept until close. */
 struct iog_taker *iog_taker_open(struct iog_feed *f, const void *owner, struct iog_err *err);
 void iog_taker_close(struct iog_taker *t);
