@@ -14,7 +14,8 @@
 #include "runtime/host/wait.h"
 
 enum { MESSAGES = 64 /* heard at a time */, PAGE_MAX = 1 << 20 };
-static const uint64_t ATTACH_NS = 2000000000u, SAY_NS = 1000000000u, AGAIN_NS = 500000000u, ANSWER_NS = 2000000000u, FOREVER_NS = 365ull * 86400 * 1000000000u;
+static const uint64_t ATTACH_NS = 2000000000u, SAY_NS = 1000000000u, AGAIN_NS = 500000000u, ANSWER_NS = 2000000000u,
+		      FOREVER_NS = 365ull * 86400 * 1000000000u;
 static const double DETACH_S = 1;
 
 _Atomic uint32_t iog_client_forks;
@@ -164,8 +165,8 @@ int iog_client_say(struct iog *io, struct iog_msg *m, const int *fds, uint32_t n
 		return io->rc;
 	int rc = iog_msg_send(io->sock, m, fds, n, SAY_NS, &err);
 	if (rc)
-		gone(io, rc == -EAGAIN ? -ETIMEDOUT : rc,
-			rc == -EAGAIN ? "the agent does not read what it is told" : "the agent has ended", false);
+		gone(io, rc == -EAGAIN ? -ETIMEDOUT : rc, rc == -EAGAIN ? "the agent does not read what it is told" : "the agent has ended",
+			false);
 	return rc;
 }
 

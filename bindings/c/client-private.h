@@ -22,7 +22,7 @@ struct iog {
 	char path[128]; /* of the socket */
 	uint32_t incarnation;
 	uint64_t tried_ns; /* when it was last connected to */
-	uint32_t forks; /* generation of this process, at attach */
+	uint32_t forks;    /* generation of this process, at attach */
 	uint32_t next_id;
 	uint32_t bell;      /* as it was when the socket was empty */
 	uint32_t asked;     /* a command that waits for its answer */

@@ -324,7 +324,8 @@ static void subscribed(struct iog_reader *r, const struct iog_msg *m)
 	if (r->subscribed) {
 		if (m->schema.id != r->schema.id || m->b != r->n_writers || m->blocks > r->blocks || !!m->apart != r->apart ||
 			memcmp(m->schema.dim, r->schema.dim, sizeof r->schema.dim))
-			r->dead = FAIL(r, -ESTALE, "stream %s: it is another one since the agent was started again; subscribe anew", r->name);
+			r->dead =
+				FAIL(r, -ESTALE, "stream %s: it is another one since the agent was started again; subscribe anew", r->name);
 		return;
 	}
 	if (!m->schema.n_vars || !m->b || m->b > IOG_WRITERS || !m->blocks || m->blocks > IOG_BLOCKS_MAX) {

@@ -73,7 +73,7 @@ static void say(struct client *c, struct iog_msg *m, const int *fds, uint32_t n)
 /* A writer has been asked for the edges of those who wait. */
 static void may_begin(struct rank *w)
 {
-	struct iog_msg m = { .kind = IOG_MSG_READY, .id = w->id };
+	struct iog_msg m = { .kind = IOG_MSG_READY, .id = w->id, .b = w->arena.b };
 	if (!w->ready)
 		say(w->who, &m, NULL, 0);
 	w->ready = true;

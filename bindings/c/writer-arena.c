@@ -166,20 +166,22 @@ void iog_stream_say_open(struct iog_stream *s)
 }
 
 /* The descriptor stays: it is sent again to an agent that comes later. */
-void iog_stream_say_arena(struct iog_stream *s)
+void iog_stream_say_arena(struct iog_stream *s, const struct past *p, bool stay)
 {
 	struct iog_msg m = { .kind = IOG_MSG_ARENA,
 		.id = s->id,
 		.epoch = s->epoch,
 		.blocks = s->schema.n_vars,
-		.capacity = s->credit,
-		.arena = s->o.arena,
+		.a = stay,
+		.b = ++s->told,
+		.capacity = p ? p->credit : s->credit,
+		.arena = p ? p->o.arena : s->o.arena,
 		.schema = s->schema };
 	m.arena.base = NULL;
 	for (unsigned i = 0; i < IOG_FANOUT; i++)
 		if (s->edge[i].state == IOG_CONSUMER_LIVE)
 			m.held[m.n_held++] = s->edge[i].number;
-	iog_client_say(s->io, &m, &s->arena.fd, 1);
+	iog_client_say(s->io, &m, p ? &p->arena.fd : &s->arena.fd, 1);
 }
 
 int iog_stream_make(struct iog_stream *s)
@@ -199,7 +201,7 @@ int iog_stream_make(struct iog_stream *s)
 	arena_use(s, &a, &arena, memory);
 	s->made = true;
 	s->grown = false;
-	iog_stream_say_arena(s);
+	iog_stream_say_arena(s, NULL, false);
 	iog_stream_edges_try(s);
 	/* Who waits for this stream already shall have its first step. */
 	const uint64_t until = iog_now_ns() + IOG_MIN(IOG_MAX(s->timeout_ns, SLEEP_NS), OPEN_NS);
@@ -224,7 +226,15 @@ static void widen(struct iog_stream *s)
 	}
 }
 
-/* Steps of the old memory that somebody holds stay there: it goes when the last consumer lets go of it. */
+bool iog_stream_grown(struct iog_stream *s)
+{
+	s->grown = false;
+	for (uint32_t v = 0; v < s->schema.n_vars; v++)
+		s->grown |= s->var[v].bytes > s->var[v].room;
+	return s->grown || s->renewed;
+}
+
+/* Steps in the old memory stay there: it goes when the last consumer lets go of it. */
 int iog_stream_grow(struct iog_stream *s)
 {
 	struct iog_arena a = { 0 }, old;
@@ -239,6 +249,11 @@ int iog_stream_grow(struct iog_stream *s)
 	int rc = layout(s, &a);
 	if (!rc)
 		rc = arena_new(s, &a, &arena, &memory);
+	if (!rc && !iog_stream_pass_on(s)) {
+		rc = FAIL(s, -ENOMEM, "stream %s: out of memory", s->name);
+		iog_region_close(&arena);
+		free(memory);
+	}
 	if (rc) {
 		for (uint32_t v = 0; v < s->schema.n_vars; v++)
 			s->var[v].room = room[v];
@@ -247,17 +262,13 @@ int iog_stream_grow(struct iog_stream *s)
 	}
 	for (uint32_t k = 0; k < s->o.n_edges; k++)
 		s->dropped += s->o.edge[k].dropped;
-	for (unsigned i = 0; i < IOG_FANOUT; i++)
-		if (s->edge[i].state == IOG_CONSUMER_LIVE)
-			iog_consumer_close(&s->edge[i]);
-	iog_region_close(&s->arena);
-	free(s->memory);
 	arena_use(s, &a, &arena, memory);
 	s->o.epoch = epoch, s->o.passed = passed;
 	s->lossy = s->wide = s->spared = 0;
 	s->ready = s->grown = false;
 	s->renewed = s->rewant = true;
-	iog_stream_say_arena(s);
+	iog_stream_say_arena(s, NULL, false);
+	iog_stream_past_reap(s);
 	iog_stream_edges_try(s);
 	return 0;
 }

@@ -134,6 +134,8 @@ static void reap(struct iog_stream *s)
 	uint32_t let_go[64];
 	while (iog_outlet_reap(&s->o, let_go, 64) == 64)
 		;
+	if (iog_unlikely(s->past != NULL))
+		iog_stream_past_reap(s);
 }
 
 static bool ready(struct iog_stream *s)
@@ -230,22 +232,46 @@ static int no_room(struct iog_stream *s)
 	return drop(s, rc);
 }
 
-static bool back(struct iog_stream *s, uint64_t until);
+/* Without one nobody brings us together with our consumers again: one is waited for once. */
+static bool agent_there(struct iog_stream *s, uint64_t until)
+{
+	for (uint64_t now = iog_now_ns();; now = iog_now_ns()) {
+		if (s->io->rc)
+			iog_client_look(s->io, now, SLEEP_NS);
+		if (!s->io->rc)
+			return !(s->gave_up = false);
+		if (s->gave_up || !s->io->again || now >= until)
+			return !(s->gave_up = true);
+		iog_wait_words(NULL, 0, IOG_MIN(until - now, SLEEP_NS));
+	}
+}
+
+/* Somebody has had all the sizes before this one for long; or a new agent does not know yet what is kept for its graphs. */
+static bool full(struct iog_stream *s) { return s->n_past == PASTS || iog_stream_unclaimed(s); }
 
 /* A part is larger than its place. */
 static int larger(struct iog_stream *s)
 {
 	const uint64_t t0 = iog_now_ns(), until = t0 + s->timeout_ns;
 	int rc = 0;
-	if (s->io->rc)
-		return drop(s, IOG_SKIP); /* nobody brings us together with our consumers again */
-	if (s->grown && !back(s, until)) {
-		rc = IOG_TIMEOUT;
-	} else if (!s->grown || !(rc = iog_stream_grow(s))) {
-		for (uint64_t now; !s->ready && s->io->sock >= 0 && (now = iog_now_ns()) < until;)
-			iog_client_hear(s->io, until - now);
-		s->renewed = !s->ready && s->timeout_ns;
-		rc = s->renewed ? IOG_TIMEOUT : 0;
+	while (iog_stream_grown(s)) {
+		if (!agent_there(s, until)) {
+			rc = IOG_SKIP;
+			break;
+		}
+		if (s->grown && !full(s) && (rc = iog_stream_grow(s)))
+			break;
+		if (!s->grown && (s->ready || !s->timeout_ns)) {
+			s->renewed = false;
+			break;
+		}
+		const uint64_t now = iog_now_ns();
+		if (now >= until) {
+			rc = s->timeout_ns ? IOG_TIMEOUT : IOG_SKIP;
+			break;
+		}
+		iog_client_hear(s->io, IOG_MIN(until - now, SLEEP_NS));
+		reap(s);
 	}
 	s->blocked_ns += iog_now_ns() - t0;
 	return rc ? drop(s, rc) : 0;
@@ -278,7 +304,9 @@ static int skip(struct iog_stream *s)
 		return IOG_SKIP;
 	const uint64_t now = iog_now_ns(), since = now - s->skipped_ns;
 	s->skipped_ns = now;
-	s->skip_mask = since > LOOK_NS / 2 ? s->skip_mask >> 1 : since < LOOK_NS / 8 && s->skip_mask < 1023 ? s->skip_mask << 1 | 1 : s->skip_mask;
+	s->skip_mask = since > LOOK_NS / 2                          ? s->skip_mask >> 1
+		       : since < LOOK_NS / 8 && s->skip_mask < 1023 ? s->skip_mask << 1 | 1
+								    : s->skip_mask;
 	iog_client_look(s->io, now, LOOK_NS);
 	return IOG_SKIP;
 }
@@ -509,6 +537,8 @@ static bool all_back(const struct iog_stream *s)
 		if (x->e.policy == IOG_BLOCK && iog_edge_outstanding(x))
 			return false;
 	}
+	if (s->past && (s->io->again || !s->io->rc))
+		return false;
 	for (uint32_t m = s->spared; m; m &= m - 1) {
 		const struct iog_consumer *e = &s->edge[__builtin_ctz(m)];
 		if (e->orphan && (s->io->again || !s->io->rc) && iog_edge_outstanding(&s->o.edge[e->k]))
@@ -541,6 +571,7 @@ int iog_close(iog_stream *s, double timeout)
 		return -EBADF;
 	if (!s->id)
 		return s->dead; /* the one that stands for all there was no memory for */
+	bool taken = false;
 	if (s->made) {
 		if (s->in_step)
 			abandon(s);
@@ -548,14 +579,16 @@ int iog_close(iog_stream *s, double timeout)
 			iog_client_hear(s->io, 0);
 		s->closing = true;
 		iog_stream_wake(s, iog_outlet_close(&s->o, IOG_EDGE_CLOSED));
-		if (!back(s, iog_now_ns() + iog_client_span(timeout)))
+		taken = back(s, iog_now_ns() + iog_client_span(timeout));
+		if (!taken)
 			FAIL(s, -ETIMEDOUT, "stream %s: readers did not take everything in time", s->name);
 	}
 	if (s->opened) {
 		struct iog_msg m = { .kind = IOG_MSG_CLOSE, .id = s->id };
 		iog_client_say(s->io, &m, NULL, 0);
 	}
-	int rc = s->rc ? s->rc : s->io->rc;
+	/* That the agent has ended does not matter when it had all before. */
+	int rc = s->rc || taken ? s->rc : s->io->rc;
 	for (struct iog_stream **at = &s->io->streams; *at; at = &(*at)->next)
 		if (*at == s) {
 			*at = s->next;
@@ -565,6 +598,7 @@ int iog_close(iog_stream *s, double timeout)
 		iog_consumer_close(&s->edge[i]);
 	for (unsigned v = 0; v < IOG_VARS; v++)
 		free(s->var[v].memory);
+	iog_stream_past_free(s);
 	iog_region_close(&s->arena);
 	free(s->memory);
 	free(s);

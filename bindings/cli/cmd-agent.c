@@ -118,7 +118,8 @@ const struct iog_cli_cmd iog_cmd_agent = {
 	.about = "Listens on a Unix socket of this node. Programs attach to it with iograph.h; graphs whose sources are streams start when "
 		 "all ranks of the "
 		 "program have opened them. Steps go through shared memory and never through this process's hands.\n\n"
-		 "The first Ctrl-C (or SIGTERM) ends the graphs in order, the second one at once. After an agent that was killed, the next one at the same socket has its graphs, "
+		 "The first Ctrl-C (or SIGTERM) ends the graphs in order, the second one at once. After an agent that was killed, the next "
+		 "one at the same socket has its graphs, "
 		 "and programs that are still running join it.",
 	.examples = "iog agent --load heat.lua\niog agent --socket /tmp/my-agent --load heat.lua --once\n",
 	.opt = options,

@@ -47,6 +47,7 @@ struct writer {
 	struct iog_region_map map;
 	struct iog_arena arena;
 	bool closed, ready; /* ready: it was told that it may begin */
+	uint32_t told;      /* number of its memory */
 	bool renewed;       /* it has other memory than at first, and its readers come again */
 };
 struct reader {
@@ -104,11 +105,11 @@ struct iog_agent {
 	struct run *run[IOG_AGENT_GRAPHS];
 	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, next_edge;
 	uint32_t incarnation;
-	bool ending; /* in order */
-	bool resumed; /* what an agent before had is loaded again, or forgotten */
-	bool dirty;   /* what is loaded is to be written down */
+	bool ending;     /* in order */
+	bool resumed;    /* what an agent before had is loaded again, or forgotten */
+	bool dirty;      /* what is loaded is to be written down */
 	char state[160]; /* folder of what outlives this process; "": none */
-	bool look; /* a stream became known, a feed opened: connect */
+	bool look;       /* a stream became known, a feed opened: connect */
 	int rc;
 	struct iog_err err;
 	struct iog_msg msg; /* the one being handled, and the one being made: large */

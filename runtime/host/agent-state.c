@@ -35,7 +35,8 @@ int iog_agent_state_open(struct iog_agent *a, struct iog_err *err)
 	if (mkdir(a->state, 0700) && errno != EEXIST)
 		return iog_fail(err, -errno, "making the folder %s: %s", a->state, strerror(errno));
 	if (lstat(a->state, &st) || !S_ISDIR(st.st_mode) || st.st_uid != geteuid() || st.st_mode & (S_IWGRP | S_IWOTH))
-		return iog_fail(err, -EPERM, "%s is not a folder of this user alone; remove it, or choose another path for the socket", a->state);
+		return iog_fail(
+			err, -EPERM, "%s is not a folder of this user alone; remove it, or choose another path for the socket", a->state);
 	if (a->o.fresh)
 		sweep(a, "");
 	return 0;

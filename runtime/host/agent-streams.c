@@ -239,7 +239,7 @@ static void connect_all(struct iog_agent *a)
 		for (uint32_t r = 0; r < a->n_readers; r++) {
 			bool have = a->reader[r]->stream != w->stream || !a->reader[r]->told;
 			for (uint32_t k = 0; k < a->n_edges && !have; k++)
-				have = a->edge[k]->writer == w && a->edge[k]->reader == a->reader[r];
+				have = a->edge[k]->writer == w && a->edge[k]->reader == a->reader[r] && !a->edge[k]->old;
 			if (!have && !iog_agent_adopt(a, w, a->reader[r]))
 				edge_new(a, w, a->reader[r], 0);
 		}
@@ -263,7 +263,7 @@ static void cut_feeds(struct iog_agent *a)
 		struct edge *e = a->edge[k];
 		uint32_t life[IOG_TAKERS];
 		bool there = e->reader;
-		if (e->old && !iog_feed_reads(e->stream->feed, e->feed_life, e->rank, e->down.map)) {
+		if (!e->reader && e->old && !iog_feed_reads(e->stream->feed, e->feed_life, e->rank, e->down.map)) {
 			drop_edge(a, k);
 			continue;
 		}
@@ -366,20 +366,16 @@ static void stream_look(struct iog_agent *a, struct stream *s)
 }
 
 /* A part has outgrown the memory of its writer: whoever has an edge gets a new one. */
-static void outgrown(struct iog_agent *a, struct writer *w)
+static void outgrown(struct iog_agent *a, struct writer *w, bool stay)
 {
-	for (uint32_t k = a->n_edges; k-- > 0;) {
+	for (uint32_t k = 0; k < a->n_edges; k++) {
 		struct edge *e = a->edge[k];
-		if (e->writer != w || !e->made || e->old)
-			continue;
-		if (e->reader) /* it has its own mappings */
-			drop_edge(a, k);
-		else
+		if (e->writer == w && e->made && !(e->reader && stay))
 			e->old = true;
 	}
 	iog_region_close(&w->map);
 	w->ready = false;
-	w->renewed = true;
+	w->renewed |= !stay;
 }
 
 const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog_msg *m, int *fds, uint32_t n)
@@ -399,9 +395,10 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 		if (m->schema.dim[i].max <= 0)
 			return "did not say how large a dimension is";
 	const int fd = fds[0];
+	const bool again = w->map.fd >= 0, stay = m->a;
 	fds[0] = -1; /* given */
-	if (w->map.fd >= 0)
-		outgrown(a, w);
+	if (again)
+		outgrown(a, w, stay);
 	if (iog_region_open(&w->map, fd, bytes, ARENA_MAX, &err)) {
 		w->map = IOG_REGION_NONE;
 		return "gave memory that could be taken away again";
@@ -410,7 +407,9 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	w->arena.base = w->map.map;
 	w->blocks = m->blocks;
 	w->credit = m->capacity;
-	iog_agent_hold(&w->held, m);
+	w->told = m->b;
+	if (!again)
+		iog_agent_hold(&w->held, m);
 	struct stream *s = w->stream;
 	uint32_t others = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++)
@@ -599,7 +598,8 @@ static void reader_free(struct iog_agent *a, uint32_t i)
 static bool readers_due(const struct iog_agent *a, const struct writer *w)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++)
-		if (a->edge[k]->writer == w && a->edge[k]->reader && a->edge[k]->policy == IOG_BLOCK && !a->edge[k]->asked)
+		if (a->edge[k]->writer == w && a->edge[k]->reader && a->edge[k]->policy == IOG_BLOCK && !a->edge[k]->asked &&
+			!a->edge[k]->old)
 			return true;
 	return false;
 }
@@ -618,7 +618,9 @@ static void tell_writers(struct iog_agent *a)
 		if (k || (w->renewed && readers_due(a, w)))
 			continue;
 		w->ready = true;
-		iog_agent_send(a, w->client, iog_agent_fresh(a, IOG_MSG_READY, w->id), NULL, 0);
+		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_READY, w->id);
+		m->b = w->told;
+		iog_agent_send(a, w->client, m, NULL, 0);
 	}
 }
 

@@ -54,16 +54,17 @@ enum iog_msg_kind {
 	IOG_MSG_OPEN,   /* id: the client's number of the stream; name, a: rank, b: nranks, policy, apart; schema (sealed);
 	                   epoch: that of a stream that goes on, else 0 */
 	IOG_MSG_OPENED, /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice) */
-	IOG_MSG_ARENA, /* id; arena; schema with maxima; blocks: blocks per record at most; capacity: what blocking edges may have; held; fd: arena.
-	                  Again when a part has outgrown it */
-	IOG_MSG_READY, /* id: the graphs that wait for the stream have been given edges; answers ARENA, once all ranks are there */
-	IOG_MSG_EDGE,  /* id, edge; capacity, policy, safe, want; name: of a graph's, by which it is known again; fd: up. Agent to writer; reader to agent */
+	IOG_MSG_ARENA, /* id, b: number of it, for READY; arena; schema with maxima; blocks: blocks per record at most; capacity: what blocking edges may have; held; fd: arena.
+	                  Again when a part has outgrown it; a = 1, to an agent that came later: it was told of older memory first, and
+	                  edges to readers are as they were */
+	IOG_MSG_READY, /* id, b: the graphs that wait for the stream have been given edges; answers ARENA, once all ranks are there */
+	IOG_MSG_EDGE, /* id, edge; capacity, policy, safe, want; name: of a graph's, by which it is known again; fd: up. Agent to writer; reader to agent */
 	IOG_MSG_EDGE_MADE, /* id, edge; capacity, policy; a = 1: it begins with what one of its name had not given back; fds: down, and box when policy is
 	                      latest. Agent to reader: also arena, fds: arena, down, box */
 	IOG_MSG_CUT,   /* id, edge: its consumer is gone */
 	IOG_MSG_CLOSE, /* id: nothing more comes; the writer waits for releases by itself */
 	/* readers */
-	IOG_MSG_SUBSCRIBE,   /* id: the client's number of the reader; name; policy; b: milliseconds to wait for the stream; a = 1: it goes on, with held */
+	IOG_MSG_SUBSCRIBE, /* id: the client's number of the reader; name; policy; b: milliseconds to wait for the stream; a = 1: it goes on, with held */
 	IOG_MSG_SUBSCRIBED,  /* id; schema with maxima; b: nranks; epoch; apart; blocks: of one writer's record at most */
 	IOG_MSG_EDGE_WANTED, /* id, edge; a: rank of the writer; capacity, policy: make `up` for this, answer with EDGE */
 	IOG_MSG_WRITER_GONE, /* id, edge: its writer closed or died; what is in the ring still counts */
@@ -84,8 +85,8 @@ struct iog_msg {
 	uint32_t capacity;
 	uint8_t policy, safe, apart /* what ranks commit is not put together */, pad;
 	double number;
-	struct iog_arena arena; /* base is not used */
-	struct iog_want want;   /* of the consumer of an edge; receivers check it against the stream's schema */
+	struct iog_arena arena;             /* base is not used */
+	struct iog_want want;               /* of the consumer of an edge; receivers check it against the stream's schema */
 	uint32_t n_held, held[IOG_WRITERS]; /* edges from an agent before */
 	char name[IOG_STREAM_NAME];
 	struct iog_schema schema;
@@ -97,7 +98,11 @@ struct iog_attach_page {
 	_Atomic uint32_t bell; /* raised after each message to a writer */
 	_Atomic uint32_t gone; /* enum iog_attach_gone; what it is when the socket ends says why */
 };
-enum iog_attach_gone { IOG_GONE_DEAD /* the agent was killed */, IOG_GONE_CLIENT /* it let this client go */, IOG_GONE_ENDED /* in order */ };
+enum iog_attach_gone {
+	IOG_GONE_DEAD /* the agent was killed */,
+	IOG_GONE_CLIENT /* it let this client go */,
+	IOG_GONE_ENDED /* in order */
+};
 
 /*
  * The place of the socket: `where`, else $IOG_SOCKET, else a usable $XDG_RUNTIME_DIR/iograph/agent, else /tmp/iog-UID[-JOBID]/agent (JOBID from SLURM_JOB_ID,

@@ -60,7 +60,7 @@ struct iog_collect {
 	uint32_t n_writers, blocks;
 	uint64_t head_size;
 	enum iog_pairing how;
-	bool started;
+	bool started, resumed;
 	uint32_t epoch; /* not paired: of the last step, and how many of it there were */
 	int64_t next_step;
 	struct writer *writer;
@@ -168,8 +168,7 @@ int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worke
 		successor(x);
 	else
 		x->gone = true;
-	/* What is sent again begins where all was given back, by this writer's count: others' records below are not incomplete. */
-	c->started |= resumed && c->kept;
+	c->resumed |= resumed;
 	return 0;
 }
 
@@ -276,8 +275,8 @@ static void take(struct iog_collect *c, struct step *s, uint32_t i)
 	w->out[w->life & 1]++;
 	const struct iog_region *r = &in->region[0];
 	const uint8_t *at = r->base + (r->size - (uint64_t)in->n_slots * in->slot_bytes) + (uint64_t)d.slot * in->slot_bytes;
-	p->good = !iog_wire_open(&p->rec, at, d.length, c->schema, in->region, in->n_regions, p->block, c->blocks, p->head,
-			  c->head_size, 0, NULL) &&
+	p->good = !iog_wire_open(&p->rec, at, d.length, c->schema, in->region, in->n_regions, p->block, c->blocks, p->head, c->head_size, 0,
+			  NULL) &&
 		  p->rec.id.seq == d.seq && p->rec.id.epoch == d.epoch;
 	c->stats.records++;
 	c->stats.bytes += d.length;
@@ -369,6 +368,9 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 		/* What was committed before a record that was just seen is seen by a second look, if not by the first. */
 		for (uint32_t i = 0; c->how == IOG_PAIR_NONE && i < c->n_writers; i++)
 			look(c, &c->writer[i]);
+		/* What is sent again and is kept begins where all was given back by each writer's count: where one begins earlier, others' parts were
+		 * stored. */
+		c->started |= c->resumed && c->kept;
 		if (c->how != IOG_PAIR_NONE && !c->started && c->n_writers > 1 && !start(c))
 			return NULL;
 		for (uint32_t i = 0; i < c->n_writers; i++) {

@@ -232,8 +232,8 @@ static void source_keeps(struct iog_engine *e, struct iog_rt *rt)
 	if (rt->keeps)
 		rt->credit = credit;
 	else if (credit)
-		snprintf(rt->note, sizeof rt->note, "holds %u steps, and the program has room for %u: what is not stored when this process dies is lost",
-			hold, credit);
+		snprintf(rt->note, sizeof rt->note,
+			"holds %u steps, and the program has room for %u: what is not stored when this process dies is lost", hold, credit);
 }
 
 static uint32_t credit_behind(const struct iog_engine *e, const struct iog_uedge *u)

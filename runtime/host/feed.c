@@ -139,8 +139,7 @@ const void *iog_feed_owner(struct iog_feed *f, uint32_t life)
 	return owner;
 }
 
-int iog_feed_attach(
-	struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, bool resumed, struct iog_err *err)
+int iog_feed_attach(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, bool resumed, struct iog_err *err)
 {
 	int rc;
 	pthread_mutex_lock(&f->lock);

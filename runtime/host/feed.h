@@ -32,8 +32,7 @@ uint32_t iog_feed_lives(struct iog_feed *f, uint32_t *life);
 /* Whose taker that is; NULL when there is none of that number, or it waits for an heir. */
 const void *iog_feed_owner(struct iog_feed *f, uint32_t life);
 /* As iog_collect_attach, of the taker of that number; -ENOENT when there is none. */
-int iog_feed_attach(
-	struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, bool resumed, struct iog_err *err);
+int iog_feed_attach(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, bool resumed, struct iog_err *err);
 /* As iog_collect_reads; false when there is no taker of that number. */
 bool iog_feed_reads(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_down *down);
 /* As iog_collect_ended, of that taker; 0: of all. Telling it again changes nothing. */

@@ -27,7 +27,8 @@ static bool belongs(const struct iog_region_map *r, uint64_t page, uint64_t key)
 	struct mark m;
 	memcpy(&m, mark_of(r, page), sizeof m);
 	const struct iog_snapshots *s = r->map;
-	return m.magic == SNAPSHOTS_MAGIC && m.version == SNAPSHOTS_VERSION && m.bytes == r->bytes && m.key == key && atomic_load(&s->base) <= 2;
+	return m.magic == SNAPSHOTS_MAGIC && m.version == SNAPSHOTS_VERSION && m.bytes == r->bytes && m.key == key &&
+	       atomic_load(&s->base) <= 2;
 }
 
 int iog_snapshots_open(struct iog_region_map *r, const char *path, uint64_t bytes, uint64_t key, bool *kept, struct iog_err *err)

@@ -442,7 +442,7 @@ static int place(const struct msg *m, int fd, struct iog_err *err)
 	}
 	int rc = m->part == P_SNAPSHOTS && m->file ? iog_region_open_file(&r, fd, m->bytes, err)
 		 : writes[m->part]                 ? iog_region_open_writer(&r, fd, m->bytes, m->bytes, err)
-				 : iog_region_open(&r, fd, m->bytes, m->bytes, err);
+						   : iog_region_open(&r, fd, m->bytes, m->bytes, err);
 	if (rc)
 		return rc;
 	struct iog_worker_in *in = &a->in[m->port];
