@@ -409,7 +409,7 @@ install: all
 uninstall:
 	rm -f $(D)/bin/iog $(D)/lib/libiograph.a $(D)/lib/libiograph.so* $(D)/lib/libiograph_fortran.a $(D)/lib/lua/5.4/iograph.so $(D)/lib/pkgconfig/iograph.pc $(D)/lib/pkgconfig/iograph-fortran.pc
 	rm -f $(foreach m,$(MAN),$(D)/share/man/man$(subst .,,$(suffix $m))/$(notdir $m))
-	rm -rf $(D)/lib/iograph $(D)/include/iograph $(D)/share/iographs $(D)/share/doc/iographs $(D)/$(PYTHON_SITE)/iograph
+	rm -rf $(D)/lib/iograph $(D)/include/iograph $(D)/share/iographs $(D)/share/doc/iographs $(wildcard $(D)/lib/python3*/*-packages/iograph)
 
 ## clean: remove the build directory
 clean:

@@ -56,6 +56,7 @@ static const struct {
 	{ "vm.filter", bench_vm_filter, NULL, 0 },
 	{ "proc.filter", bench_proc_filter, NULL, 0 },
 	{ "idle.cpu", bench_idle_cpu, NULL, 10 },
+	{ "capture.lammps", bench_capture_lammps, NULL, 900 },
 	{ "mem.bound", bench_mem_bound, NULL, 600 },
 	{ "attach.blocked.64k", bench_attach_blocked_64k, NULL, 0 },
 	{ "attach.blocked.1m", bench_attach_blocked_1m, NULL, 0 },

@@ -80,7 +80,7 @@ extern bench_run bench_edge_hop1 __attribute__((weak)), bench_edge_hop32 __attri
 	bench_op_stats __attribute__((weak)), bench_op_jpeg __attribute__((weak)), bench_op_png __attribute__((weak)),
 	bench_op_render __attribute__((weak)), bench_pipe_cropjpeg __attribute__((weak)), bench_sink_h5md __attribute__((weak)),
 	bench_vm_filter __attribute__((weak)), bench_proc_filter __attribute__((weak)), bench_idle_cpu __attribute__((weak)),
-	bench_mem_bound __attribute__((weak)), bench_attach_blocked_64k __attribute__((weak)),
+	bench_capture_lammps __attribute__((weak)), bench_mem_bound __attribute__((weak)), bench_attach_blocked_64k __attribute__((weak)),
 	bench_attach_blocked_1m __attribute__((weak)), bench_attach_blocked_16m __attribute__((weak)),
 	bench_attach_parked __attribute__((weak)), bench_attach_put_64k __attribute__((weak)), bench_attach_put_1m __attribute__((weak)),
 	bench_attach_put_16m __attribute__((weak)), bench_attach_latency_64k __attribute__((weak)),

@@ -176,6 +176,8 @@ uint64_t iog_outlet_publish(struct iog_outlet *o);
 uint32_t iog_outlet_reap(struct iog_outlet *o, uint32_t *let_go, uint32_t max);
 /* Releases that could not be, over all edges: a consumer that is wrong or hostile. */
 uint64_t iog_outlet_forged(const struct iog_outlet *o);
+/* Records that an edge did not take, by its policy, over all edges. */
+uint64_t iog_outlet_dropped(const struct iog_outlet *o);
 /* Slots that are not free: outstanding, or in the caller's hands. */
 static inline uint32_t iog_outlet_busy(const struct iog_outlet *o) { return o->arena.n_slots - o->n_free; }
 /* A record of an epoch that uses the same static area as `epoch` is outstanding. Looks at every slot. */

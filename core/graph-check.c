@@ -259,6 +259,13 @@ static void check_safe(struct iog_graph *g)
 			g->node[n->in[k].node].safe = true;
 		if (n->safe && n->kind == IOG_G_OP && !(n->op->flags & IOG_DETERMINISTIC))
 			ERROR_AT(g, n, "%s cannot repeat a record exactly, so no sink below it can have release = \"safe\"", n->name);
+		if (n->opt.safe && n->opt.spill)
+			ERROR_AT(g, n,
+				"%s: release = \"safe\" keeps a record until it is stored, policy = \"spill\" gives it back before; choose "
+				"one",
+				n->name);
+		if (!n->opt.spill && (n->opt.spill_bytes || n->opt.spill_dir[0]))
+			ERROR_AT(g, n, "%s: spill_bytes and spill_dir go with policy = \"spill\"", n->name);
 		if (n->opt.safe && n->opt.policy_set && n->opt.policy != IOG_BLOCK)
 			ERROR_AT(g, n, "%s: release = \"safe\" keeps every record, policy = \"%s\" drops some; choose one", n->name,
 				iog_policy_name(n->opt.policy));

@@ -8,11 +8,14 @@
 #include "graph-parts.h"
 
 static const char *const TARGET[] = { "any", "host", "sidecore", "vm" };
-static const char *const POLICY[] = { "block", "latest", "drop-new" };
-static const char *const OPTION[] = { "policy", "bytes", "release", "on", "never", "name", NULL };
+enum { SPILL = IOG_DROP_NEW + 1, POLICIES };
+static const char *const POLICY[POLICIES] = { "block", "latest", "drop-new", "spill" };
+static const char *const OPTION[] = { "policy", "bytes", "release", "on", "never", "name", "spill_bytes", "spill_dir", NULL };
 
 const char *iog_target_name(unsigned t) { return t < IOG_TARGETS ? TARGET[t] : "?"; }
 const char *iog_policy_name(unsigned p) { return p <= IOG_DROP_NEW ? POLICY[p] : "?"; }
+
+const char *iog_uedge_policy(const struct iog_uedge *e) { return e->spill ? POLICY[SPILL] : iog_policy_name(e->policy); }
 
 /* ---- mistakes ---- */
 
@@ -350,10 +353,12 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 	int k;
 	switch (o) {
 	case 0:
-		if ((k = word_of(s, POLICY, 3)) < 0)
-			bad_word(g, n, name, v, POLICY, 3);
+		if ((k = word_of(s, POLICY, POLICIES)) < 0)
+			bad_word(g, n, name, v, POLICY, POLICIES);
+		else if (k == SPILL && n->kind != IOG_G_SINK)
+			n->bad = true, iog_graph_error(g, "%s: policy = \"spill\" belongs to a sink", n->name);
 		else
-			n->opt.policy = (uint8_t)k, n->opt.policy_set = true;
+			n->opt.spill = k == SPILL, n->opt.policy = (uint8_t)(k == SPILL ? IOG_BLOCK : k), n->opt.policy_set = true;
 		break;
 	case 1:
 		if (v->kind == IOG_V_NUMBER && v->n >= 1)
@@ -390,6 +395,16 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 			n->bad = true, iog_graph_error(g, "%s: the name \"%s\" is already used in this graph", n->name, s);
 		else
 			iog_strset(n->name, sizeof n->name, s);
+		break;
+	case 6:
+		if (v->kind == IOG_V_NUMBER && v->n >= 1)
+			n->opt.spill_bytes = (uint64_t)v->n;
+		else if (!iog_parse_bytes(s, &n->opt.spill_bytes) || !n->opt.spill_bytes)
+			n->bad = true, iog_graph_error(g, "%s: \"spill_bytes\" must be a size like \"10GiB\"", n->name);
+		break;
+	case 7:
+		if (!s[0] || !iog_strset(n->opt.spill_dir, sizeof n->opt.spill_dir, s))
+			n->bad = true, iog_graph_error(g, "%s: \"spill_dir\" must be a folder, of fewer than %d bytes", n->name, IOG_TEXT);
 		break;
 	}
 	return true;

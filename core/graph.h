@@ -45,7 +45,10 @@ struct iog_gnode_end {
 struct iog_gedge_opt {
 	uint8_t policy; /* enum iog_policy */
 	bool policy_set, safe;
-	uint64_t bytes; /* memory for records on this edge; 0: default */
+	bool spill;               /* into a sink, which then has policy IOG_BLOCK: what it has not come to yet goes to a file */
+	uint64_t bytes;           /* memory for records on this edge; 0: default */
+	uint64_t spill_bytes;     /* of that file, at most; 0: default */
+	char spill_dir[IOG_TEXT]; /* "": the usual one */
 };
 
 struct iog_gref {
@@ -102,7 +105,7 @@ int iog_graph_op(struct iog_graph *g, const struct iog_op *op);
 int iog_graph_end(struct iog_graph *g, enum iog_gkind kind, const struct iog_gnode_end *end);
 /* A parameter of the node; v is copied deeply. `live` names the live parameter v stands for, NULL: a constant. */
 void iog_graph_set(struct iog_graph *g, int node, const char *name, const struct iog_value *v, const char *live);
-/* Edge and placement options by name: policy, bytes, release; on, never; name. Returns false when it is not one of them. */
+/* Edge and placement options by name: policy, bytes, release, spill_bytes, spill_dir; on, never; name. Returns false when it is not one of them. */
 bool iog_graph_option(struct iog_graph *g, int node, const char *name, const struct iog_value *v);
 /* True for the names iog_graph_option knows. */
 bool iog_graph_is_option(const char *name);
@@ -146,7 +149,7 @@ struct iog_unit {
 struct iog_uedge {
 	int from, to; /* units */
 	uint8_t from_port, to_port, policy;
-	bool safe;
+	bool safe, spill;
 	uint32_t capacity;
 	uint32_t hold; /* records that may have to wait on it until others come; less than capacity */
 };
@@ -173,6 +176,8 @@ char *iog_graph_svg(const struct iog_graph *g, const struct iog_cut *cut);
 
 const char *iog_target_name(unsigned target);
 const char *iog_policy_name(unsigned policy);
+/* The same of an edge, which may spill. */
+const char *iog_uedge_policy(const struct iog_uedge *e);
 
 IOG_C_END
 

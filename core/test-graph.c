@@ -162,7 +162,7 @@ static void mistakes_are_named(void **state)
 	sink(g, md, &SINK, "policy", "newest");
 	assert_int_equal(iog_graph_check(g), -22);
 	EXPECT(g, "scale needs \"factor\"", "nothing uses what scale.2 gives",
-		"\"policy\" must be one of \"block\", \"latest\", \"drop-new\", got \"newest\"");
+		"\"policy\" must be one of \"block\", \"latest\", \"drop-new\", \"spill\", got \"newest\"");
 
 	g = iog_graph_new();
 	md = iog_graph_end(g, IOG_G_SOURCE, &SOURCE);

@@ -727,10 +727,13 @@ static void rest(struct iog_worker *w, uint64_t *idle_since)
 	flags(w, 0);
 }
 
-static void count_forged(struct iog_worker *w)
+/* What outlets count for themselves. */
+static void count_outlets(struct iog_worker *w)
 {
-	for (uint32_t q = 0; q < w->st->n_out; q++)
+	for (uint32_t q = 0; q < w->st->n_out; q++) {
 		atomic_store_explicit(&w->status->out_forged[q], iog_outlet_forged(&w->out[q].o), memory_order_relaxed);
+		atomic_store_explicit(&w->status->out_dropped[q], iog_outlet_dropped(&w->out[q].o), memory_order_relaxed);
+	}
 }
 
 enum iog_worker_state iog_worker_run(struct iog_worker *w)
@@ -739,7 +742,7 @@ enum iog_worker_state iog_worker_run(struct iog_worker *w)
 	for (uint32_t turn = 0;; turn++) {
 		atomic_store_explicit(&w->status->turns, ++w->turns, memory_order_relaxed);
 		if (turn % CONTROL_TURNS == 0 || idle_since)
-			count_forged(w);
+			count_outlets(w);
 		if ((turn % CONTROL_TURNS == 0 || idle_since) && w->env.control && !w->env.control(w->env.ctx)) {
 			STORE(&w->status->state, IOG_W_STOPPED);
 			break;

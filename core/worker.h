@@ -97,7 +97,7 @@ struct iog_status {
 	_Alignas(64) _Atomic uint64_t in_records[IOG_PORTS], in_bytes[IOG_PORTS],
 		in_duplicates[IOG_PORTS], in_forged[IOG_PORTS], in_bad[IOG_PORTS];
 	_Atomic uint64_t out_records[IOG_PORTS], out_bytes[IOG_PORTS], out_elided[IOG_PORTS], out_failed[IOG_PORTS], poisoned;
-	_Atomic uint64_t out_forged[IOG_PORTS];
+	_Atomic uint64_t out_forged[IOG_PORTS], out_dropped[IOG_PORTS];
 	_Atomic uint64_t sleeps, wakes;
 	struct iog_node_count node[IOG_STAGE_NODES];
 };

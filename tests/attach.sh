@@ -96,6 +96,19 @@ lossy_ranks() { # only steps that all ranks sent, as long as all are there
 	wait $w && ended 0 && awk -F, '{ sub(/\r$/, "") } NR > 1 && $8 == 0 { n++; if (gone || $7 != $1 + 0.5) bad = 1 } NR > 1 && $8 != 0 { gone = 1 } END { print n; exit bad || n < 10 }' \
 		"$TMPDIR/heat.csv"
 }
+apart() { # a rank that writes hardly anything holds up nobody, and every record of every rank comes
+	agent --load "$TMPDIR/heat.lua" --once || return 1
+	"$pump" write "$S" heat 1 2 3 700000 ranks=apart >"$TMPDIR/w1" &
+	local w=$!
+	"$pump" write "$S" heat 0 2 800 0 "ranks=apart timeout=0.4s bytes=256KiB" >"$TMPDIR/w0"
+	wait $w && ended 0 && grep -q '^wrote 800 skipped 0 code 0: $' "$TMPDIR/w0" && grep -q '^wrote 3 skipped 0 code 0: $' "$TMPDIR/w1" &&
+		awk -F, 'NR > 1 && $1 != NR - 2 { bad = 1 } END { exit bad || NR - 1 != 803 }' "$TMPDIR/heat.csv"
+}
+turns() { # what a rank committed before another began comes before what that one commits
+	sed 's/"heat"/"turns"/; s/heat:.*/heat:to(iog.sink.null {})/' "$TMPDIR/heat.lua" >"$TMPDIR/turns.lua"
+	agent --load "$TMPDIR/turns.lua" --once || return 1
+	"$IOG_HELPERS/attach-turns" "$S" turns 40000 >"$TMPDIR/t" && ended 0 && { grep -q '^turns [34][0-9]* wrong 0 code 3: $' "$TMPDIR/t" || { cat "$TMPDIR/t"; return 1; }; }
+}
 agent_killed() { # the program runs on to its end, and one line says what happened
 	agent --load "$TMPDIR/heat.lua" || return 1
 	"$pump" write "$S" heat 0 1 3000 500 >"$TMPDIR/w" &
@@ -173,6 +186,8 @@ point "readers beside the graph" readers
 point "kill -9 of the program" writer_killed
 point "kill -9 of one rank of two" rank_killed
 point "ranks that drop steps, each for itself" lossy_ranks
+point "ranks apart" apart
+point "ranks apart that wait for each other" turns
 point "kill -9 of the agent" agent_killed
 point "an agent that is stopped" agent_stopped
 point "the socket of a dead agent is taken over, that of a living one is not" stale

@@ -3,7 +3,6 @@
 # An unmodified LAMMPS is captured: what a graph stores is what LAMMPS dumps itself, LAMMPS computes what it computes without, and it ends well
 # whatever becomes of the agent.
 # timeout: 200
-# slow: nearly all of the time is LAMMPS, and no sanitizer can be preloaded into it
 # shellcheck source=tests/helpers/tap.sh
 . tests/helpers/tap.sh
 iog=$IOG python=${PYTHON:-python3} S=$TMPDIR/agent
@@ -21,13 +20,13 @@ point "what it can capture" eval '"$iog" capture --list | says "^lammps .*lmp"'
 point "a command it does not know" explains 2 'cannot tell from "true" how to capture it; --as KIND' "$iog" capture -- true
 point "no command" explains 2 'wants a command' "$iog" capture --every 10
 point "a kind that there is not" explains 2 'there is no kind "lamps"' "$iog" capture --as lamps -- true
-point "a program that there is not" explains 127 'no-such-lmp: No such file' "$iog" capture --as lammps -- ./no-such-lmp
 point "an agent for each rank is refused" explains 2 'put .iog capture --graph. before the launcher' env PMI_RANK=0 "$iog" capture --as lammps --graph x.lua -- true
 if [ ! -e "$IOG_BUILD/capture/lammps.so" ]; then
-	skip "capturing" "this build has no libraries to preload"
+	skip "capturing" "this build has no libraries to preload: under a sanitizer there are none"
 	plan
 	exit
 fi
+point "a program that there is not" explains 127 'no-such-lmp: No such file' "$iog" capture --as lammps -- ./no-such-lmp
 same() { # its output and exit code are those of the command
 	[ "$("$iog" capture --as lammps -- sh -c 'echo a b; exit 7' 2>err)" = "a b" ] && [ ! "$(grep -v '^iog capture: as lammps' err)" ] &&
 		code 7 "$iog" capture --as lammps -- sh -c 'exit 7' && code 143 "$iog" capture --as lammps -- sh -c 'kill -TERM $$'
@@ -123,6 +122,30 @@ minimize 0 0 20 200
 END
 # The same with as many bonds in the second system as in the first: none.
 sed -e '/^create_bonds/d; /^bond_coeff/d; /^bond_style/d; /^undump b/d; /^dump b/d; /^compute b/d' sim.in >free.in
+# A gas that leaves the half of one rank for that of the other, which has nothing at first.
+cat >uneven.in <<'END'
+units lj
+processors 2 1 1
+boundary f p p
+lattice fcc 0.5
+region box block 0 20 0 5 0 5
+create_box 1 box
+region l block 0.1 3 0 5 0 5
+create_atoms 1 region l
+mass * 1.0
+velocity all create 9.0 87287
+pair_style lj/cut 2.5
+pair_coeff * * 1.0 1.0 2.5
+fix w all wall/reflect xlo EDGE xhi EDGE
+timestep 0.003
+fix 1 all nve
+dump d all custom 50 dump1.txt id x y z
+dump_modify d sort id format float %.17g
+run 1000
+END
+# One atom more every 50 steps.
+sed '/^run/d; /^dump/d; s/^region l /region dp block 10 19 0 5 0 5\n&/' uneven.in >grows.in
+printf '%s\n' 'fix dep all deposit 50 1 10 777 region dp near 0.5' 'run 100' >>grows.in
 cat >store.lua <<END
 local iog = require "iog"
 iog.source.stream "md":to(iog.sink.h5md { "$TMPDIR/md.h5" })
@@ -172,17 +195,27 @@ with h5py.File("md.h5") as f:
         want = sorted(tuple(sorted(map(int, l.split()[1:]))) for l in lines[9:9 + int(lines[3])])
         assert len(want) > 50 and sorted(tuple(sorted(b)) for b in f["connectivity/bonds"][:].tolist()) == want
 END
-launch() { # ranks command...
-	local ranks=$1
-	shift
-	if [ "$ranks" = 1 ]; then "$@"; else mpirun -np "$ranks" "$@"; fi
-}
-stored() { # ranks input systems options...
+cat >positions.py <<'END'
+import numpy, h5py
+lines, at = open("dump1.txt").read().split("\n"), 0
+with h5py.File("md.h5") as f:
+    g = f["particles/trajectory"]
+    assert g["position/step"][:].tolist() == list(range(0, 1001, 50))
+    for k, s in enumerate(g["position/step"][:]):
+        assert int(lines[at + 1]) == s
+        n = int(lines[at + 3])
+        a = numpy.array([l.split() for l in lines[at + 9:at + 9 + n]], dtype="f8")
+        at += 9 + n
+        o = numpy.argsort(g["id/value"][k])
+        assert (g["id/value"][k][o] == a[:, 0]).all() and (g["position/value"][k][o] == a[:, 1:]).all(), s
+END
+mpi() { [ "$1" = 1 ] || echo "mpirun -np $1"; } # ranks
+stored() { # ranks input systems
 	local ranks=$1 input=$2 systems=$3
-	shift 3
 	rm -f md.h5 dump?.txt bonds.txt
-	if [ "$ranks" = 1 ]; then timeout -k 5 60 "$iog" capture --every 5 --graph store.lua "$@" -- lmp -in "$input" -log captured$ranks.log -screen none >out 2>err </dev/null
-	else timeout -k 5 60 "$iog" capture --every 5 --graph store.lua "$@" -- mpirun -np "$ranks" lmp -in "$input" -log captured$ranks.log -screen none >out 2>err </dev/null; fi || { cat err; return 1; }
+	# shellcheck disable=SC2046  # words
+	timeout -k 5 60 "$iog" capture --every 5 --timeout 30s --graph store.lua -- $(mpi "$ranks") lmp -in "$input" -log none -screen none >out 2>err </dev/null ||
+		{ cat err; return 1; }
 	[ ! -s out ] && "$python" -W ignore compare.py "$systems" || { cat err; return 1; }
 }
 if ! "$iog" ops h5md >/dev/null 2>&1; then
@@ -195,18 +228,32 @@ else
 	bonds() { # the second system has none, so it is not stored
 		stored 2 sim.in 1 && says '^iograph capture: 18 steps of stream md published, 9 dropped; step 0 is of a system with more or fewer bonds' <err
 	}
+	uneven() {
+		rm -f md.h5
+		"$iog" capture --every 50 --timeout 30s --graph store.lua -- mpirun -np 2 lmp -in uneven.in -log uneven.log -screen none 2>err </dev/null && "$python" -W ignore positions.py &&
+			grep -q '^Nlocal: *150.000 ave' uneven.log || { cat err; return 1; }
+	}
+	grows() { # what does not fit is told
+		rm -f md.h5
+		"$iog" capture --every 50 --timeout 30s --graph store.lua -- mpirun -np 2 lmp -in grows.in -log none -screen none 2>err </dev/null &&
+			says '^iograph capture: 1 steps of stream md published, 2 dropped; step 50 has 30[0-9] atoms; room was made for 300 when' <err && [ "$(grep -c '^iograph' err)" = 1 ]
+	}
 	point "runs, minimizers and another system, as LAMMPS dumps them" one
 	point "the same on two ranks" two
 	point "bonds, and a system that has others" bonds
+	point "a rank that has no atoms at first" uneven
+	point "a system that grows" grows
 fi
 
 # Everything LAMMPS says, but for how long it took.
 numbers() { grep -vE 'Loop time|^Performance|CPU use|^(Pair|Bond|Neigh|Comm|Output|Modify|Other) |Total wall|CPU = |MPI task timing|^Section|^[-]+$' "$1"; }
-thermo() {
-	launch "$1" timeout -k 5 60 lmp -in sim.in -log plain.log -screen none </dev/null || return 1
+# shellcheck disable=SC2046  # words
+thermo() { # ranks
+	timeout -k 5 60 $(mpi "$1") lmp -in sim.in -log plain.log -screen none </dev/null || return 1
 	agent --load table.lua || return 1
-	"$iog" capture --socket "$S" -- $([ "$1" = 1 ] || echo "mpirun -np $1") lmp -in sim.in -log captured.log -screen none 2>err </dev/null || return 1
-	kill "$agent"; wait "$agent"
+	timeout -k 5 60 "$iog" capture --socket "$S" -- $(mpi "$1") lmp -in sim.in -log captured.log -screen none 2>err </dev/null || return 1
+	kill "$agent"
+	wait "$agent"
 	says '^iograph capture: [0-9]+ steps of stream md published' <err && [ "$(numbers plain.log | wc -l)" -gt 150 ] && diff <(numbers plain.log) <(numbers captured.log)
 }
 cat >table.lua <<END
@@ -253,7 +300,7 @@ flows() { # until the graph has this many rows
 }
 no_agent() {
 	long 300
-	finished && says '^iograph capture: 0 steps of stream md published; .*no agent answers' <err && [ "$(grep -c '^iograph' err)" -le 2 ]
+	finished && says '^iograph capture: 0 steps of stream md published; .*no agent answers' <err && [ "$(grep -c '^iograph' err)" = 1 ]
 }
 agent_killed() {
 	rm -f md.csv
@@ -277,7 +324,7 @@ agent_stopped() { # costs what it may cost, and no more
 }
 comes_late() { # one that was not there when the run began does no harm; ranks wrapped one by one
 	agent --load table.lua || return 1
-	timeout -k 5 60 mpirun -np 2 "$iog" capture --socket "$S" --every 100 -- lmp -in long.in -var steps 500 -log long.log -screen none >out 2>err </dev/null &
+	timeout -k 5 60 mpirun -np 2 "$iog" capture --socket "$S" --timeout 30s --every 100 -- lmp -in long.in -var steps 500 -log long.log -screen none >out 2>err </dev/null &
 	sim=$!
 	finished
 	local rc=$?
@@ -287,14 +334,23 @@ comes_late() { # one that was not there when the run began does no harm; ranks w
 }
 no_stream() { # a graph that nothing came for does not hold up the end
 	mkdir -p run && chmod 700 run
-	code 3 timeout -k 5 20 env -u IOG_SOCKET XDG_RUNTIME_DIR="$TMPDIR/run" "$iog" capture --as lammps --graph table.lua -- sh -c '[ -S run/iograph/capture-* ] && exit 3' &&
+	code 3 timeout -k 5 20 env -u IOG_SOCKET XDG_RUNTIME_DIR="$TMPDIR/run" "$iog" capture --as lammps --graph table.lua -- sh -c '[ -S run/iograph/capture-* ] && exit 3' 2>err && says 'the graph got nothing' <err &&
 		[ -d run/iograph ] && [ ! "$(ls run/iograph)" ]
 }
 fails() { # LAMMPS's own failures stay what they are
 	echo nonsense >bad.in
 	code 1 "$iog" capture --graph table.lua -- lmp -in bad.in -log none >out 2>err </dev/null && says 'Unknown command: nonsense' <out && says 'no run and no minimize came by' <err
 }
+unheard() { # nobody reads stderr when the program ends
+	mkfifo pipe
+	exec 9<>pipe
+	timeout -k 5 60 "$iog" capture --socket "$S" -- lmp -in long.in -var steps 100 -log long.log -screen none </dev/null 2>pipe 9<&- &
+	sim=$!
+	exec 9<&-
+	finished
+}
 point "no agent" no_agent
+point "no reader of what it says" unheard
 point "kill -9 of the agent" agent_killed
 point "an agent that is stopped" agent_stopped
 point "a wrapper for each rank" comes_late

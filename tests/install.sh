@@ -1,6 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# make install: what is installed works after it was moved elsewhere, by pkg-config, shared and static, in C and C++, exports nothing but iog_*,
+# make install: what is installed works after it was moved elsewhere, by pkg-config, shared and static, in C, C++ and Fortran, from Python and Lua, exports
+# nothing but iog_*,
 # and has its documentation;
 # make uninstall leaves no file.
 # slow: what is installed does not depend on a sanitizer
@@ -78,6 +79,38 @@ in_cxx() {
 	# shellcheck disable=SC2046
 	"$cxx" -std=c++17 -x c++ -o "$TMPDIR/cxx" "$TMPDIR/program.c" $(pc --cflags --libs) && LD_LIBRARY_PATH=$TMPDIR/moved/lib "$TMPDIR/cxx" | cmp - "$TMPDIR/ops"
 }
+cat >"$TMPDIR/app.f90" <<'E2'
+program app
+  use iograph
+  type(iog_stream) :: s
+  s = iog_open('/no/such/agent', 'heat', 'T: f64[x] K')
+  call iog_block(s, 'T', global=[3])
+  if (iog_begin(s, 0, 0d0) >= IOG_OK) error stop
+  if (iog_close(s, 1d0) < 0) print '(a)', iog_error(s)
+end program
+E2
+none='no agent answers at /no/such/agent'
+in_fortran() {
+	# shellcheck disable=SC2046
+	gfortran -o "$TMPDIR/f" "$TMPDIR/app.f90" $(PKG_CONFIG_PATH=$PC pkg-config --cflags --libs iograph-fortran) &&
+		LD_LIBRARY_PATH=$TMPDIR/moved/lib "$TMPDIR/f" | grep -q "$none"
+}
+in_python() {
+	local site=("$TMPDIR"/moved/lib/python3.*/*-packages)
+	PYTHONDONTWRITEBYTECODE=1 PYTHONPATH=${site[0]} "$PYTHON" -c '
+import iograph, os
+assert iograph.__file__.startswith(os.environ["TMPDIR"]) and all(os.path.exists(os.path.join(os.path.dirname(iograph.__file__), f)) for f in ("py.typed", "__init__.pyi"))
+try:
+    iograph.attach("/no/such/agent")
+except iograph.Error as e:
+    print(e)' | grep -q "$none"
+}
+in_lua() { LUA_CPATH=$TMPDIR/moved/lib/lua/5.4/?.so lua5.4 -e 'print(select(2, require "iograph".attach "/no/such/agent"))' | grep -q "$none"; }
+other() { # language program file-it-needs function
+	if ! command -v "$2" >/dev/null; then n=$((n + 1)) && echo "ok $n - from $1 # SKIP $2 is not installed"
+	elif ! [ -e "$IOG_BUILD/$3" ]; then n=$((n + 1)) && echo "ok $n - from $1 # SKIP that part was not built"
+	else point "from $1" "$4"; fi
+}
 documents() {
 	local d=$TMPDIR/moved/share/doc/iographs f
 	for f in docs/*.md docs/images/* operators/*/*.md README.md CHANGELOG.md LICENSE; do cmp "$f" "$d/$f" || return 1; done
@@ -121,8 +154,15 @@ else
 	n=$((n + 1))
 	echo "ok $n - applications, every header and a program are C++ as well # SKIP no g++"
 fi
+other Fortran gfortran libiograph_fortran.a in_fortran
+other Python "$PYTHON" python/iograph/_iograph.abi3.so in_python
+other Lua lua5.4 lua/iograph.so in_lua
 point "documentation" documents
 point "a program links the static library" static
 if [ -x "$IOG" ]; then point "iog and pkg-config agree about the version" version; fi
+captures() { # with the libraries that were installed
+	"$TMPDIR/moved/bin/iog" capture --as lammps -- sh -c 'echo "$LD_PRELOAD"' 2>/dev/null | grep -qx "$(realpath "$TMPDIR")/moved/lib/iograph/lammps.so"
+}
+[ ! -e "$IOG_BUILD/capture/lammps.so" ] || point "iog capture finds its libraries" captures
 point "uninstall leaves nothing" nothing_left
 echo "1..$n"

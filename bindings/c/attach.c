@@ -11,11 +11,13 @@
 
 #include "client-private.h"
 #include "core/param.h"
+#include "identity.h"
 #include "runtime/host/wait.h"
 
 enum { MESSAGES = 64 /* heard at a time */, PAGE_MAX = 1 << 20 };
 static const uint64_t ATTACH_NS = 2000000000u, SAY_NS = 1000000000u, AGAIN_NS = 500000000u, ANSWER_NS = 2000000000u,
 		      FOREVER_NS = 365ull * 86400 * 1000000000u;
+static const uint64_t END_NS = 10000000000u; /* an agent of our own has, to end its graph */
 static const double DETACH_S = 1;
 
 _Atomic uint32_t iog_client_forks;
@@ -158,15 +160,36 @@ static void gone(struct iog *io, int rc, const char *why, bool for_good)
 		iog_reader_alone(r);
 }
 
+static void last_words(struct iog *io, const struct iog_msg *m)
+{
+	if (!m->id && m->kind == IOG_MSG_ERROR)
+		iog_client_fail(io, -ECONNABORTED, "the agent lets this program go: it %.400s", m->text);
+}
+
+/* It has hung up; whether it said why. */
+static void left(struct iog *io)
+{
+	int fds[IOG_FDS];
+	struct iog_msg m;
+	uint32_t n = IOG_COUNT(fds);
+	for (unsigned i = 0; i < MESSAGES && iog_msg_recv(io->sock, &m, fds, &n, 0, NULL) == 1; i++, n = IOG_COUNT(fds)) {
+		while (n)
+			close(fds[--n]);
+		last_words(io, &m);
+	}
+	gone(io, -EPIPE, "the agent has ended", false);
+}
+
 int iog_client_say(struct iog *io, struct iog_msg *m, const int *fds, uint32_t n)
 {
 	struct iog_err err = { "" };
 	if (io->sock < 0 || io->joining)
 		return io->rc;
 	int rc = iog_msg_send(io->sock, m, fds, n, SAY_NS, &err);
-	if (rc)
-		gone(io, rc == -EAGAIN ? -ETIMEDOUT : rc, rc == -EAGAIN ? "the agent does not read what it is told" : "the agent has ended",
-			false);
+	if (rc == -EAGAIN)
+		gone(io, -ETIMEDOUT, "the agent does not read what it is told", false);
+	else if (rc)
+		left(io);
 	return rc;
 }
 
@@ -235,8 +258,7 @@ static void pass_on(struct iog *io, const struct iog_msg *m, int *fds, uint32_t 
 			io->answer = 0;
 		return;
 	}
-	if (!m->id && m->kind == IOG_MSG_ERROR) /* its last words */
-		iog_client_fail(io, -ECONNABORTED, "the agent lets this program go: it %.400s", m->text);
+	last_words(io, m);
 	for (struct iog_stream *s = io->streams; s; s = iog_stream_next(s))
 		if (iog_stream_id(s) == m->id) {
 			iog_stream_hear(s, m, fds, n);
@@ -265,8 +287,6 @@ void iog_client_hear(struct iog *io, uint64_t limit_ns)
 			io->bell = bell;
 			return;
 		}
-		if (rc == -ECONNRESET) /* it closed without reading our last words; its own come next */
-			continue;
 		if (rc == -EPROTO) {
 			char why[600];
 			iog_format(why, sizeof why, "the agent broke the rules and was let go (%s)", err.text);
@@ -287,16 +307,26 @@ void iog_client_hear(struct iog *io, uint64_t limit_ns)
 	}
 }
 
+static struct iog_msg hello(void)
+{
+	struct iog_msg m = { .kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid() };
+	struct iog_identity id;
+	iog_identity_get(&id);
+	iog_strset(m.text, sizeof m.text, program_invocation_short_name);
+	iog_strset(m.name, sizeof m.name, id.job);
+	m.edge = (uint32_t)(id.rank + 1), m.blocks = (uint32_t)(id.local + 1);
+	return m;
+}
+
 /* Connects and says hello, when somebody listens and takes it at once. */
 static void knock(struct iog *io)
 {
-	struct iog_msg m = { .kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid() };
+	struct iog_msg m = hello();
 	struct iog_err err = { "" };
 	io->tried_ns = iog_now_ns();
 	int sock = iog_attach_connect(io->path, 0, &err);
 	if (sock < 0)
 		return;
-	iog_strset(m.text, sizeof m.text, program_invocation_short_name);
 	if (iog_msg_send(sock, &m, NULL, 0, 0, &err)) {
 		close(sock);
 		return;
@@ -329,21 +359,15 @@ void iog_client_look(struct iog *io, uint64_t now_ns, uint64_t every_ns)
 /* HELLO, and the page that comes back. */
 static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 {
-	struct iog_msg m = { .kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid() };
+	struct iog_msg m = hello();
 	int fds[IOG_FDS], rc;
 	uint32_t n = IOG_COUNT(fds);
-	iog_strset(m.text, sizeof m.text, program_invocation_short_name);
 	rc = iog_msg_send(io->sock, &m, NULL, 0, ATTACH_NS, err);
 	if (rc == -EAGAIN)
 		return iog_fail(err, -ETIMEDOUT, "the agent does not answer");
-	/* One that hung up has left its reason. */
-	for (int tries = 0; tries < 2; tries++) {
-		const uint64_t now = iog_now_ns();
-		n = IOG_COUNT(fds);
-		rc = iog_msg_recv(io->sock, &m, fds, &n, now < until ? until - now : 0, err);
-		if (rc != -ECONNRESET)
-			break;
-	}
+	/* One that hung up meanwhile has left its reason. */
+	const uint64_t now = iog_now_ns();
+	rc = iog_msg_recv(io->sock, &m, fds, &n, now < until ? until - now : 0, err);
 	if (rc == -EAGAIN)
 		return iog_fail(err, -ETIMEDOUT, "the agent does not answer; is it stopped?");
 	if (rc <= 0)
@@ -358,7 +382,6 @@ static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 iog *iog_attach(const char *where)
 {
 	static struct iog no_memory = { .sock = -1, .rc = -ENOMEM, .page = { .fd = -1 }, .err = { "out of memory" } };
-	const uint64_t until = iog_now_ns() + ATTACH_NS;
 	char path[128];
 	struct iog *io = calloc(1, sizeof *io);
 	if (!io)
@@ -367,11 +390,12 @@ iog *iog_attach(const char *where)
 	io->page = IOG_REGION_NONE;
 	io->next_id = 1;
 	enlist(io);
-	io->rc = iog_attach_path(where, false, path, sizeof path, &io->err);
+	io->embedded = iog_client_is_graph(where);
+	io->rc = io->embedded ? 0 : iog_attach_path(where, false, path, sizeof path, &io->err);
 	if (io->rc)
 		return io;
+	int sock = io->embedded ? iog_client_embedded(where, path, sizeof path, &io->err) : iog_attach_connect(path, ATTACH_NS, &io->err);
 	iog_strset(io->path, sizeof io->path, path);
-	int sock = iog_attach_connect(path, ATTACH_NS, &io->err);
 	if (sock < 0) {
 		io->rc = sock;
 		/* Who comes too early waits for the agent while it works. */
@@ -379,12 +403,48 @@ iog *iog_attach(const char *where)
 		return io;
 	}
 	sock_set(io, sock);
-	io->rc = greet(io, until, &io->err);
+	io->rc = greet(io, iog_now_ns() + ATTACH_NS, &io->err);
 	if (io->rc) {
 		sock_set(io, -1);
 		iog_client_fail(io, io->rc, "attaching to the agent at %s: %s", path, strerror(-io->rc));
 	}
 	return io;
+}
+
+/*
+ * Leaves an agent that came with the graph. It tells the last one to leave that it is, who waits until the agent has ended: files are complete then. Those
+ * before do not wait for the others.
+ */
+static int leave(struct iog *io)
+{
+	struct iog_msg m = { .kind = IOG_MSG_DONE, .id = io->next_id++ };
+	const uint32_t id = m.id;
+	uint64_t until = iog_now_ns() + ANSWER_NS;
+	bool last = false;
+	int rc = 0;
+	if (io->sock < 0 || iog_msg_send(io->sock, &m, NULL, 0, SAY_NS, NULL))
+		return 0; /* it has ended already */
+	for (uint64_t now; (now = iog_now_ns()) < until;) {
+		int fds[IOG_FDS], got;
+		uint32_t n = IOG_COUNT(fds);
+		struct iog_err err = { "" };
+		got = iog_msg_recv(io->sock, &m, fds, &n, until - now, &err);
+		if (got == -EAGAIN)
+			continue;
+		if (got <= 0)
+			return rc;
+		while (n)
+			close(fds[--n]);
+		if (m.id != id || (m.kind != IOG_MSG_RESULT && m.kind != IOG_MSG_ERROR))
+			continue;
+		if (m.kind == IOG_MSG_ERROR)
+			rc = iog_client_fail(io, -EIO, "%s", m.text);
+		if (m.b)
+			return rc;
+		last = true;
+		until = iog_now_ns() + END_NS;
+	}
+	return last ? iog_client_fail(io, -ETIMEDOUT, "the agent has not ended its graph in time, and goes on alone") : rc;
 }
 
 int iog_detach(iog *io)
@@ -403,6 +463,10 @@ int iog_detach(iog *io)
 	while (io->streams) {
 		const uint64_t now = iog_now_ns();
 		int one = iog_close(io->streams, now < until ? (double)(until - now) * 1e-9 : 0);
+		rc = rc ? rc : one;
+	}
+	if (io->embedded) {
+		int one = leave(io);
 		rc = rc ? rc : one;
 	}
 	delist(io);

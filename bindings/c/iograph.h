@@ -49,11 +49,15 @@ enum {
 /* ---- attaching ---- */
 
 /*
- * Attaches to an agent. `where`: the path of its socket; NULL: $IOG_SOCKET, else the usual place (iog(1)). Waits two seconds at most. Never
- * NULL: what went wrong is in iog_error, and the handle is inert. iog_detach frees it.
+ * Attaches to an agent. `where`: the path of its socket; NULL: $IOG_SOCKET, else the usual place (iog(1)). Waits two seconds at most. Or "graph.lua", a
+ * graph: the first process of this run on this node starts an agent with it, the others join that one; waits 16 seconds at most. Never NULL: what went
+ * wrong is in iog_error, and the handle is inert. iog_detach frees it.
  */
 iog *iog_attach(const char *where);
-/* Closes what is open (waiting a second at most for what is on its way) and frees io and everything that came from it. NULL is fine. */
+/*
+ * Closes what is open (waiting a second at most for what is on its way) and frees io and everything that came from it. NULL is fine. From an agent that a
+ * graph came with, the last one to detach waits until it has ended (ten seconds at most: -ETIMEDOUT, and it goes on alone): files are complete then.
+ */
 int iog_detach(iog *io);
 /* The first failure since iog_attach, one sentence; "" when there was none. Borrowed until iog_detach. */
 const char *iog_error(const iog *io);
@@ -125,7 +129,8 @@ iog_reader *iog_subscribe(iog *io, const char *stream, const char *select, const
 int iog_next(iog_reader *r, double timeout, iog_rec **rec);
 int64_t iog_rec_step(const iog_rec *rec);
 double iog_rec_time(const iog_rec *rec);
-/* A variable of the step. One piece: a view, nothing is copied. Several (from several ranks): put together in memory of the reader. -ENOENT. */
+/* A variable of the step. One piece: a view, nothing is copied. Several (from several ranks): put together in memory of the reader,
+ * with NaN (or 0) for the part of a rank that is gone. -ENOENT. */
 int iog_get(iog_rec *rec, const char *var, iog_view *view);
 /* Names of the variables in the step, NULL behind the last index. */
 const char *iog_rec_var(const iog_rec *rec, int index);
@@ -140,7 +145,7 @@ typedef struct iog_stats {
 	uint64_t dropped;        /* by policy or timeout: steps nobody got from us, or that passed us by */
 	uint64_t skipped;        /* nobody wanted them */
 	double blocked_s;        /* time spent waiting in iog_begin */
-	int readers;             /* that take this stream now */
+	int readers;             /* that take this stream now; graphs count, and all behind a hub as one */
 } iog_stats;
 int iog_stream_stats(const iog_stream *s, iog_stats *stats);
 int iog_reader_stats(const iog_reader *r, iog_stats *stats);

@@ -782,6 +782,59 @@ static void block_has_a_limit(void **state)
 	pair_end(&p);
 }
 
+/* After as many steps in a row as it has patience for, a stream does not wait, until there is room again. */
+static void patience_has_an_end(void **state)
+{
+	(void)state;
+	struct pair p;
+	iog_rec *rec;
+	iog_stats before, after;
+	pair_start(&p, "policy=block timeout=60ms patience=3", NULL, "policy=block");
+	int64_t i = 0, taken;
+	for (int late = 0; late < 3;)
+		late += put_step(p.s, i++) == IOG_TIMEOUT;
+	taken = i - 3;
+	iog_stream_stats(p.s, &before);
+	for (int k = 0; k < 1000; k++)
+		assert_int_equal(put_step(p.s, i++), IOG_SKIP);
+	iog_stream_stats(p.s, &after);
+	assert_true(after.blocked_s == before.blocked_s); /* not a moment */
+	assert_int_equal(after.dropped, before.dropped + 1000);
+	for (int64_t k = 0; k < taken; k++) {
+		assert_int_equal(iog_next(p.reader, 1, &rec), 0);
+		check_step(rec, k);
+		iog_release(rec);
+	}
+	for (int64_t k = 0; k < taken; k++)
+		assert_int_equal(put_step(p.s, i++), IOG_OK);
+	assert_int_equal(put_step(p.s, i++), IOG_TIMEOUT); /* as at first */
+	iog_stream_stats(p.s, &after);
+	assert_true(after.blocked_s > before.blocked_s + 0.05);
+	pair_end(&p);
+}
+
+/* A part that may grow is placed twice before the first step. */
+static void parts_grow_into_their_room(void **state)
+{
+	(void)state;
+	struct agent a;
+	agent_start(&a);
+	iog *w = iog_attach(a.path);
+	iog_stream *s = iog_open(w, "heat", "T: f64[y<=20]", "timeout=10ms", 0, 1);
+	for (int64_t n = 12; n >= 3; n -= 9)
+		assert_int_equal(iog_block(s, "T", &n, ZERO, &n), 0);
+	assert_true(iog_begin(s, 0, 0) >= 0);
+	for (int64_t n = 3; n <= 12; n++) {
+		assert_int_equal(iog_block(s, "T", &n, ZERO, &n), 0);
+		assert_true(iog_begin(s, n, 0) >= 0);
+	}
+	const int64_t more = 13;
+	assert_int_equal(iog_block(s, "T", &more, ZERO, &more), -EFBIG);
+	iog_close(s, 1);
+	iog_detach(w);
+	agent_kill(&a);
+}
+
 /* What is taken is not more than was declared, as long as that holds the steps every stream must have. */
 static void bytes_are_a_bound(void **state)
 {
@@ -1033,6 +1086,27 @@ static void mistakes(void **state)
 	pair_end(&p);
 }
 
+/* One step in hand: the rank that publishes it waits for the graph, which waits for a rank that waits for this one. */
+static void one_step_is_too_few(void **state)
+{
+	static struct agent a;
+	const int64_t row[] = { 1000 };
+	(void)state;
+	for (int ranks = 1; ranks <= 2; ranks++) {
+		agent_start(&a);
+		a.ranks = (uint32_t)ranks;
+		iog *io = iog_attach(a.path);
+		iog_stream *s = iog_open(io, "narrow", "T: f64[x]", "bytes=12KiB", 0, ranks);
+		assert_int_equal(iog_block(s, "T", row, ZERO, row), 0);
+		assert_int_equal(iog_begin(s, 0, 0), -EINVAL);
+		assert_non_null(strstr(iog_error(io), "hold 1 steps"));
+		assert_int_equal(!!strstr(iog_error(io), "a collective of MPI"), ranks > 1);
+		assert_int_equal(iog_close(s, 1), -EINVAL);
+		iog_detach(io);
+		agent_kill(&a);
+	}
+}
+
 static void application_forks(void **state)
 {
 	(void)state;
@@ -1251,11 +1325,14 @@ int main(void)
 		cmocka_unit_test(drop_new_never_waits),
 		cmocka_unit_test(lossy_stream_never_waits),
 		cmocka_unit_test(block_has_a_limit),
+		cmocka_unit_test(patience_has_an_end),
+		cmocka_unit_test(parts_grow_into_their_room),
 		cmocka_unit_test(bytes_are_a_bound),
 		cmocka_unit_test(reader_leaves),
 		cmocka_unit_test(writer_is_killed),
 		cmocka_unit_test(agent_dies),
 		cmocka_unit_test(mistakes),
+		cmocka_unit_test(one_step_is_too_few),
 		cmocka_unit_test(application_forks),
 		cmocka_unit_test(hostile_agent),
 		cmocka_unit_test(silent_agent),

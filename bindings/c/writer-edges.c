@@ -284,6 +284,11 @@ void iog_stream_hear(struct iog_stream *s, const struct iog_msg *m, int *fds, ui
 		if (e)
 			iog_stream_edge_cut(s, e);
 		return;
+	case IOG_MSG_WANT:
+		e = iog_consumer_find(s->edge, IOG_FANOUT, m->edge);
+		if (m->edge && e && iog_want_valid(&m->want, &s->schema))
+			e->want = m->want, e->told = s->rewant = true;
+		return;
 	case IOG_MSG_ERROR:
 		if (!s->opened)
 			s->dead = -EINVAL, s->early = false;
@@ -381,4 +386,10 @@ void iog_stream_wants(struct iog_stream *s)
 {
 	s->rewant = false;
 	iog_consumers_want(s->edge, IOG_FANOUT, &s->schema, &s->wants);
+	for (unsigned i = 0; i < IOG_FANOUT; i++)
+		if (s->edge[i].told) {
+			struct iog_msg m = { .kind = IOG_MSG_WANT, .id = s->id, .edge = s->edge[i].number };
+			s->edge[i].told = false;
+			iog_client_say(s->io, &m, NULL, 0);
+		}
 }

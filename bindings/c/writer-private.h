@@ -78,7 +78,8 @@ struct iog_stream {
 	struct iog_region_map arena;
 	struct iog_region view; /* the static part of the arena */
 	struct iog_outlet o;
-	void *memory; /* of the outlet */
+	void *memory;                     /* of the outlet */
+	struct iog_attach_counts *counts; /* what the agent sees of the following */
 	struct iog_consumer edge[IOG_FANOUT];
 	struct past *past, *telling; /* oldest first; the one a new agent is told of now, before the others */
 	uint32_t n_past;

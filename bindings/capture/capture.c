@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Settings, attachment, streams and closing line of a captured program (capture.h). Runs on the thread of the program that publishes. */
 #include <dlfcn.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -144,14 +145,34 @@ void iog_capture_close(iog_stream *s)
 	iog_close(s, CLOSE_S);
 }
 
-/* One line, written at once, so that those of several ranks do not mix. */
+/* One line, written at once, so that those of several ranks do not mix. Nobody may be reading any more: that is no reason to die of. */
+__attribute__((format(printf, 1, 2))) static void say(const char *fmt, ...)
+{
+	const struct sigaction ignore = { .sa_handler = SIG_IGN };
+	struct sigaction before;
+	char line[LINE];
+	va_list ap;
+	va_start(ap, fmt);
+	int n = vsnprintf(line, sizeof line, fmt, ap);
+	va_end(ap);
+	if (n >= (int)sizeof line) {
+		n = sizeof line;
+		line[n - 1] = '\n';
+	}
+	if (sigaction(SIGPIPE, &ignore, &before))
+		return;
+	if (n > 0 && write(STDERR_FILENO, line, (size_t)n) < 0)
+		n = 0;
+	sigaction(SIGPIPE, &before, NULL);
+}
+
 static void closing_line(void)
 {
-	char line[LINE], rank[32] = "", left_out[96] = "", waited[64] = "";
+	char rank[32] = "", left_out[96] = "", waited[64] = "";
 	const uint64_t dropped = total.dropped + lost;
 	const char *error = iog_error(io), *why = why_lost[0] ? why_lost : error[0] ? error : note;
-	/* Every rank would say the same. */
-	if (my_rank && !dropped && !error[0])
+	/* All ranks of a node would say the same, but for what each has dropped. */
+	if (my_rank && !dropped)
 		return;
 	if (my_rank)
 		snprintf(rank, sizeof rank, "rank %d: ", my_rank);
@@ -161,17 +182,13 @@ static void closing_line(void)
 		snprintf(left_out, sizeof left_out, ", %llu that nobody wanted", (unsigned long long)total.skipped);
 	if (total.blocked_s > 0.1)
 		snprintf(waited, sizeof waited, ", %.1f s waited for readers", total.blocked_s);
-	int n = snprintf(line, sizeof line, "iograph capture: %s%llu steps of stream %s%s published%s%s%s%s\n", rank,
-		(unsigned long long)total.records, first_name, n_opened > 1 ? " and others" : "", left_out, waited, why[0] ? "; " : "",
-		why);
-	if (n >= (int)sizeof line)
-		line[n = sizeof line - 1] = '\n', n++;
-	if (write(STDERR_FILENO, line, (size_t)n) < 0)
-		return;
+	say("iograph capture: %s%llu steps of stream %s%s published%s%s%s%s\n", rank, (unsigned long long)total.records, first_name,
+		n_opened > 1 ? " and others" : "", left_out, waited, why[0] ? "; " : "", why);
 }
 
 __attribute__((destructor)) static void finish(void)
 {
+	int rank, n_ranks;
 	if (!iog_capture_wanted() || (owner && owner != getpid()))
 		return;
 	if (iog_capture_library.finish)
@@ -181,8 +198,8 @@ __attribute__((destructor)) static void finish(void)
 			iog_capture_close(open_streams[i].stream);
 	if (n_opened)
 		closing_line();
-	else if (note[0])
-		fprintf(stderr, "iograph capture: %s\n", note);
+	else if (note[0] && (!iog_capture_rank(&rank, &n_ranks) || !rank))
+		say("iograph capture: %s\n", note);
 	iog_detach(io);
 	io = NULL;
 }

@@ -14,9 +14,7 @@
 
 #include "bindings/capture/capture.h"
 
-/* A record of every kind of program fits the same slot: so one stream can have them all. */
-#define SCHEMA "path: u8[char<=1024]; size: i64; offset: i64[piece<=4096]; length: i64[piece<=4096]; data: u8[byte<=262144]"
-enum { PATH = 1024, PIECES = 4096, BYTES = 262144, TARGETS = 8, RANKS_MAX = 64 };
+enum { PATH = IOG_CFILE_PATH, PIECES = IOG_CFILE_PIECES, BYTES = IOG_CFILE_BYTES, TARGETS = 8, RANKS_MAX = 64 };
 /* Memory for 16 MiB, and one long wait instead of many short ones. */
 #define OPTIONS "bytes=24MiB ranks=apart timeout=10s"
 
@@ -43,7 +41,7 @@ static int64_t last_stamp, first_stamp;
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static _Thread_local bool inside;
 
-bool iog_cfile_inside(void) { return inside; }
+bool iog_cfile_inside(void) { return inside || over; }
 bool iog_cfile_drops(void) { return drop; }
 
 /* False: this thread is in here already, or this process is not the one that was captured. */
@@ -115,7 +113,7 @@ static iog_stream *stream_of(struct target *t)
 			return stream_of(o);
 	if (t->stream)
 		return t->stream;
-	t->stream = iog_capture_open(t->name, SCHEMA, OPTIONS, rank, n_ranks);
+	t->stream = iog_capture_open(t->name, IOG_CFILE_SCHEMA, OPTIONS, rank, n_ranks);
 	/* As large as they may get: later records are smaller. */
 	extent(t->stream, "path", PATH);
 	extent(t->stream, "offset", PIECES);
@@ -270,7 +268,7 @@ static bool send(struct iog_cfile *f, int64_t size, const struct iog_piece *piec
 	if (rc != IOG_OK) {
 		give_up(t, rc == IOG_TIMEOUT ? "what takes it was too slow or stopped"
 			   : rc == IOG_SKIP  ? "what took it is gone"
-					     : "see below");
+					     : iog_error(iog_capture_io()));
 		return false;
 	}
 	iog_put(s, "path", f->path, NULL);

@@ -26,6 +26,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* One kind of record for everything that is a file: so one stream can have all of them. */
+#define IOG_CFILE_SCHEMA "path: u8[char<=1024]; size: i64; offset: i64[piece<=4096]; length: i64[piece<=4096]; data: u8[byte<=262144]"
+enum { IOG_CFILE_PATH = 1024, IOG_CFILE_PIECES = 4096, IOG_CFILE_BYTES = 262144 };
+
 struct iog_cfile; /* a file that is captured, while the program has it open */
 struct iog_piece {
 	int64_t offset, length;
@@ -49,7 +53,7 @@ bool iog_cfile_drops(void);
 /* For one file: what its users have to do together. Recursive. */
 void iog_cfile_lock(struct iog_cfile *f);
 void iog_cfile_unlock(struct iog_cfile *f);
-/* True while this thread is inside a capture: what it calls now is ours. */
+/* True while this thread is inside a capture, so that what it calls is ours, and in a child of fork(): nothing is captured. */
 bool iog_cfile_inside(void);
 /* The program ends. */
 void iog_cfile_finish(void);

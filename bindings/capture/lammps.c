@@ -20,7 +20,14 @@
 
 #include "capture.h"
 
-enum { RANKS = 64, SLEEP = 64 /* wanted steps between two looks whether anybody has an agent again */ };
+enum {
+	RANKS = 64,
+	SLEEP = 64,       /* wanted steps between two looks whether anybody has an agent again */
+	SLACK = 64 << 10, /* what a step has beside atoms */
+	SMALL = 16 << 20, /* bytes of memory that is not worth saving */
+	LEAST_STEPS = 21, /* 17 that every stream takes, and four */
+	BONDS = 4 << 20,  /* every rank has all of them for a moment */
+};
 
 /* ---- LAMMPS ---- */
 
@@ -202,6 +209,8 @@ static void schema(void *lmp, char *text, size_t size)
 		(long long)c.most, u->length, u->velocity, id, u->length, u->length, bond);
 }
 
+static int64_t bonds_of(void *lmp) { return lammps.bonds && c.tag == 4 ? whole(lammps.global(lmp, "nbonds"), c.big) : 0; }
+
 /* Collective. Bonds as pairs of ids; not those of LAMMPS with ids of 8 bytes, whose interface has no room for them. */
 static void gather_bonds(void *lmp)
 {
@@ -241,7 +250,7 @@ static void place_common(void)
 /* Collective, at the first command. */
 static void open_stream(void *lmp)
 {
-	char text[512];
+	char text[512], options[64];
 	const int world = lammps.setting(lmp, "world_size");
 	c.opened = true;
 	c.lmp = lmp;
@@ -268,7 +277,11 @@ static void open_stream(void *lmp)
 	c.most = whole(lammps.global(lmp, "natoms"), c.big);
 	if (c.most < 1)
 		c.most = 1;
-	c.bonds = lammps.bonds && c.tag == 4 ? whole(lammps.global(lmp, "nbonds"), c.big) : 0;
+	c.bonds = bonds_of(lmp);
+	if (c.bonds > BONDS) {
+		iog_capture_note("bonds were left out: there are more than %d", BONDS);
+		c.bonds = 0;
+	}
 	c.bond = c.bonds && !c.rank ? calloc((size_t)c.bonds, 2 * sizeof *c.bond) : NULL;
 	/* Atoms wander between ranks; what is there twice over is more than they do in a system of some size. */
 	const int64_t local = whole(lammps.global(lmp, "nlocal"), 4), even = c.most / c.nranks;
@@ -276,7 +289,10 @@ static void open_stream(void *lmp)
 	if (c.room > c.most)
 		c.room = c.most;
 	schema(lmp, text, sizeof text);
-	c.stream = iog_capture_open(iog_capture_name("md"), text, NULL, c.rank, c.nranks);
+	/* Readers may lag behind by four large steps, or more small ones: what is taken here costs the program 0.7 ms a MiB. */
+	const uint64_t least = LEAST_STEPS * ((uint64_t)c.room * (48 + 4 + 12 + c.tag) + SLACK), bytes = least > SMALL ? least : SMALL;
+	snprintf(options, sizeof options, "bytes=%llu", (unsigned long long)bytes);
+	c.stream = iog_capture_open(iog_capture_name("md"), text, options, c.rank, c.nranks);
 	place(c.room, 0, c.most);
 	place_common();
 }
@@ -327,7 +343,7 @@ static void fill(const struct frame *f)
 	iog_put(c.stream, "type", f->n ? (const void *)f->type : &nothing, NULL);
 	if (c.tag)
 		iog_put(c.stream, "id", f->n ? f->id : &nothing, NULL);
-	int32_t *images = iog_fill(c.stream, "image");
+	int32_t *images = iog_wanted(c.stream, "image") ? iog_fill(c.stream, "image") : NULL;
 	if (images)
 		unpack_images(images, f);
 }
@@ -335,26 +351,39 @@ static void fill(const struct frame *f)
 /* What a rank tells the others: its atoms, and two flags. */
 enum { DEAD = 1, UNFIT = 2, FLAGS = 2 /* bits */ };
 
+/* The same on all ranks, so one speaks. */
+static void nobody_publishes(const struct frame *f, int64_t all, int tight)
+{
+	if (c.rank)
+		return;
+	if (all > c.most)
+		iog_capture_lost("step %lld has %lld atoms; room was made for %lld when the first one began", (long long)f->step,
+			(long long)all, (long long)c.most);
+	else
+		iog_capture_lost(
+			"step %lld has more atoms on rank %d than room was made for when the first one began", (long long)f->step, tight);
+}
+
 /* Collective. False: the step is not to be published by this rank. */
 static bool agree(const struct frame *f)
 {
 	int64_t said[RANKS], before = 0, all = 0;
-	unsigned every = DEAD | UNFIT, some = 0;
+	unsigned every = DEAD;
+	int tight = -1; /* a rank that has no room */
 	const int64_t mine = f->n << FLAGS | (c.code < 0 ? DEAD : 0) | (f->missing || f->n > c.room ? UNFIT : 0);
 	said[0] = mine;
 	if (c.nranks > 1 && mpi.allgather(&mine, 1, mpi.i64, said, 1, mpi.i64, mpi.node))
 		return false;
 	for (int r = 0; r < c.nranks; r++) {
 		every &= (unsigned)said[r];
-		some |= (unsigned)said[r];
+		tight = said[r] & UNFIT ? r : tight;
 		before += r < c.rank ? said[r] >> FLAGS : 0;
 		all += said[r] >> FLAGS;
 	}
 	if (every & DEAD)
 		c.sleep = SLEEP;
-	if (some & UNFIT || all > c.most) {
-		iog_capture_lost("step %lld has %lld atoms, %lld of them here; room was made for %lld and %lld when the first one began",
-			(long long)f->step, (long long)all, (long long)f->n, (long long)c.most, (long long)c.room);
+	if (tight >= 0 || all > c.most) {
+		nobody_publishes(f, all, tight);
 		return false;
 	}
 	place(f->n, before, all);
@@ -375,8 +404,9 @@ static void publish(const struct frame *f)
 		return;
 	}
 	if (c.other) {
-		iog_capture_lost("step %lld is of a system with more or fewer bonds than the %lld of the first one", (long long)f->step,
-			(long long)c.bonds);
+		if (!c.rank)
+			iog_capture_lost("step %lld is of a system with more or fewer bonds than the %lld of the first one",
+				(long long)f->step, (long long)c.bonds);
 		return;
 	}
 	if (!agree(f))
@@ -440,8 +470,7 @@ static void look_at_bonds(void *lmp)
 {
 	if (c.any && c.begun > c.last)
 		return;
-	const int64_t now = lammps.bonds && c.tag == 4 ? whole(lammps.global(lmp, "nbonds"), c.big) : 0;
-	c.other = now != c.bonds;
+	c.other = c.bonds && bonds_of(lmp) != c.bonds;
 	if (c.bonds && !c.other)
 		gather_bonds(lmp);
 }
@@ -455,6 +484,8 @@ static bool command_begins(void *command)
 		return false;
 	if (!c.opened)
 		open_stream(lmp);
+	if (c.lmp != lmp)
+		iog_capture_note("only the first LAMMPS of the process was captured");
 	if (c.off || c.lmp != lmp)
 		return false;
 	c.begun = step_of(lmp);

@@ -21,7 +21,48 @@
 #include "bindings/capture/capture.h"
 #include "bindings/capture/files.h"
 
-enum { PIECES = 4096, WINDOW = 1 << 20, SEGMENTS_MAX = 1 << 24 };
+/* Programs without MPI, a shell say, inherit the library too. */
+#pragma weak PMPI_Comm_rank
+#pragma weak PMPI_File_close
+#pragma weak PMPI_File_get_position
+#pragma weak PMPI_File_get_size
+#pragma weak PMPI_File_iwrite
+#pragma weak PMPI_File_iwrite_all
+#pragma weak PMPI_File_iwrite_at
+#pragma weak PMPI_File_iwrite_at_all
+#pragma weak PMPI_File_iwrite_shared
+#pragma weak PMPI_File_open
+#pragma weak PMPI_File_preallocate
+#pragma weak PMPI_File_seek
+#pragma weak PMPI_File_set_size
+#pragma weak PMPI_File_set_view
+#pragma weak PMPI_File_write
+#pragma weak PMPI_File_write_all
+#pragma weak PMPI_File_write_all_begin
+#pragma weak PMPI_File_write_at
+#pragma weak PMPI_File_write_at_all
+#pragma weak PMPI_File_write_at_all_begin
+#pragma weak PMPI_File_write_ordered
+#pragma weak PMPI_File_write_ordered_begin
+#pragma weak PMPI_File_write_shared
+#pragma weak PMPI_Grequest_complete
+#pragma weak PMPI_Grequest_start
+#pragma weak PMPI_Status_set_cancelled
+#pragma weak PMPI_Status_set_elements_x
+#pragma weak PMPI_Type_free
+#pragma weak PMPI_Type_get_contents
+#pragma weak PMPI_Type_get_envelope
+#pragma weak PMPI_Type_get_extent
+#pragma weak PMPI_Type_size
+#ifdef OPEN_MPI
+#pragma weak PMPI_Comm_f2c
+#pragma weak PMPI_File_f2c
+#pragma weak PMPI_Type_f2c
+#pragma weak ompi_mpi_byte
+#pragma weak ompi_mpi_short_int
+#endif
+
+enum { PIECES = IOG_CFILE_PIECES, WINDOW = 1 << 20, SEGMENTS_MAX = 1 << 24 };
 
 /* ---- datatypes ---- */
 
@@ -188,6 +229,7 @@ struct file {
 	MPI_File fh;
 	struct iog_cfile *to;
 	bool followed;       /* the view is one that can be */
+	bool first;          /* of the ranks that have it open */
 	int64_t disp, etype; /* bytes */
 	struct flat view;
 };
@@ -223,34 +265,41 @@ static const char *bare(const char *name)
 	return n > 1 && name[n] == ':' ? name + n + 1 : name;
 }
 
-int MPI_File_open(MPI_Comm comm, const char *name, int mode, MPI_Info info, MPI_File *fh)
+/* The first rank speaks for all, before the open, which no other one leaves before it has come: what is written then comes later. */
+static struct iog_cfile *opening(MPI_Comm comm, const char *name, int mode, bool *first)
 {
 	struct stat st;
-	struct iog_cfile *to = NULL;
-	/* Before the open, which no rank leaves before all have come: what is written behind it comes later. */
-	if (iog_capture_wanted() && !(mode & MPI_MODE_RDONLY))
-		to = iog_cfile_open(bare(name), stat(bare(name), &st) || !st.st_size);
-	const int rc = PMPI_File_open(comm, name, mode, info, fh);
-	struct file *f = to && !rc ? calloc(1, sizeof *f) : NULL;
+	int rank = 0;
+	if (!iog_capture_wanted() || mode & MPI_MODE_RDONLY)
+		return NULL;
+	PMPI_Comm_rank(comm, &rank);
+	*first = !rank;
+	return iog_cfile_open(bare(name), !rank && (stat(bare(name), &st) || !st.st_size));
+}
+
+/* `to` is given. */
+static void opened(MPI_File fh, struct iog_cfile *to, bool first)
+{
+	struct file *f = to ? calloc(1, sizeof *f) : NULL;
 	if (!f) {
 		iog_cfile_close(to);
-		return rc;
+		return;
 	}
-	f->fh = *fh;
+	f->fh = fh;
 	f->to = to;
+	f->first = first;
 	view(f, 0, MPI_BYTE, MPI_BYTE, "native");
 	pthread_mutex_lock(&lock);
 	f->next = files;
 	files = f;
 	pthread_mutex_unlock(&lock);
-	return rc;
 }
 
-int MPI_File_close(MPI_File *fh)
+static void closing(MPI_File fh)
 {
 	pthread_mutex_lock(&lock);
 	struct file **at = &files;
-	while (*at && (*at)->fh != *fh)
+	while (*at && (*at)->fh != fh)
 		at = &(*at)->next;
 	struct file *f = *at;
 	if (f)
@@ -261,6 +310,32 @@ int MPI_File_close(MPI_File *fh)
 		flat_free(&f->view);
 		free(f);
 	}
+}
+
+/* As the open: it is behind what came before a barrier, and before what any rank writes when it has returned there. */
+static void sizing(MPI_File fh, MPI_Offset size, bool only_larger)
+{
+	struct file *f = find(fh);
+	MPI_Offset is = 0;
+	if (f && f->first && (!only_larger || (!PMPI_File_get_size(fh, &is) && is < size)))
+		iog_cfile_resize(f->to, size);
+}
+
+int MPI_File_open(MPI_Comm comm, const char *name, int mode, MPI_Info info, MPI_File *fh)
+{
+	bool first = false;
+	struct iog_cfile *to = opening(comm, name, mode, &first);
+	const int rc = PMPI_File_open(comm, name, mode, info, fh);
+	if (rc)
+		iog_cfile_close(to);
+	else
+		opened(*fh, to, first);
+	return rc;
+}
+
+int MPI_File_close(MPI_File *fh)
+{
+	closing(*fh);
 	return PMPI_File_close(fh);
 }
 
@@ -273,21 +348,15 @@ int MPI_File_set_view(MPI_File fh, MPI_Offset disp, MPI_Datatype etype, MPI_Data
 	return rc;
 }
 
-/* Every rank says it before the call, so that it comes behind what that rank wrote before, and before what any writes afterwards. */
 int MPI_File_set_size(MPI_File fh, MPI_Offset size)
 {
-	struct file *f = find(fh);
-	if (f)
-		iog_cfile_resize(f->to, size);
+	sizing(fh, size, false);
 	return PMPI_File_set_size(fh, size);
 }
 
 int MPI_File_preallocate(MPI_File fh, MPI_Offset size)
 {
-	struct file *f = find(fh);
-	MPI_Offset is;
-	if (f && !PMPI_File_get_size(fh, &is) && is < size)
-		iog_cfile_resize(f->to, size);
+	sizing(fh, size, true);
 	return PMPI_File_preallocate(fh, size);
 }
 
@@ -557,6 +626,100 @@ int MPI_File_write_ordered_begin(MPI_File fh, const void *data, int count, MPI_D
 	missed(fh);
 	return PMPI_File_write_ordered_begin(fh, data, count, type);
 }
+
+/* ---- Fortran ---- */
+
+#ifdef OPEN_MPI
+/*
+ * Open MPI's Fortran calls the profiling interface itself, so it is interposed as well: the names that mpif.h and the module mpi lead to, and those
+ * behind the module mpi_f08. It is looked at what is written; IOG_CAPTURE_FILE=drop leaves nothing out here.
+ */
+extern int mpi_fortran_bottom_ __attribute__((weak));
+
+/* Both names of a function, with the same arguments; `before` has the first word, `after` the last. */
+#define FORTRAN_NAME(symbol, parameters, arguments, before, after)                                                                         \
+	void symbol parameters;                                                                                                            \
+	void symbol parameters                                                                                                             \
+	{                                                                                                                                  \
+		void(*const real) parameters = (void(*) parameters)(uintptr_t)iog_capture_next(#symbol);                                   \
+		before;                                                                                                                    \
+		real arguments;                                                                                                            \
+		after;                                                                                                                     \
+	}
+#define FORTRAN(name, parameters, arguments, before, after)                                                                                \
+	FORTRAN_NAME(mpi_##name##_, parameters, arguments, before, after)                                                                  \
+	FORTRAN_NAME(ompi_##name##_f, parameters, arguments, before, after)
+
+/* Text of Fortran ends in spaces. */
+static const char *text(char *to, size_t size, const char *from, int n)
+{
+	while (n > 0 && from[n - 1] == ' ')
+		n--;
+	if ((size_t)n >= size)
+		n = 0;
+	memcpy(to, from, (size_t)n);
+	to[n] = 0;
+	return to;
+}
+
+static void take_fortran(MPI_Fint file, const MPI_Offset *at, const void *data, int count, MPI_Fint type)
+{
+	struct file *f = __atomic_load_n(&files, __ATOMIC_RELAXED) ? find(PMPI_File_f2c(file)) : NULL;
+	if (!f)
+		return;
+	if (data == &mpi_fortran_bottom_)
+		iog_cfile_missed(f->to, "it is written from MPI_BOTTOM, which cannot be followed");
+	else if (at)
+		take(f, *at, data, count, PMPI_Type_f2c(type));
+	else
+		take_here(f, data, count, PMPI_Type_f2c(type));
+}
+
+static void view_fortran(MPI_Fint file, MPI_Offset disp, MPI_Fint etype, MPI_Fint type, const char *representation, int n)
+{
+	char name[MPI_MAX_DATAREP_STRING];
+	struct file *f = find(PMPI_File_f2c(file));
+	if (f)
+		view(f, disp, PMPI_Type_f2c(etype), PMPI_Type_f2c(type), text(name, sizeof name, representation, n));
+}
+
+FORTRAN(file_open, (MPI_Fint * comm, char *name, MPI_Fint *mode, MPI_Fint *info, MPI_Fint *fh, MPI_Fint *rc, int n),
+	(comm, name, mode, info, fh, rc, n), char path[4096];
+	bool first = false;
+	struct iog_cfile *to = opening(PMPI_Comm_f2c(*comm), text(path, sizeof path, name, n), *mode, &first), if (*rc) iog_cfile_close(to);
+	else opened(PMPI_File_f2c(*fh), to, first))
+FORTRAN(file_close, (MPI_Fint * fh, MPI_Fint *rc), (fh, rc), closing(PMPI_File_f2c(*fh)), )
+FORTRAN(file_set_view,
+	(MPI_Fint * fh, MPI_Offset *disp, MPI_Fint *etype, MPI_Fint *type, char *representation, MPI_Fint *info, MPI_Fint *rc, int n),
+	(fh, disp, etype, type, representation, info, rc, n), , if (!*rc) view_fortran(*fh, *disp, *etype, *type, representation, n))
+FORTRAN(file_set_size, (MPI_Fint * fh, MPI_Offset *size, MPI_Fint *rc), (fh, size, rc), sizing(PMPI_File_f2c(*fh), *size, false), )
+FORTRAN(file_preallocate, (MPI_Fint * fh, MPI_Offset *size, MPI_Fint *rc), (fh, size, rc), sizing(PMPI_File_f2c(*fh), *size, true), )
+
+/* `last`: a status or a request. */
+#define FORTRAN_AT(name)                                                                                                                   \
+	FORTRAN(name, (MPI_Fint * fh, MPI_Offset * at, char *data, MPI_Fint *n, MPI_Fint *type, MPI_Fint *last, MPI_Fint *rc),             \
+		(fh, at, data, n, type, last, rc), take_fortran(*fh, at, data, *n, *type), )
+#define FORTRAN_HERE(name, what)                                                                                                           \
+	FORTRAN(name, (MPI_Fint * fh, char *data, MPI_Fint *n, MPI_Fint *type, MPI_Fint *last, MPI_Fint *rc),                              \
+		(fh, data, n, type, last, rc), what, )
+#define FORTRAN_BEGIN(name, what)                                                                                                          \
+	FORTRAN(name, (MPI_Fint * fh, char *data, MPI_Fint *n, MPI_Fint *type, MPI_Fint *rc), (fh, data, n, type, rc), what, )
+FORTRAN_AT(file_write_at)
+FORTRAN_AT(file_write_at_all)
+FORTRAN_AT(file_iwrite_at)
+FORTRAN_AT(file_iwrite_at_all)
+FORTRAN_HERE(file_write, take_fortran(*fh, NULL, data, *n, *type))
+FORTRAN_HERE(file_write_all, take_fortran(*fh, NULL, data, *n, *type))
+FORTRAN_HERE(file_iwrite, take_fortran(*fh, NULL, data, *n, *type))
+FORTRAN_HERE(file_iwrite_all, take_fortran(*fh, NULL, data, *n, *type))
+FORTRAN_HERE(file_write_shared, missed(PMPI_File_f2c(*fh)))
+FORTRAN_HERE(file_iwrite_shared, missed(PMPI_File_f2c(*fh)))
+FORTRAN_HERE(file_write_ordered, missed(PMPI_File_f2c(*fh)))
+FORTRAN_BEGIN(file_write_all_begin, take_fortran(*fh, NULL, data, *n, *type))
+FORTRAN_BEGIN(file_write_ordered_begin, missed(PMPI_File_f2c(*fh)))
+FORTRAN(file_write_at_all_begin, (MPI_Fint * fh, MPI_Offset *at, char *data, MPI_Fint *n, MPI_Fint *type, MPI_Fint *rc),
+	(fh, at, data, n, type, rc), take_fortran(*fh, at, data, *n, *type), )
+#endif
 
 /* ---- the library ---- */
 

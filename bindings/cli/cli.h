@@ -99,8 +99,18 @@ bool iog_cli_set(struct iog_cli_args *a, struct iog_lua_set *set, uint32_t *n);
 /* The target of that name among host, sidecore, vm; false after reporting. */
 bool iog_cli_target(struct iog_cli_args *a, enum iog_target *t);
 
-/* A graph of the agent at this socket waits for a stream; false also when no agent answers, which is said. */
+/* A graph of the agent at this socket waits for a stream; false also when no agent answers. */
 bool iog_cli_graph_waits(const char *where);
+
+/* A FIFO that is read and published (capture-fifo.c): what the one who started it holds. */
+struct iog_cli_fifo {
+	int life; /* inherited by the program: the reader ends when nobody has it open any more */
+	int gone; /* ends when the reader has */
+};
+/* Makes the FIFO, if there is none, and starts its reader. What goes wrong it says; the exit code. */
+int iog_cli_fifo_start(struct iog_cli_fifo *f, const char *path, const char *stream, const char *socket);
+/* The program has ended: waits until what it wrote is published. */
+void iog_cli_fifo_end(struct iog_cli_fifo *f);
 
 /* Stdout, flushed; false with a message when it could not be written. */
 bool iog_cli_flush(void);

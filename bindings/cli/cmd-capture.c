@@ -26,12 +26,16 @@ struct capture_kind {
 	const char *library;            /* preloaded, without .so; NULL: none */
 	const char *const *programs;    /* patterns: one of the words of the command line is such a program; NULL: only by --as */
 	const char *const *environment; /* NAME=VALUE beside the settings, "%s" in it is the folder of the libraries; NULL: none */
+	bool by_mpi;                    /* there is a library for each MPI: -openmpi, -mpich */
 };
 
 static const char *const lammps_programs[] = { "lmp", "lmp_*", "lammps", "lmp-*", NULL };
 
 static const struct capture_kind kinds[] = {
-	{ "lammps", "atoms of LAMMPS, at every step of run and minimize", "lammps", lammps_programs, NULL },
+	{ "lammps", "atoms of LAMMPS, at every step of run and minimize", "lammps", lammps_programs, NULL, false },
+	{ "mpiio", "files written through MPI-IO, HDF5 on it among them", "mpiio", NULL, NULL, true },
+	{ "stdio", "files written by other means (--files)", "stdio", NULL, NULL, false },
+	{ "fifo", "what is written into a FIFO, by its name (--fifo)", NULL, NULL, NULL, false },
 };
 
 static bool is_program(const char *word, const char *const *programs)
@@ -79,6 +83,70 @@ static int list_kinds(void)
 	return iog_cli_flush() ? IOG_EXIT_OK : IOG_EXIT_FAILED;
 }
 
+/* ---- launchers ---- */
+
+enum launcher { NONE, OPEN_MPI, HYDRA, SRUN };
+
+/* The beginning of what a program prints. */
+static void output_of(char *const *argv, char *text, size_t size)
+{
+	int fd[2];
+	text[0] = 0;
+	if (pipe(fd))
+		return;
+	pid_t child = fork();
+	if (!child) {
+		dup2(fd[1], STDOUT_FILENO);
+		dup2(fd[1], STDERR_FILENO);
+		close(fd[0]);
+		close(fd[1]);
+		execvp(argv[0], argv);
+		_exit(127);
+	}
+	close(fd[1]);
+	size_t n = 0;
+	for (ssize_t got; n < size - 1 && (got = read(fd[0], text + n, size - 1 - n)) > 0;)
+		n += (size_t)got;
+	close(fd[0]);
+	if (child > 0)
+		waitpid(child, NULL, 0);
+	text[n] = 0;
+}
+
+/* What `mpirun --version` says. */
+static enum launcher which_mpi(const char *program)
+{
+	char text[512];
+	output_of((char *[]){ (char *)program, (char *)"--version", NULL }, text, sizeof text);
+	return strstr(text, "Open MPI") || strstr(text, "OpenRTE") || strstr(text, "PRRTE") ? OPEN_MPI
+	       : strstr(text, "HYDRA")                                                      ? HYDRA
+											    : NONE;
+}
+
+static enum launcher launcher(const char *program)
+{
+	static const char *const mpi[] = { "mpirun*", "mpiexec*", "orterun", "prterun", NULL }, *const slurm[] = { "srun", NULL };
+	return is_program(program, slurm) ? SRUN : is_program(program, mpi) ? which_mpi(program) : NONE;
+}
+
+/* Which MPI the ranks of the command use, as its libraries are named: what the launcher says, or what a program among the words is linked with. */
+static const char *mpi_of(char *const *argv)
+{
+	const enum launcher l = launcher(argv[0]);
+	if (l == OPEN_MPI || l == HYDRA)
+		return l == OPEN_MPI ? "-openmpi" : "-mpich";
+	for (; *argv; argv++) {
+		char text[16384];
+		output_of((char *[]){ (char *)"sh", (char *)"-c", (char *)"ldd \"$(command -v -- \"$0\")\"", *argv, NULL }, text,
+			sizeof text);
+		if (strstr(text, "libmpich.so") || strstr(text, "libmpi.so.12"))
+			return "-mpich";
+		if (strstr(text, "libmpi.so.40") || strstr(text, "libopen-pal.so"))
+			return "-openmpi";
+	}
+	return NULL;
+}
+
 /* ---- the environment of the program ---- */
 
 enum { VARIABLES = 32, ARGUMENTS = 4096 };
@@ -121,9 +189,10 @@ static bool library_folder(char *folder, size_t size)
 	return false;
 }
 
-static int preload(struct plan *p)
+static int preload(struct plan *p, char *const *argv)
 {
 	char folder[PATH_MAX], path[PATH_MAX + 64];
+	const char *mpi = p->kind->by_mpi ? mpi_of(argv) : "";
 	if (!library_folder(folder, sizeof folder)) {
 		fprintf(stderr, "iog capture: the libraries for capturing are neither beside this program nor in lib/iograph; build or "
 				"install them\n");
@@ -136,7 +205,13 @@ static int preload(struct plan *p)
 	}
 	if (!p->kind->library)
 		return IOG_EXIT_OK;
-	snprintf(path, sizeof path, "%s/%s.so", folder, p->kind->library);
+	if (!mpi) {
+		fprintf(stderr,
+			"iog capture: cannot tell which MPI \"%s\" uses; put `iog capture` before mpirun, or name its program here\n",
+			argv[0]);
+		return IOG_EXIT_FAILED;
+	}
+	snprintf(path, sizeof path, "%s/%s%s.so", folder, p->kind->library, mpi);
 	if (access(path, R_OK)) {
 		fprintf(stderr, "iog capture: %s: %s; this build cannot capture %s\n", path, strerror(errno), p->kind->name);
 		return IOG_EXIT_FAILED;
@@ -147,45 +222,6 @@ static int preload(struct plan *p)
 	}
 	const char *others = getenv("LD_PRELOAD");
 	return add(p, "LD_PRELOAD=%s%s%s", path, others && *others ? ":" : "", others ? others : "") ? IOG_EXIT_OK : IOG_EXIT_FAILED;
-}
-
-/* ---- launchers ---- */
-
-enum launcher { NONE, OPEN_MPI, HYDRA, SRUN };
-
-/* What `mpirun --version` says. */
-static enum launcher which_mpi(const char *program)
-{
-	int fd[2];
-	char text[512] = "";
-	if (pipe(fd))
-		return NONE;
-	pid_t child = fork();
-	if (!child) {
-		dup2(fd[1], STDOUT_FILENO);
-		dup2(fd[1], STDERR_FILENO);
-		close(fd[0]);
-		close(fd[1]);
-		execlp(program, program, "--version", (char *)NULL);
-		_exit(127);
-	}
-	close(fd[1]);
-	size_t n = 0;
-	for (ssize_t got; n < sizeof text - 1 && (got = read(fd[0], text + n, sizeof text - 1 - n)) > 0;)
-		n += (size_t)got;
-	close(fd[0]);
-	if (child > 0)
-		waitpid(child, NULL, 0);
-	text[n] = 0;
-	return strstr(text, "Open MPI") || strstr(text, "OpenRTE") || strstr(text, "PRRTE") ? OPEN_MPI
-	       : strstr(text, "HYDRA")                                                      ? HYDRA
-											    : NONE;
-}
-
-static enum launcher launcher(const char *program)
-{
-	static const char *const mpi[] = { "mpirun*", "mpiexec*", "orterun", "prterun", NULL }, *const slurm[] = { "srun", NULL };
-	return is_program(program, slurm) ? SRUN : is_program(program, mpi) ? which_mpi(program) : NONE;
 }
 
 /*
@@ -244,6 +280,14 @@ static int become(char *const *argv)
 	return e == ENOENT ? 127 : 126; /* as a shell has it */
 }
 
+/* What the command line says. */
+struct wishes {
+	const char *as, *stream, *graph, *socket, *policy, *timeout, *files, *fifo;
+	uint64_t every;
+	bool list, no_file;
+	char **command;
+};
+
 /* ---- with an agent of its own ---- */
 
 static volatile sig_atomic_t program_pid;
@@ -268,6 +312,7 @@ static int start_agent(const char *path, const char *graph, pid_t *pid)
 		prctl(PR_SET_PDEATHSIG, SIGTERM);
 		if (getppid() != parent)
 			_exit(IOG_EXIT_FAILED);
+		unsetenv("IOG_CAPTURE"); /* what it writes is not the program's */
 		dup2(STDERR_FILENO, STDOUT_FILENO);
 		execl("/proc/self/exe", "iog", "agent", "--quiet", "--once", "--socket", path, "--load", graph, (char *)NULL);
 		_exit(IOG_EXIT_FAILED);
@@ -294,6 +339,7 @@ static void end_agent(pid_t agent, const char *path)
 	while (!(done = waitpid(agent, &status, WNOHANG)) && !iog_cli_graph_waits(path))
 		nap();
 	if (!done) {
+		fprintf(stderr, "iog capture: the graph got nothing: a stream it takes was not published\n");
 		kill(agent, SIGTERM);
 		while ((done = waitpid(agent, &status, 0)) < 0 && errno == EINTR)
 			;
@@ -302,12 +348,17 @@ static void end_agent(pid_t agent, const char *path)
 		fprintf(stderr, "iog capture: the graph did not end well; what its sinks have is in their files\n");
 }
 
-static int run_with_agent(struct plan *p, const char *path, const char *graph)
+static int run_with_agent(struct plan *p, const char *path, const struct wishes *w)
 {
+	struct iog_cli_fifo fifo;
 	int status = 0;
 	pid_t agent;
-	if (start_agent(path, graph, &agent))
+	if (start_agent(path, w->graph, &agent))
 		return IOG_EXIT_FAILED;
+	if (w->fifo && iog_cli_fifo_start(&fifo, w->fifo, w->stream ? w->stream : "files", path)) {
+		end_agent(agent, path);
+		return IOG_EXIT_FAILED;
+	}
 	struct sigaction sa = { .sa_handler = pass_on, .sa_flags = SA_RESTART };
 	sigemptyset(&sa.sa_mask);
 	const pid_t child = fork();
@@ -323,6 +374,8 @@ static int run_with_agent(struct plan *p, const char *path, const char *graph)
 	while (child > 0 && waitpid(child, &status, 0) < 0 && errno == EINTR)
 		;
 	program_pid = 0;
+	if (w->fifo)
+		iog_cli_fifo_end(&fifo);
 	end_agent(agent, path);
 	return WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
 }
@@ -337,19 +390,16 @@ static const struct iog_cli_opt options[] = {
 	{ "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
 	{ "policy", 0, "POLICY", "block, drop-new or latest: when readers are behind (default block)" },
 	{ "timeout", 0, "SECONDS", "block: how long a step waits before it is dropped (default 1s)" },
+	{ "files", 0, "PATTERNS",
+		"mpiio, stdio: which files, as \"dump.*:*.h5=fields\": patterns, each with a stream if it is to have its own" },
+	{ "no-file", 0, NULL, "mpiio, stdio: what was published is not written to the files" },
+	{ "fifo", 0, "PATH", "a FIFO the program writes into; it is made if there is none" },
 	{ "list", 0, NULL, "lists what can be captured" },
 	{ .name = NULL },
 };
-enum { AS, STREAM, EVERY, GRAPH, SOCKET, POLICY, TIMEOUT, LIST };
+enum { AS, STREAM, EVERY, GRAPH, SOCKET, POLICY, TIMEOUT, FILES, NO_FILE, FIFO, LIST };
 
 extern const struct iog_cli_cmd iog_cmd_capture;
-
-struct wishes {
-	const char *as, *stream, *graph, *socket, *policy, *timeout;
-	uint64_t every;
-	bool list;
-	char **command;
-};
 
 /* Up to the first word that is no option, where the command begins; false after reporting. */
 static bool parse(struct iog_cli_args *a, struct wishes *w)
@@ -364,6 +414,9 @@ static bool parse(struct iog_cli_args *a, struct wishes *w)
 		case SOCKET: w->socket = a->value; break;
 		case POLICY: w->policy = a->value; break;
 		case TIMEOUT: w->timeout = a->value; break;
+		case FILES: w->files = a->value; break;
+		case NO_FILE: w->no_file = true; break;
+		case FIFO: w->fifo = a->value; break;
 		case LIST: w->list = true; break;
 		default: w->command = a->argv + a->at; break;
 		}
@@ -383,6 +436,15 @@ static bool parse(struct iog_cli_args *a, struct wishes *w)
 	else
 		return true;
 	return false;
+}
+
+/* Of several ranks one speaks. Nobody may be reading: the program shall run all the same. */
+static void announce(const struct capture_kind *kind)
+{
+	void (*before)(int) = signal(SIGPIPE, SIG_IGN);
+	if (is_first_rank())
+		fprintf(stderr, "iog capture: as %s: %s\n", kind->name, kind->summary);
+	signal(SIGPIPE, before);
 }
 
 /* The socket as ranks find it, wherever they are. An agent of our own has one of its own, unless it was told. */
@@ -423,6 +485,10 @@ static bool settings(struct plan *p, const struct wishes *w, const char *path)
 		ok = ok && add(p, "IOG_CAPTURE_POLICY=%s", w->policy);
 	if (w->timeout)
 		ok = ok && add(p, "IOG_CAPTURE_TIMEOUT=%s", w->timeout);
+	if (w->files)
+		ok = ok && add(p, "IOG_CAPTURE_FILES=%s", w->files);
+	if (w->no_file)
+		ok = ok && add(p, "IOG_CAPTURE_FILE=drop");
 	return ok;
 }
 
@@ -437,9 +503,13 @@ static int capture_run(int argc, char **argv)
 		return a.code;
 	if (w.list)
 		return list_kinds();
-	p.kind = w.as ? kind_named(w.as) : detect(w.command);
+	p.kind = w.as ? kind_named(w.as) : w.fifo ? kind_named("fifo") : detect(w.command);
 	if (!p.kind)
 		return iog_cli_usage(&iog_cmd_capture, "cannot tell from \"%s\" how to capture it; --as KIND says (--list)", w.command[0]);
+	if (!strcmp(p.kind->name, "fifo") != !!w.fifo)
+		return iog_cli_usage(&iog_cmd_capture, "the kind fifo goes with --fifo, as in --fifo dump.fifo, and no other kind does");
+	if (!strcmp(p.kind->name, "stdio") && !w.files)
+		return iog_cli_usage(&iog_cmd_capture, "stdio wants --files, as in --files 'dump.*:log.*=log'");
 	if (w.graph && is_rank())
 		return iog_cli_usage(&iog_cmd_capture, "--graph would run an agent for each rank; put `iog capture --graph` before the "
 						       "launcher, or start `iog agent` yourself");
@@ -447,11 +517,15 @@ static int capture_run(int argc, char **argv)
 		return code;
 	if (!settings(&p, &w, path))
 		return IOG_EXIT_FAILED;
-	if ((code = preload(&p)) || (code = command(&p, w.command)))
+	if ((code = preload(&p, w.command)) || (code = command(&p, w.command)))
 		return code;
-	if (is_first_rank())
-		fprintf(stderr, "iog capture: as %s: %s\n", p.kind->name, p.kind->summary);
-	return w.graph ? run_with_agent(&p, path, w.graph) : become(p.argv);
+	announce(p.kind);
+	if (w.graph)
+		return run_with_agent(&p, path, &w);
+	struct iog_cli_fifo fifo; /* its reader outlives us */
+	if (w.fifo && iog_cli_fifo_start(&fifo, w.fifo, w.stream ? w.stream : "files", path))
+		return IOG_EXIT_FAILED;
+	return become(p.argv);
 }
 
 const struct iog_cli_cmd iog_cmd_capture = {

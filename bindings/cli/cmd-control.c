@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `iog ps`, `load`, `unload`, `set`: what one says to a running agent. One thread; every wait has an end. */
+#include <errno.h>
 #include <jansson.h>
 #include <stdlib.h>
 #include <unistd.h>
 
 #include "cli.h"
-#include "runtime/host/attach.h"
+#include "control.h"
 
 static const struct iog_cli_opt options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
 	{ .name = NULL } };
@@ -18,65 +19,58 @@ static const struct iog_cli_opt load_options[] = { { "socket", 0, "PATH", "of th
 extern const struct iog_cli_cmd iog_cmd_ps, iog_cmd_load, iog_cmd_unload, iog_cmd_set;
 
 /* A graph that is replaced must end first. */
-static const uint64_t LIMIT_NS = 10000000000ull, REPLACE_NS = 120000000000ull;
+static const uint64_t REPLACE_NS = 120000000000ull;
 
-/* Connected and welcome; -1 after saying why not. */
-static int hello(const char *where)
+int iog_cli_agent(const char *where, struct iog_err *err)
 {
 	static struct iog_msg m;
-	struct iog_err err = { "" };
 	char path[128];
 	int fds[1];
 	uint32_t n = 1;
-	int sock = iog_attach_path(where, false, path, sizeof path, &err);
+	int sock = iog_attach_path(where, false, path, sizeof path, err);
 	if (!sock)
-		sock = iog_attach_connect(path, LIMIT_NS, &err);
-	if (sock < 0) {
-		fprintf(stderr, "iog: %s\n", err.text);
+		sock = iog_attach_connect(path, IOG_CLI_LIMIT_NS, err);
+	if (sock < 0)
 		return -1;
-	}
 	m = (struct iog_msg){
-		.kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid(), .text = "iog"
+		.kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid(), .safe = 1, .text = "iog"
 	};
-	int rc = iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err);
+	int rc = iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, err);
 	if (!rc)
-		rc = iog_msg_recv(sock, &m, fds, &n, LIMIT_NS, &err);
+		rc = iog_msg_recv(sock, &m, fds, &n, IOG_CLI_LIMIT_NS, err);
 	if (rc == 1 && n)
 		close(fds[0]);
 	if (rc == 1 && m.kind == IOG_MSG_WELCOME)
 		return sock;
-	fprintf(stderr, "iog: %s\n",
-		rc == 1       ? m.text
-		: rc == 0     ? "the agent closed the connection"
-		: err.text[0] ? err.text
-			      : "the agent does not answer");
+	if (rc >= 0 || !err->text[0])
+		iog_fail(err, -EPROTO, "%s", rc == 1 ? m.text : rc == 0 ? "the agent closed the connection" : "the agent does not answer");
 	close(sock);
 	return -1;
 }
 
-/* The next answer; 1, or an end: 0 after a mistake was reported. */
-static int answer(int sock, struct iog_msg *m, uint64_t limit_ns)
+int iog_cli_answer(int sock, struct iog_msg *m, uint64_t limit_ns, struct iog_err *err)
 {
-	struct iog_err err = { "" };
 	uint32_t n = 0;
-	int rc = iog_msg_recv(sock, m, NULL, &n, limit_ns, &err);
+	int rc = iog_msg_recv(sock, m, NULL, &n, limit_ns, err);
 	if (rc == 1 && m->kind == IOG_MSG_RESULT)
 		return 1;
-	fprintf(stderr, "iog: %s\n", rc == 1 && m->kind == IOG_MSG_ERROR ? m->text : err.text[0] ? err.text : "the agent does not answer");
+	if (rc == 1 && m->kind == IOG_MSG_ERROR)
+		iog_fail(err, -EINVAL, "%s", m->text);
 	return 0;
 }
+
+void iog_cli_complain(const struct iog_err *err) { fprintf(stderr, "iog: %s\n", err->text[0] ? err->text : "the agent does not answer"); }
 
 static int ask(const char *where, struct iog_msg *m, uint64_t limit_ns)
 {
 	struct iog_err err = { "" };
-	int sock = hello(where), code = IOG_EXIT_FAILED;
-	if (sock < 0)
-		return code;
-	if (iog_msg_send(sock, m, NULL, 0, LIMIT_NS, &err))
-		fprintf(stderr, "iog: %s\n", err.text[0] ? err.text : "the agent does not listen");
-	else if (answer(sock, m, limit_ns))
+	int sock = iog_cli_agent(where, &err), code = IOG_EXIT_FAILED;
+	if (sock >= 0 && !iog_msg_send(sock, m, NULL, 0, IOG_CLI_LIMIT_NS, &err) && iog_cli_answer(sock, m, limit_ns, &err))
 		code = IOG_EXIT_OK;
-	close(sock);
+	if (code)
+		iog_cli_complain(&err);
+	if (sock >= 0)
+		close(sock);
 	return code;
 }
 
@@ -103,11 +97,12 @@ static bool arguments(struct iog_cli_args *a, const char **where, const char **a
 	return !a->done;
 }
 
-static void split(char *line, char *field[5])
+enum { FIELDS = 6 };
+static void split(char *line, char *field[FIELDS])
 {
-	for (int i = 0; i < 5; i++) {
+	for (int i = 0; i < FIELDS; i++) {
 		field[i] = line;
-		line += strcspn(line, i < 4 ? "\t" : "");
+		line += strcspn(line, i < FIELDS - 1 ? "\t" : "");
 		if (*line)
 			*line++ = 0;
 	}
@@ -118,7 +113,7 @@ static int ps_run(int argc, char **argv)
 	static const struct iog_cli_col graphs[] = { { "graph", false, false }, { "state", false, false }, { "delivered", true, false },
 		{ "", false, true } };
 	static const struct iog_cli_col streams[] = { { "stream", false, false }, { "state", false, false }, { "ranks", false, false },
-		{ "readers", true, false } };
+		{ "readers", true, false }, { "job", false, true } };
 	struct iog_cli_args a = { .cmd = &iog_cmd_ps, .argc = argc, .argv = argv };
 	static struct iog_msg m;
 	struct iog_err err = { "" };
@@ -126,33 +121,36 @@ static int ps_run(int argc, char **argv)
 	bool json = false;
 	if (!arguments(&a, &where, NULL, 0, 0, &json))
 		return a.code;
-	int sock = hello(where), code = IOG_EXIT_FAILED;
-	if (sock < 0)
+	int sock = iog_cli_agent(where, &err), code = IOG_EXIT_FAILED;
+	if (sock < 0) {
+		iog_cli_complain(&err);
 		return code;
+	}
 	struct iog_cli_table *g = iog_cli_table_new(graphs, IOG_COUNT(graphs)), *s = iog_cli_table_new(streams, IOG_COUNT(streams));
 	json_t *gs = json_array(), *ss = json_array();
 	m = (struct iog_msg){ .kind = IOG_MSG_PS };
-	if (iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
-		fprintf(stderr, "iog: %s\n", err.text);
-	else
-		while (answer(sock, &m, LIMIT_NS)) {
-			char *f[5];
+	if (!iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, &err))
+		while (iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS, &err)) {
+			char *f[FIELDS];
 			if (!m.a) {
 				code = IOG_EXIT_OK;
 				break;
 			}
 			split(m.text, f);
 			const bool graph = !strcmp(f[0], "graph");
-			for (int i = 1; i < 5; i++)
+			for (int i = 1; i < (graph ? FIELDS - 1 : FIELDS); i++)
 				iog_cli_table_cell(graph ? g : s, f[i]);
 			if (graph)
 				json_array_append_new(gs, json_pack("{s:o,s:s,s:I,s:o}", "name", iog_cli_text(f[1]), "state", f[2],
 								  "delivered", (json_int_t)atoll(f[3]), "text", iog_cli_text(f[4])));
 			else
-				json_array_append_new(ss, json_pack("{s:o,s:s,s:s,s:I}", "name", iog_cli_text(f[1]), "state", f[2], "ranks",
-								  f[3], "readers", (json_int_t)atoll(f[4])));
+				json_array_append_new(
+					ss, json_pack("{s:o,s:s,s:s,s:I,s:o}", "name", iog_cli_text(f[1]), "state", f[2], "ranks", f[3],
+						    "readers", (json_int_t)atoll(f[4]), "job", iog_cli_text(f[5])));
 		}
 	close(sock);
+	if (code)
+		iog_cli_complain(&err);
 	iog_cli_table_print(g, json || code ? NULL : stdout, "");
 	iog_cli_table_print(s, json || code ? NULL : stdout, "");
 	json_t *all = json_pack("{s:o,s:o}", "graphs", gs, "streams", ss);
@@ -177,13 +175,13 @@ bool iog_cli_graph_waits(const char *where)
 	static struct iog_msg m;
 	struct iog_err err = { "" };
 	bool waits = false;
-	int sock = hello(where);
+	int sock = iog_cli_agent(where, &err);
 	if (sock < 0)
 		return false;
 	m = (struct iog_msg){ .kind = IOG_MSG_PS };
-	if (!iog_msg_send(sock, &m, NULL, 0, LIMIT_NS, &err))
-		while (answer(sock, &m, LIMIT_NS) && m.a) {
-			char *f[5];
+	if (!iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, &err))
+		while (iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS, &err) && m.a) {
+			char *f[FIELDS];
 			split(m.text, f);
 			waits |= !strcmp(f[0], "graph") && !strcmp(f[2], "waits");
 		}
@@ -222,7 +220,7 @@ static int load_run(int argc, char **argv)
 		iog_strset(m.name, sizeof m.name, old ? old : name);
 	else
 		iog_cli_graph_name(file, m.name, sizeof m.name);
-	return ask(where, &m, old ? REPLACE_NS : LIMIT_NS);
+	return ask(where, &m, old ? REPLACE_NS : IOG_CLI_LIMIT_NS);
 }
 
 static int unload_run(int argc, char **argv)
@@ -234,7 +232,7 @@ static int unload_run(int argc, char **argv)
 		return a.code;
 	m = (struct iog_msg){ .kind = IOG_MSG_UNLOAD };
 	iog_strset(m.name, sizeof m.name, arg[0]);
-	return ask(where, &m, LIMIT_NS);
+	return ask(where, &m, IOG_CLI_LIMIT_NS);
 }
 
 static int set_run(int argc, char **argv)
@@ -252,7 +250,7 @@ static int set_run(int argc, char **argv)
 	if (!end || *end || end == is + 1)
 		return iog_cli_usage(a.cmd, "wants NAME=NUMBER, got \"%s\"", arg[0]);
 	memcpy(m.name, arg[0], (size_t)(is - arg[0]));
-	return ask(where, &m, LIMIT_NS);
+	return ask(where, &m, IOG_CLI_LIMIT_NS);
 }
 
 const struct iog_cli_cmd iog_cmd_ps = { .name = "ps",

@@ -6,8 +6,8 @@
 #include "cli.h"
 #include "runtime/host/engine.h"
 
-extern const struct iog_cli_cmd iog_cmd_agent, iog_cmd_ps, iog_cmd_load, iog_cmd_unload, iog_cmd_set, iog_cmd_capture, iog_cmd_check, iog_cmd_run,
-	iog_cmd_ops, iog_cmd_graph, iog_cmd_dump, iog_cmd_targets, iog_cmd_bench, iog_cmd_version, iog_cmd_help;
+extern const struct iog_cli_cmd iog_cmd_agent, iog_cmd_ps, iog_cmd_load, iog_cmd_unload, iog_cmd_set, iog_cmd_top, iog_cmd_capture,
+	iog_cmd_check, iog_cmd_run, iog_cmd_ops, iog_cmd_graph, iog_cmd_dump, iog_cmd_targets, iog_cmd_bench, iog_cmd_version, iog_cmd_help;
 
 const struct iog_cli_cmd *const iog_cli_cmds[] = {
 	&iog_cmd_check,
@@ -21,6 +21,7 @@ const struct iog_cli_cmd *const iog_cli_cmds[] = {
 	&iog_cmd_load,
 	&iog_cmd_unload,
 	&iog_cmd_set,
+	&iog_cmd_top,
 	&iog_cmd_targets,
 	&iog_cmd_bench,
 	&iog_cmd_version,

@@ -93,7 +93,8 @@ static void unit_table(const struct iog_run_report *r, const struct stats *s)
 	iog_cli_table_print(t, stdout, "");
 	for (uint32_t i = 0; i < s->n_units; i++)
 		if (s->unit[i].note[0])
-			printf("%s ran on %s: %s\n", s->unit[i].name, s->unit[i].target, s->unit[i].note);
+			printf("%s%s%s: %s\n", s->unit[i].name, r->cut->unit[i].kind == IOG_G_OP ? " ran on " : "",
+				r->cut->unit[i].kind == IOG_G_OP ? s->unit[i].target : "", s->unit[i].note);
 }
 
 static void node_table(const struct stats *s)

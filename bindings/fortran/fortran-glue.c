@@ -272,6 +272,7 @@ int iog_fortran_begin4(const struct stream_handle *s, const int32_t *step, const
 int iog_fortran_begin8(const struct stream_handle *s, const int64_t *step, const double *time);
 void iog_fortran_put(const struct stream_handle *s, const CFI_cdesc_t *var, const CFI_cdesc_t *array, int *stat);
 void iog_fortran_attr(const struct stream_handle *s, const CFI_cdesc_t *var, const double *value, int *stat);
+bool iog_fortran_wanted(const struct stream_handle *s, const CFI_cdesc_t *var);
 void iog_fortran_commit(const struct stream_handle *s, int *stat);
 int iog_fortran_close(struct stream_handle *s, const double *timeout);
 int iog_fortran_param(const struct stream_handle *s, const CFI_cdesc_t *name, const double *value);
@@ -374,6 +375,15 @@ FILL(r8)
 FILL(i4)
 FILL(i8)
 FILL(c8)
+
+bool iog_fortran_wanted(const struct stream_handle *s, const CFI_cdesc_t *var)
+{
+	const struct iog_typed *t = stream_of(s);
+	char *name = text_of(var);
+	const bool wanted = t && name && iog_typed_wanted(t, name);
+	free(name);
+	return wanted;
+}
 
 void iog_fortran_commit(const struct stream_handle *s, int *stat)
 {

@@ -20,7 +20,7 @@ module iograph
   implicit none
   private
   public :: iog_stream, iog_reader, iog_rec, iog_stats
-  public :: iog_open, iog_block, iog_begin, iog_put, iog_fill, iog_attr, iog_commit, iog_close
+  public :: iog_open, iog_block, iog_begin, iog_put, iog_fill, iog_attr, iog_wanted, iog_commit, iog_close
   public :: iog_subscribe, iog_next, iog_rec_step, iog_rec_time, iog_rec_var, iog_rec_unit, iog_get, iog_release, iog_unsubscribe
   public :: iog_error, iog_param
 
@@ -76,6 +76,13 @@ module iograph
       real(c_double), intent(in) :: value
       integer(c_int), intent(out), optional :: stat
     end subroutine
+    ! Whether anybody wants a variable of this step: computing it can be saved otherwise.
+    function iog_wanted(s, var) result(wanted) bind(C, name='iog_fortran_wanted')
+      import
+      type(iog_stream), intent(in) :: s
+      character(kind=c_char, len=*), intent(in) :: var
+      logical(c_bool) :: wanted
+    end function
     subroutine iog_commit(s, stat) bind(C, name='iog_fortran_commit')
       import
       type(iog_stream), intent(in) :: s

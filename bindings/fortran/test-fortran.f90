@@ -106,6 +106,7 @@ contains
         call need(last_stride() == 8 * (nx + 2), 'the section came without its strides')
       end if
       if (step == 0) call iog_put(s, 'kind', kind_of)
+      if (step > 0) call need(logical(iog_wanted(s, 'T')), 'T is wanted')
       call iog_attr(s, 'energy', 1.5d0 * step)
       call iog_commit(s, code)
       if (code == IOG_SKIP .and. step == 0 .and. argument(3) > 0) wrote = wrote - 1

@@ -163,7 +163,7 @@ static struct iog_typed *writing(lua_State *L)
 
 static int open(lua_State *L)
 {
-	static const char *const keys[] = { "policy", "timeout", "bytes", NULL };
+	static const char *const keys[] = { "policy", "timeout", "patience", "bytes", NULL };
 	iog *io = attached(L);
 	const char *name = luaL_checkstring(L, 2), *schema = luaL_checkstring(L, 3);
 	int rank = 0, ranks = 1;
@@ -206,8 +206,8 @@ static int stream_block(lua_State *L)
 	const int n = IOG_MAX(IOG_MAX(g, o), c);
 	luaL_argcheck(
 		L, (g < 0 || g == n) && (o < 0 || o == n) && (c < 0 || c == n), 3, "global, offset and count are of different length");
-	return wrote(L, t,
-		iog_typed_block(t, var, (unsigned)IOG_MAX(n, 0), g < 0 ? NULL : global, o < 0 ? NULL : offset, c < 0 ? NULL : count));
+	return wrote(
+		L, t, iog_typed_block(t, var, (unsigned)IOG_MAX(n, 0), g < 0 ? NULL : global, o < 0 ? NULL : offset, c < 0 ? NULL : count));
 }
 
 static int stream_begin(lua_State *L)
@@ -322,6 +322,13 @@ static int stream_put(lua_State *L)
 	store(L, number, def->dtype);
 	const struct iog_array a = { .data = number, .dtype = def->dtype, .elem_size = iog_dtype_size(def->dtype) };
 	return wrote(L, t, iog_typed_put(t, var, &a));
+}
+
+static int stream_wanted(lua_State *L)
+{
+	const struct iog_typed *t = writing(L);
+	lua_pushboolean(L, iog_typed_wanted(t, luaL_checkstring(L, 2)));
+	return 1;
 }
 
 static int stream_commit(lua_State *L)
@@ -639,7 +646,8 @@ int luaopen_iograph(lua_State *L)
 			      attachments[] = { { "open", open }, { "subscribe", subscribe }, { "set", attachment_set },
 				      { "error", attachment_error }, { "close", attachment_close }, { NULL, NULL } },
 			      streams[] = { { "block", stream_block }, { "begin", stream_begin }, { "put", stream_put },
-				      { "commit", stream_commit }, { "stats", stream_stats }, { "close", stream_close }, { NULL, NULL } },
+				      { "wanted", stream_wanted }, { "commit", stream_commit }, { "stats", stream_stats },
+				      { "close", stream_close }, { NULL, NULL } },
 			      readers[] = { { "next", reader_next }, { "steps", reader_steps }, { "stats", reader_stats },
 				      { "close", reader_close }, { NULL, NULL } },
 			      records[] = { { "step", record_step }, { "time", record_time }, { "names", record_names },

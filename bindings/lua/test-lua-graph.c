@@ -106,6 +106,10 @@ static void misspelt_names(void **state)
 	EXPECT(MD "md:to(iog.sink.null { polcy = 'latest' })\n", "2: null: unknown option \"polcy\"; did you mean \"policy\"?");
 	EXPECT(MD "md:to(iog.sink.null { policy = 'latets' })\n",
 		"2: \"policy\" must be one of|\"block\"|got \"latets\"; did you mean \"latest\"?");
+	EXPECT(MD "md:queue { policy = 'spill' }:stats():to(iog.sink.null {})\n", "2: stats: policy = \"spill\" belongs to a sink");
+	EXPECT(MD "md:to(iog.sink.null { spill_bytes = '1GiB' })\n", "2: null: spill_bytes and spill_dir go with policy = \"spill\"");
+	EXPECT(MD "md:to(iog.sink.record { 'a', policy = 'spill', release = 'safe' })\n",
+		"2: record: release = \"safe\" keeps a record until it is stored, policy = \"spill\" gives it back before; choose one");
 	EXPECT("local md = iog.source.synthetic { policy = 'latest' }\n" END,
 		"1: synthetic: \"policy\" belongs to what follows the source");
 	EXPECT(MD "md:queue { polcy = 'latest' }:to(iog.sink.null {})\n", "2: no option of queue \"polcy\"; did you mean \"policy\"?");

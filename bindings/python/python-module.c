@@ -2,11 +2,12 @@
 /*
  * Module _iograph, below the package iograph (bindings/python/iograph), which says what users see. Stable interface of Python 3.11 and later.
  *
- * Memory. A view holds its step: as long as one is there, the step is not given back, whatever was released. When its reader is closed, a view must stay
- * readable although the library unmaps the writer's arena, and must not keep the writer waiting. So views point into a second mapping of the arena, made
- * once for each arena (mremap of shared memory from size 0) and owned by the reader; when that closes, the pages of living views are
- * replaced by private copies in place, and the step goes back. What is not in shared memory of a writer (put together from several ranks) is
- * copied right away, and such a view holds nothing.
+ * Memory. What a view shows never changes. As long as one is there, its step is not given back, whatever was released; but a variable that somebody forgot
+ * must not keep the writer waiting, and when the reader is closed the library unmaps the writer's arena. So views point into a second mapping of
+ * the arena, made once for each arena (mremap of shared memory from size 0) and owned by the reader. When a reader closes, needs a place, or has
+ * waited for PATIENCE_S, the pages of views whose step was released are replaced by private copies in place, and the step goes back. That twin
+ * is retired then: it no longer shows what the arena has. What is not in shared memory of a writer (put together from several ranks) is copied
+ * right away, and such a view holds nothing.
  *
  * Threads. The library wants one thread at a time for what came from one attachment: every reader and stream has its own, and a lock. Who waits for a
  * step lets go of Python and, every SLICE_S, of the lock, and looks for Ctrl-C.
@@ -27,7 +28,7 @@
 #include "core/record.h"
 
 enum { HELD = 2 };
-static const double SLICE_S = 0.02, APPEAR_S = 0.25;
+static const double SLICE_S = 0.02, APPEAR_S = 0.25, PATIENCE_S = 0.5;
 
 PyMODINIT_FUNC PyInit__iograph(void);
 
@@ -39,12 +40,14 @@ struct twin {
 	struct twin *next;
 	uint8_t *lo, *hi; /* as the library has it */
 	uint8_t *base;    /* as we do */
+	bool retired;     /* some of its pages are copies: no new view points here */
 };
 
 struct guard {
 	pthread_mutex_t lock;
 	_Atomic int waiting;
-	pid_t pid;
+	pid_t pid;  /* where the lock is in order */
+	pid_t home; /* whose memory is mapped; 0: not known yet */
 };
 
 struct attachment {
@@ -79,14 +82,15 @@ struct stream {
 	struct iog_typed *t; /* NULL: closed */
 	struct twin *twins;
 	iog_stats stats;
-	char said[512];
+	char said[512];  /* the first failure, when it was closed */
+	char shown[512]; /* by the last exception */
 };
 struct view {
 	PyObject head;
 	PyObject *owner;          /* the record it holds, or the stream it writes to; NULL: memory of its own */
 	struct view *prev, *next; /* of the reader */
 	uint8_t *data, *memory;
-	bool readonly;
+	bool readonly, copied; /* copied: its pages are its own, and it holds no step */
 	uint8_t dtype;
 	int rank;
 	uint32_t elem;
@@ -116,7 +120,10 @@ static void guard_init(struct guard *g)
 	pthread_mutex_init(&g->lock, NULL);
 	atomic_store(&g->waiting, 0);
 	g->pid = getpid();
+	g->home = g->home ? g->home : g->pid;
 }
+/* In a child of fork() mappings of the library, and twins, are not there, and something else may be at their addresses. */
+static bool away(const struct guard *g) { return g->home != getpid(); }
 /* With Python held. Who holds the lock may be without it, and want it back. */
 static void enter(struct guard *g)
 {
@@ -202,7 +209,7 @@ static bool shared_mapping(const uint8_t *p, uint8_t **lo, uint8_t **hi)
 static uint8_t *twin_of(struct twin **all, const uint8_t *p, size_t n)
 {
 	for (struct twin *t = *all; t; t = t->next)
-		if (p >= t->lo && p < t->hi)
+		if (!t->retired && p >= t->lo && p < t->hi)
 			return n <= (size_t)(t->hi - p) ? t->base + (p - t->lo) : NULL;
 	struct twin *t = malloc(sizeof *t);
 	if (!t || !shared_mapping(p, &t->lo, &t->hi) || n > (size_t)(t->hi - p)) {
@@ -214,16 +221,18 @@ static uint8_t *twin_of(struct twin **all, const uint8_t *p, size_t n)
 		free(t);
 		return NULL;
 	}
+	t->retired = false;
 	t->next = *all;
 	*all = t;
 	return t->base + (p - t->lo);
 }
 
-static void twins_free(struct twin **all)
+static void twins_free(struct twin **all, bool mapped)
 {
 	for (struct twin *t = *all, *next; t; t = next) {
 		next = t->next;
-		munmap(t->base, (size_t)(t->hi - t->lo));
+		if (mapped)
+			munmap(t->base, (size_t)(t->hi - t->lo));
 		free(t);
 	}
 	*all = NULL;
@@ -327,7 +336,7 @@ static void view_dealloc(PyObject *self)
 			r->views = v->next;
 		if (v->next)
 			v->next->prev = v->prev;
-		rec->views--;
+		rec->views -= !v->copied;
 		give_back(rec);
 		leave(&r->guard);
 	}
@@ -704,24 +713,40 @@ static int reader_init(PyObject *self, PyObject *args, PyObject *kw)
 	}
 }
 
-/* Private copies of the pages of living views take the place of shared ones; the rest of the twins goes. */
-static bool detach_views(struct reader *r)
+/* The pages of v become copies. */
+static bool detach(struct reader *r, struct view *v)
 {
 	const uintptr_t page = (uintptr_t)sysconf(_SC_PAGESIZE) - 1;
-	for (struct view *v = r->views; v; v = v->next) {
-		uint8_t *lo, *hi;
-		span(v, &lo, &hi);
-		lo = (uint8_t *)((uintptr_t)lo & ~page);
-		const size_t n = ((size_t)(hi - lo) + page) & ~page;
-		uint8_t *copy = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-		if (copy == MAP_FAILED)
-			return false;
-		memcpy(copy, lo, n);
-		if (mprotect(copy, n, PROT_READ) || mremap(copy, n, n, MREMAP_MAYMOVE | MREMAP_FIXED, lo) == MAP_FAILED) {
-			munmap(copy, n);
-			return false;
-		}
+	struct record *rec = (struct record *)v->owner;
+	uint8_t *lo, *hi;
+	span(v, &lo, &hi);
+	lo = (uint8_t *)((uintptr_t)lo & ~page);
+	const size_t n = ((size_t)(hi - lo) + page) & ~page;
+	uint8_t *copy = mmap(NULL, n, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	if (copy == MAP_FAILED)
+		return false;
+	memcpy(copy, lo, n);
+	if (mprotect(copy, n, PROT_READ) || mremap(copy, n, n, MREMAP_MAYMOVE | MREMAP_FIXED, lo) == MAP_FAILED) {
+		munmap(copy, n);
+		return false;
 	}
+	for (struct twin *t = r->twins; t; t = t->next)
+		if (lo >= t->base && lo < t->base + (t->hi - t->lo))
+			t->retired = true;
+	v->copied = true;
+	rec->views--;
+	give_back(rec);
+	return true;
+}
+
+/* Of the views whose step was released, or of all. False: there is no memory for that. */
+static bool detach_views(struct reader *r, bool all)
+{
+	if (away(&r->guard))
+		return true;
+	for (struct view *v = r->views; v; v = v->next)
+		if (!v->copied && (all || ((struct record *)v->owner)->released) && !detach(r, v))
+			return false;
 	return true;
 }
 
@@ -742,17 +767,25 @@ static bool shown(const struct reader *r, const struct twin *t, uint8_t *at, uin
 	return *from < end;
 }
 
-/* Unmaps what no view shows, which would keep the writer's arena in memory. What is left of a twin becomes twins of its own. */
+/* Unmaps what no view shows of retired twins, which would keep the writer's arena in memory. What is left of one becomes twins of its own. */
 static void trim(struct reader *r)
 {
 	struct twin *kept = NULL, *t;
+	if (away(&r->guard))
+		return;
 	while ((t = r->twins)) {
+		if (!t->retired) {
+			r->twins = t->next;
+			t->next = kept;
+			kept = t;
+			continue;
+		}
 		uint8_t *at = t->base, *const end = t->base + (t->hi - t->lo), *from, *to;
 		while (shown(r, t, at, &from, &to)) {
 			struct twin *part = malloc(sizeof *part);
 			if (!part)
 				break; /* so little memory: the rest stays */
-			*part = (struct twin){ .next = kept, .lo = from, .hi = to, .base = from };
+			*part = (struct twin){ .next = kept, .lo = from, .hi = to, .base = from, .retired = true };
 			kept = part;
 			if (from > at)
 				munmap(at, (size_t)(from - at));
@@ -770,10 +803,12 @@ static bool reader_end(struct reader *r)
 {
 	if (!r->r)
 		return true;
-	if (!detach_views(r)) {
+	if (!detach_views(r, true)) {
 		PyErr_NoMemory();
 		return false;
 	}
+	for (struct twin *t = r->twins; t; t = t->next)
+		t->retired = true;
 	for (int i = 0; i < HELD; i++)
 		if (r->record[i]) {
 			r->record[i]->rec = NULL;
@@ -809,7 +844,7 @@ static void reader_dealloc(PyObject *self)
 	struct reader *r = (struct reader *)self;
 	reader_end(r); /* nobody else has it, and no view is left */
 	/* What views of a closed reader showed lay in there as well: now nobody looks any more. */
-	twins_free(&r->twins);
+	twins_free(&r->twins, !away(&r->guard));
 	pthread_mutex_destroy(&r->guard.lock);
 	release_object(self);
 }
@@ -843,12 +878,20 @@ static PyObject *too_many(const struct reader *r)
 		r->name, step[0], step[1]);
 }
 
+/* What was released goes back to the writer, whoever still looks at it. */
+static void let_go(struct reader *r)
+{
+	detach_views(r, false);
+	trim(r);
+}
+
 /* next(seconds or None): a record; None at the end. TimeoutError. */
 static PyObject *reader_next(PyObject *self, PyObject *arg)
 {
 	struct reader *r = (struct reader *)self;
 	const bool limited = arg != Py_None;
-	const double seconds = limited ? PyFloat_AsDouble(arg) : 0, until = now_s() + seconds;
+	const double seconds = limited ? PyFloat_AsDouble(arg) : 0, t0 = now_s(), until = t0 + seconds;
+	bool patient = true;
 	if (PyErr_Occurred())
 		return NULL;
 	for (bool first = true;; first = false) {
@@ -860,12 +903,20 @@ static PyObject *reader_next(PyObject *self, PyObject *arg)
 		if (r->r) {
 			/* Mostly there is one: then Python is not let go of. */
 			code = first ? iog_next(r->r, 0, &got) : IOG_TIMEOUT;
+			if (code == -ENOBUFS || (patient && now_s() - t0 > PATIENCE_S)) {
+				patient = false;
+				let_go(r);
+				if (code == -ENOBUFS)
+					code = iog_next(r->r, 0, &got);
+			}
 			if (code == IOG_TIMEOUT) {
 				Py_BEGIN_ALLOW_THREADS code = iog_next(r->r, IOG_MAX(IOG_MIN(left, SLICE_S), 0.0), &got);
 				Py_END_ALLOW_THREADS
 			}
 			if (code == IOG_OK && !(rec = record_new(r, got)))
 				iog_release(got);
+			else if (code == IOG_END)
+				let_go(r);
 			else if (code == -ENOBUFS)
 				too_many(r);
 			else if (code < 0)
@@ -967,13 +1018,16 @@ static int stream_init(PyObject *self, PyObject *args, PyObject *kw)
 }
 
 /* The call's code, or an exception when it is a failure. With the lock held. */
-static PyObject *result(const struct stream *s, int code)
+static PyObject *result(struct stream *s, int code)
 {
-	if (code < 0) {
-		const char *why = s->t ? iog_typed_why(s->t) : "the stream was closed";
-		return raise_as(error_class, code, "%s", why[0] ? why : strerror(-code));
-	}
-	return PyLong_FromLong(code);
+	if (code >= 0)
+		return PyLong_FromLong(code);
+	const char *why = s->t ? iog_typed_why(s->t) : "the stream was closed";
+	/* The library keeps its first sentence. */
+	if (!why[0] || iog_streq(why, s->shown))
+		return raise_as(error_class, code, "%s%s%.500s", strerror(-code), why[0] ? "; what went wrong first: " : "", why);
+	iog_strset(s->shown, sizeof s->shown, why);
+	return raise_as(error_class, code, "%s", why);
 }
 
 /* A sequence of numbers, or None. */
@@ -1121,6 +1175,18 @@ static PyObject *stream_fill(PyObject *self, PyObject *name)
 	return out;
 }
 
+static PyObject *stream_wanted(PyObject *self, PyObject *name)
+{
+	struct stream *s = (struct stream *)self;
+	const char *var = PyUnicode_AsUTF8AndSize(name, NULL);
+	if (!var)
+		return NULL;
+	enter(&s->guard);
+	const bool wanted = s->t && iog_typed_wanted(s->t, var);
+	leave(&s->guard);
+	return PyBool_FromLong(wanted);
+}
+
 static PyObject *stream_commit(PyObject *self, PyObject *unused)
 {
 	struct stream *s = (struct stream *)self;
@@ -1167,7 +1233,7 @@ static void stream_dealloc(PyObject *self)
 {
 	struct stream *s = (struct stream *)self;
 	stream_end(s, 1);
-	twins_free(&s->twins);
+	twins_free(&s->twins, !away(&s->guard));
 	pthread_mutex_destroy(&s->guard.lock);
 	release_object(self);
 }
@@ -1273,9 +1339,9 @@ static bool types_make(PyObject *m)
 		GETTER("readonly", view_readonly), GETTER("holds", view_holds), { 0 } };
 	static PyMethodDef stream_methods[] = { { "block", stream_block, METH_VARARGS, NULL },
 		{ "begin", stream_begin, METH_VARARGS, NULL }, { "put", stream_put, METH_VARARGS, NULL },
-		{ "fill", stream_fill, METH_O, NULL }, { "commit", stream_commit, METH_NOARGS, NULL },
-		{ "close", stream_close, METH_O, NULL }, { "stats", stream_stats, METH_NOARGS, NULL }, { "var", stream_var, METH_O, NULL },
-		{ 0 } };
+		{ "fill", stream_fill, METH_O, NULL }, { "wanted", stream_wanted, METH_O, NULL },
+		{ "commit", stream_commit, METH_NOARGS, NULL }, { "close", stream_close, METH_O, NULL },
+		{ "stats", stream_stats, METH_NOARGS, NULL }, { "var", stream_var, METH_O, NULL }, { 0 } };
 	static PyGetSetDef stream_fields[] = { GETTER("error", stream_error), GETTER("closed", stream_closed), { 0 } };
 #define SLOT(what, function)                                                                                                               \
 	{                                                                                                                                  \

@@ -302,6 +302,11 @@ int iog_typed_fill(struct iog_typed *t, const char *var, struct iog_array *a)
 	return a->data ? IOG_OK : -EINVAL;
 }
 
+int iog_typed_wanted(const struct iog_typed *t, const char *var)
+{
+	return t->state == ASIDE || (t->state != UNWANTED && t->s && iog_wanted(t->s, var));
+}
+
 int iog_typed_commit(struct iog_typed *t)
 {
 	int rc = closed(t);

@@ -37,6 +37,8 @@ int iog_typed_begin(struct iog_typed *t, int64_t step, double time);
 int iog_typed_put(struct iog_typed *t, const char *var, const struct iog_array *a);
 /* A variable of rank 0, from a number. */
 int iog_typed_attr(struct iog_typed *t, const char *var, double value);
+/* As iog_wanted; 1 while that is not known. */
+int iog_typed_wanted(const struct iog_typed *t, const char *var);
 /* Where to write until the commit: the variable's part, dense, at a->data. IOG_SKIP: the step turned out not to be wanted. */
 int iog_typed_fill(struct iog_typed *t, const char *var, struct iog_array *a);
 /* IOG_SKIP, IOG_TIMEOUT: the step turned out not to be wanted, or found no room. */

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # SPDX-License-Identifier: BSD-3-Clause
 # Compiles heat.c, runs it on two MPI ranks beside an agent with heat.lua. Leaves heat.csv and middle.iogr where it is started.
-# STEPS=200 may be set, and IOG, the program.
+# STEPS=200 may be set, LANGUAGE=fortran to compile heat.f90 instead, WATCH=1 to run reader.py beside it, IOG, the program, and MPICC, MPIF90 and MPIRUN, of one
+# MPI.
 set -eu
 here=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 steps=${STEPS:-200}
@@ -10,9 +11,15 @@ case $steps in '' | *[!0-9]* | ???????*) say "STEPS must be a whole number, got 
 
 iog=${IOG:-$here/../../build/iog}
 [ -n "${IOG:-}" ] || [ -x "$iog" ] || iog=$(command -v iog) || { say "no iog: build it with 'make', or set IOG to its path"; exit 1; }
-for program in mpicc mpirun pkg-config; do
-	command -v $program >/dev/null && continue
-	echo "heat: skipped, $program is not installed (Debian packages libopenmpi-dev, openmpi-bin, pkg-config)"
+mpirun=${MPIRUN:-mpirun}
+case ${LANGUAGE:-c} in
+c) compile=${MPICC:-mpicc} source=heat.c package=iograph ;;
+fortran) compile=${MPIF90:-mpif90} source=heat.f90 package=iograph-fortran ;;
+*) say "LANGUAGE is c or fortran"; exit 2 ;;
+esac
+for program in "$compile" "$mpirun" pkg-config; do
+	command -v "$program" >/dev/null && continue
+	echo "heat: skipped, $program is not installed (Debian packages libopenmpi-dev, openmpi-bin or libmpich-dev, mpich, gfortran, and pkg-config)"
 	exit 0
 done
 
@@ -22,12 +29,13 @@ lib=$(cd "$(dirname "$iog")" && pwd)
 export PKG_CONFIG_PATH=$lib:$lib/pkgconfig${PKG_CONFIG_PATH:+:$PKG_CONFIG_PATH}
 
 tmp=$(mktemp -d)
-agent=
-trap '[ -z "$agent" ] || kill $agent 2>/dev/null || :; rm -rf "$tmp"' EXIT
+agent= reader=
+trap 'kill $agent $reader 2>/dev/null || :; rm -rf "$tmp"' EXIT
 trap 'exit 143' TERM HUP
+pkg-config --exists $package || { echo "heat: skipped, the library was built without the Fortran module"; exit 0; }
 # The flags of pkg-config are words.
 # shellcheck disable=SC2046
-mpicc -O2 -o "$tmp/heat" "$here/heat.c" $(pkg-config --cflags --libs iograph) -Wl,-rpath,"$lib"
+"$compile" -O2 -o "$tmp/heat" "$here/$source" $(pkg-config --cflags --libs $package) -Wl,-rpath,"$lib"
 
 # The agent first: it ends when its graph has, and that when the program has closed its stream.
 export IOG_SOCKET=$tmp/agent
@@ -43,7 +51,16 @@ done
 export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1
 export OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none
 [ "$(id -u)" != 0 ] || export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
-mpirun -np 2 "$tmp/heat" "$steps" </dev/null
+if [ -n "${WATCH:-}" ]; then
+	[ ! -d "$lib/python" ] || export PYTHONPATH=$lib/python${PYTHONPATH:+:$PYTHONPATH}
+	"${PYTHON:-python3}" "$here/reader.py" &
+	reader=$!
+fi
+"$mpirun" -np 2 "$tmp/heat" "$steps" </dev/null
+if [ -n "$reader" ]; then
+	wait $reader || { reader=; say "reader.py failed"; exit 1; }
+	reader=
+fi
 wait $agent || { agent=; say "the agent failed"; exit 1; }
 agent=
 

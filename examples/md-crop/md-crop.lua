@@ -2,12 +2,12 @@
 -- The middle slab of a running simulation: as pictures, as numbers, and as a trajectory that survives a crash.
 local iog = require "iog"
 
-local address = iog.param.string { "address", "127.0.0.1:5691" }
-local data    = iog.param.string { "data", "out/melt.data" }
 local low     = iog.param.number { "low", 0.4, min = 0, max = 1 }
 local high    = iog.param.number { "high", 0.6, min = 0, max = 1 }
 
-local md   = iog.source.imd { address, every = 20, dt = 0.005, topology = data }
+-- What `iog capture` publishes of LAMMPS. It says itself what it holds; the schema is for looking at the graph before.
+local md   = iog.source.stream { "md", schema = "position: f64[atom<=16384,xyz]; velocity: f64[atom,xyz]; id: i32[atom]; " ..
+    "type: i32[atom]; image: i32[atom,xyz]; box: f64[cell,xyz]; box_origin: f64[xyz]; static periodic: bool[xyz]" }
 local slab = md:filter "zs > low and zs < high"
 
 -- The box is nearly as wide as high: crop takes the empty margins away.

@@ -9,6 +9,9 @@
 #include <string.h>
 
 #include "agent-private.h"
+#include "cores.h"
+
+static const uint64_t WIDE_NS = 30000000000u;
 
 /* What it took to run: one that has ended holds no memory of the node any more. */
 static void run_release(struct run *r)
@@ -54,6 +57,17 @@ static uint32_t takes(const struct iog_graph *g, const char *stream)
 	return n;
 }
 
+/* Variables that the sources of g need of a stream. */
+static uint64_t needs(const struct iog_graph *g, const char *stream)
+{
+	struct iog_gnode *n;
+	uint64_t vars = 0;
+	for (uint32_t k = g ? iog_graph_nodes(g, &n) : 0; k-- > 0;)
+		if (n[k].kind == IOG_G_SOURCE && !strcmp(n[k].end.name, "stream") && !strcmp(n[k].conf, stream))
+			vars |= n[k].needs[0];
+	return vars;
+}
+
 /* The source of g that corresponds to `conf` of another graph: of the same stream, and in the same place among those. */
 static const void *counterpart(const struct iog_graph *g, const struct iog_graph *other, const void *conf)
 {
@@ -83,17 +97,13 @@ static void disinherit(const struct iog_graph *g)
 		bequeath(conf, NULL);
 }
 
-/* False: a stream it takes is known only from the graph's own `schema`. */
-static bool streams_there(const struct iog_graph *g)
+/* False: nobody writes a stream that it takes; it may be known from the graph's own `schema`, or from a program that has ended. */
+static bool streams_there(const struct iog_agent *a, const struct iog_graph *g)
 {
-	struct iog_schema schema;
 	const char *name;
 	bool all = true;
-	for (uint32_t k = 0; (name = stream_conf(g, k)); k++) {
-		struct iog_feed *f = iog_feed_get(name);
-		all &= f && iog_feed_schema(f, &schema);
-		iog_feed_put(f);
-	}
+	for (uint32_t k = 0; (name = stream_conf(g, k)); k++)
+		all &= iog_agent_stream_there(a, name);
 	return all;
 }
 
@@ -107,7 +117,7 @@ static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, c
 	int rc = iog_graph_check(r->g);
 	if (!rc)
 		rc = iog_graph_cut(r->g, true, (enum iog_target)a->o.engine.target, &r->cut);
-	if (!rc && streams_there(r->g))
+	if (!rc && streams_there(a, r->g))
 		return 0;
 	uint32_t n = iog_graph_diags(r->g, &d), later = !rc, wrong = 0;
 	for (uint32_t i = 0; i < n; i++) {
@@ -116,7 +126,7 @@ static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, c
 			iog_fail(err, rc, "%s:%d: %s", d[i].file, d[i].line, d[i].text);
 	}
 	if (later && !wrong) {
-		iog_strset(r->text, sizeof r->text, "waits for a stream that no program has opened");
+		iog_strset(r->text, sizeof r->text, "waits for a stream that no program has open");
 		rc = -EAGAIN;
 	} else if (diags) {
 		diags(a->o.ctx, r->g);
@@ -169,10 +179,27 @@ static void say_notes(struct iog_agent *a, const struct run *r)
 			iog_agent_say(a, "graph %s: %s: %s", r->name, u[i].name, u[i].note);
 }
 
+/* Threads of graphs run where this one may when they start. By then all ranks of the program are there. */
+static void take_cores(struct iog_agent *a)
+{
+	int pid[IOG_AGENT_CLIENTS];
+	char text[sizeof a->cores];
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->n_clients; i++)
+		if (a->client[i]->hello && !a->client[i]->apart)
+			pid[n++] = a->client[i]->pid;
+	iog_cores_beside(pid, n, text, sizeof text);
+	if (strcmp(text, a->cores))
+		iog_agent_say(a, "%s", text);
+	iog_strset(a->cores, sizeof a->cores, text);
+}
+
 static int engine_start(struct iog_agent *a, struct run *r, struct iog_err *err)
 {
 	const struct iog_engine_opts o = iog_agent_state_engine(a, r);
 	int rc = room(a, r, err);
+	if (a->o.widen)
+		take_cores(a);
 	if (!rc)
 		rc = iog_engine_new(&r->e, r->g, &r->cut, &o, err);
 	if (!rc)
@@ -216,16 +243,18 @@ static void tell_asker(struct iog_agent *a, struct run *r, int rc, const struct 
 }
 
 /* The graph that should follow r will not. */
-static void drop_next(struct iog_agent *a, struct run *r)
+static void drop_next(struct iog_agent *a, struct run *r, const char *why)
 {
 	struct iog_err err;
 	struct run *n = r->next;
 	if (!n)
 		return;
 	r->next = NULL;
+	r->wide_ns = 0;
 	disinherit(r->g);
 	disinherit(n->g);
-	iog_fail(&err, -ECANCELED, "graph \"%s\" was ended before it could be replaced", r->name);
+	iog_fail(&err, -ECANCELED, "graph \"%s\" was not replaced: %s", r->name, why);
+	iog_agent_say(a, "%s", err.text);
 	tell_asker(a, n, -ECANCELED, &err);
 	run_free(n);
 }
@@ -302,6 +331,29 @@ static void take_over(struct iog_agent *a, uint32_t i)
 	iog_strset(r->text, sizeof r->text, err.text);
 }
 
+/* Ends r as soon as all that it leaves to the next one has what that one needs. */
+static void make_room(struct iog_agent *a, struct run *r)
+{
+	const void *conf, *from;
+	bool wide = true;
+	for (uint32_t k = 0; (conf = stream_conf(r->next->g, k)); k++)
+		wide &= iog_agent_stream_wide(a, conf);
+	if (!wide && iog_now_ns() > r->wide_ns) {
+		r->text[0] = 0;
+		drop_next(a, r, "the new graph needs more of each step, and a program has not begun one since; unload the old one first");
+		return;
+	}
+	if (!wide)
+		return;
+	for (uint32_t k = 0; (conf = stream_conf(r->next->g, k)); k++)
+		if ((from = counterpart(r->g, r->next->g, conf)))
+			bequeath(from, conf);
+	r->wide_ns = 0;
+	snprintf(r->text, sizeof r->text, "ends, and makes room for %.400s", r->next->path);
+	iog_agent_say(a, "graph %s %s", r->name, r->text);
+	iog_engine_drain(r->e);
+}
+
 int iog_agent_graph_replace(struct iog_agent *a, struct client *c, const struct iog_msg *m, struct iog_err *err)
 {
 	static const struct iog_err none = { "" };
@@ -334,16 +386,13 @@ int iog_agent_graph_replace(struct iog_agent *a, struct client *c, const struct 
 		iog_agent_answer(a, c, m->id, 0, &none);
 		return 0;
 	}
-	for (uint32_t k = 0; (conf = stream_conf(r->g, k)); k++) {
-		const void *from = counterpart(old->g, r->g, conf);
-		if (from)
-			bequeath(from, conf);
-	}
 	old->next = r;
 	r->asker = c, r->asker_id = m->id;
-	snprintf(old->text, sizeof old->text, "ends, and makes room for %.400s", r->path);
-	iog_agent_say(a, "graph %s %s", old->name, old->text);
-	iog_engine_drain(old->e);
+	for (uint32_t k = 0; (conf = stream_conf(r->g, k)); k++)
+		iog_agent_stream_widen(a, conf, needs(r->g, conf));
+	old->wide_ns = iog_now_ns() + WIDE_NS;
+	snprintf(old->text, sizeof old->text, "waits for what %.400s needs of each step", r->path);
+	make_room(a, old);
 	return 0;
 }
 
@@ -377,6 +426,8 @@ static void look_after(struct iog_agent *a, uint32_t i)
 	}
 	if (r->handed && !iog_engine_opening(r->e))
 		settle(a, r);
+	if (r->wide_ns)
+		make_room(a, r);
 	if (!ended)
 		return;
 	r->state = ENDED;
@@ -449,7 +500,7 @@ int iog_agent_unload(struct iog_agent *a, const char *name, struct iog_err *err)
 		struct run *r = a->run[i];
 		if (strcmp(r->name, name) || (r->state != WAITS && r->state != RUNS))
 			continue;
-		drop_next(a, r);
+		drop_next(a, r, "it was ended before");
 		if (r->state == RUNS)
 			iog_engine_drain(r->e);
 		else
@@ -463,7 +514,7 @@ int iog_agent_unload(struct iog_agent *a, const char *name, struct iog_err *err)
 void iog_agent_end(struct iog_agent *a, bool at_once)
 {
 	for (uint32_t i = 0; i < a->n_runs; i++) {
-		drop_next(a, a->run[i]);
+		drop_next(a, a->run[i], "it was ended before");
 		if (a->run[i]->state == WAITS)
 			a->run[i]->state = ENDED;
 		else if (a->run[i]->state == RUNS)
@@ -478,17 +529,6 @@ bool iog_agent_graphs_opening(const struct iog_agent *a, const struct stream *s)
 		if (a->run[i]->state == RUNS && takes(a->run[i]->g, s->name) && iog_engine_opening(a->run[i]->e))
 			return true;
 	return false;
-}
-
-/* Variables that the sources of g need of a stream. */
-static uint64_t needs(const struct iog_graph *g, const char *stream)
-{
-	struct iog_gnode *n;
-	uint64_t vars = 0;
-	for (uint32_t k = g ? iog_graph_nodes(g, &n) : 0; k-- > 0;)
-		if (n[k].kind == IOG_G_SOURCE && !strcmp(n[k].end.name, "stream") && !strcmp(n[k].conf, stream))
-			vars |= n[k].needs[0];
-	return vars;
 }
 
 void iog_agent_graphs_want(const struct iog_agent *a, const struct stream *s, struct iog_want *want)
@@ -529,7 +569,6 @@ void iog_agent_graph_text(const struct run *r, char *text, size_t size)
 
 void iog_agent_graphs_free(struct iog_agent *a)
 {
-	for (uint32_t i = 0; i < a->n_runs; i++) {
-		run_free(a->run[i]);
-	}
+	while (a->n_runs) /* clients leave after them */
+		run_free(a->run[--a->n_runs]);
 }

@@ -8,17 +8,20 @@
 
 #include "agent.h"
 #include "feed.h"
+#include "offer.h"
 #include "region.h"
 #include "wait.h"
 
-enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64 };
+enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64, IOG_AGENT_HUBS = 64 };
 
 struct client {
 	int sock, pid;
 	uint32_t uid;
-	char name[IOG_STREAM_NAME];
+	char name[IOG_STREAM_NAME], job[IOG_STREAM_NAME];
+	uint32_t rank, minor; /* 1 + its rank in the job, 0: it does not know; its version of the protocol */
 	struct iog_region_map page;
 	bool hello, dead;
+	bool apart; /* it gives commands, or is done: no agent stays for it */
 };
 /* Numbers of edges that a client has from an agent before, and nobody here knows yet. */
 struct held {
@@ -36,19 +39,22 @@ struct stream {
 	bool known; /* all ranks have their memory; apart: one has */
 	struct writer *writer[IOG_WRITERS];
 	uint64_t known_ns;
-	uint64_t back_ns; /* when the first rank came back that had lost an agent; 0: it began here */
+	uint64_t back_ns;      /* when the first rank came back that had lost an agent; 0: it began here */
+	struct stream *hub_of; /* a hub's: not in the list, nobody finds it by its name */
 };
 struct writer {
 	struct client *client;
 	struct stream *stream;
+	struct iog_offer *offer; /* of this process itself, the client is a->self then; NULL: of a program */
 	uint32_t id, rank, blocks;
 	uint32_t credit; /* of its blocking edges, as it says: it has slots for that */
 	struct held held;
 	struct iog_region_map map;
 	struct iog_arena arena;
-	bool closed, ready; /* ready: it was told that it may begin */
-	uint32_t told;      /* number of its memory */
-	bool renewed;       /* it has other memory than at first, and its readers come again */
+	const struct iog_attach_counts *counts; /* NULL: it keeps none */
+	bool closed, ready;                     /* ready: it was told that it may begin */
+	uint32_t told;                          /* number of its memory */
+	bool renewed;                           /* it has other memory than at first, and its readers come again */
 };
 struct reader {
 	struct client *client;
@@ -71,8 +77,12 @@ struct edge {
 	bool old; /* to memory its writer has given up: kept while the feed reads it */
 	uint32_t capacity;
 	uint8_t policy;
+	bool resumed;     /* it begins with what one before it had not given back */
 	bool asked, made; /* the writer was asked, and has answered */
 	struct iog_want want;
+	/* The writer was told of a wider want, and has not answered; it has, and what it sent before is not all released. */
+	bool widens, flushes;
+	uint32_t flush; /* descriptors it had pushed then */
 	struct iog_region_map up, down, box, arena;
 };
 enum run_state { WAITS, RUNS, ENDED, FAILED };
@@ -87,6 +97,7 @@ struct run {
 	char state_path[200]; /* its snapshots' names begin so */
 	/* Replacing: `next` starts when this one has ended, and keeps it as `before` until its sources are open. Neither is in the list. */
 	struct run *next, *before;
+	uint64_t wide_ns;     /* until when programs may take to send what `next` needs more; 0: it has all, and this one ends */
 	bool spoilt;          /* it could not start, and has not ended yet */
 	bool handed;          /* its takers come from another graph, and go back there if its sources close now */
 	struct client *asker; /* to be told how it went; NULL: nobody */
@@ -103,7 +114,11 @@ struct iog_agent {
 	struct reader **reader;
 	struct edge **edge;
 	struct run *run[IOG_AGENT_GRAPHS];
-	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, next_edge;
+	char cores[256]; /* those it took, in words; "": as it was started */
+	bool came;       /* some program did */
+	struct hub *hub[IOG_AGENT_HUBS];
+	struct client self; /* who writes what graphs and hubs publish; has no socket */
+	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, n_hubs, next_edge;
 	uint32_t incarnation;
 	bool ending;     /* in order */
 	bool resumed;    /* what an agent before had is loaded again, or forgotten */
@@ -118,6 +133,8 @@ struct iog_agent {
 
 /* ---- agent.c ---- */
 
+/* How log lines and refusals call it: "heat (process 12, rank 3 of slurm 1234.0)". Until the next call but one. */
+const char *iog_agent_client_name(const struct client *c);
 __attribute__((format(printf, 2, 3))) void iog_agent_say(struct iog_agent *a, const char *fmt, ...);
 /* The client is done with, for the reason given; freed at the end of the turn. */
 void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why);
@@ -142,14 +159,23 @@ const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const 
 const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 /* Can one more graph take the stream, which has `takers`? 0 or -ENOSPC with a message. */
 int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers, struct iog_err *err);
+/* Graphs want these variables of the stream as well. */
+void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars);
+/* Every step that a graph has not taken yet has what it was widened by. */
+bool iog_agent_stream_wide(struct iog_agent *a, const char *name);
+const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 /* The client has gone: with it what it wrote and read. */
 void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
 /* Connects whom the last turn made known to each other, cuts what has ended, and tells those who wait. */
 void iog_agent_streams_poll(struct iog_agent *a);
 /* A stream that an agent before has seen opened that often. */
 void iog_agent_stream_runs(struct iog_agent *a, const char *name, uint32_t runs);
+/* All its ranks have come, and not all have gone. */
+bool iog_agent_stream_there(const struct iog_agent *a, const char *name);
 /* A writer is to be told that it may begin, as soon as its graphs' sources are open. */
 bool iog_agent_streams_opening(const struct iog_agent *a);
+/* The job whose ranks write s; "" when none of them knows. */
+const char *iog_agent_stream_job(const struct stream *s);
 /* One line about a stream, as of iog_agent_describe. */
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size);
 /* Only once all clients have left. */
@@ -181,6 +207,43 @@ void iog_agent_state_drop(struct iog_agent *a);
 struct iog_engine_opts iog_agent_state_engine(struct iog_agent *a, struct run *r);
 /* r has ended: its snapshots go. */
 void iog_agent_state_forget(struct iog_agent *a, const struct run *r);
+/* A stream that this process publishes; with hub_of, one that is not in the way of others of that name. NULL with a message. The offer is kept, until its
+ * writer is freed. */
+struct stream *iog_agent_stream_offered(
+	struct iog_agent *a, struct iog_offer *o, const char *name, struct stream *hub_of, struct iog_err *err);
+/* Of a hub. */
+void iog_agent_stream_free(struct iog_agent *a, struct stream *s);
+/* Readers that were told of it. */
+uint32_t iog_agent_stream_readers(const struct iog_agent *a, const struct stream *s);
+/* All of them have their edges. */
+bool iog_agent_stream_joined(const struct iog_agent *a, const struct stream *s);
+/* The taker of that owner wants this of s from now on; `wider`: it may be more than before. False: a writer is too old to be told. */
+bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const void *owner, const struct iog_want *want, bool wider);
+/* Every step that taker has not taken yet has what it wants. */
+bool iog_agent_edges_wide(struct iog_agent *a, const struct stream *s, const void *owner);
+/* The writer has made the edge: on to its consumer. Descriptors that were taken are set to -1. */
+void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t n);
+/* The writer refuses it, or is gone: its consumer goes on without. */
+void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why);
+void iog_agent_writer_free(struct iog_agent *a, struct writer *w);
+
+/* ---- agent-hub.c ---- */
+
+/* Takes in what graphs publish, starts and ends hubs. */
+void iog_agent_hubs_poll(struct iog_agent *a);
+/* An edge to what this process publishes, e->writer->offer; of a hub that does not get all the reader wants, once it does. */
+void iog_agent_offer_ask(struct iog_agent *a, struct edge *e);
+/* The stream by which a hub gives s to readers of that policy; made when there is none. NULL with a message. */
+struct stream *iog_agent_hub_for(struct iog_agent *a, struct stream *s, uint8_t policy, struct iog_err *err);
+/* Whether the taker with that owner is a hub's; of its edges: policy, want. */
+bool iog_agent_is_hub(const struct iog_agent *a, const void *owner, uint8_t *policy, struct iog_want *want);
+uint32_t iog_agent_hubs_of(const struct iog_agent *a, const struct stream *s);
+void iog_agent_hubs_free(struct iog_agent *a);
+
+/* ---- agent-top.c ---- */
+
+/* Answers TOP. */
+void iog_agent_on_top(struct iog_agent *a, struct client *c);
 
 /* ---- agent-graphs.c ---- */
 

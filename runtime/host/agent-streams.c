@@ -16,7 +16,7 @@ static const uint64_t ARENA_MAX = 1ull << 42;
 
 /* ---- streams ---- */
 
-static struct stream *stream_find(struct iog_agent *a, const char *name)
+static struct stream *stream_find(const struct iog_agent *a, const char *name)
 {
 	for (uint32_t i = 0; i < a->n_streams; i++)
 		if (!strcmp(a->stream[i]->name, name))
@@ -37,6 +37,7 @@ static void stream_forget(struct iog_agent *a)
 			used |= a->reader[k]->stream == s;
 		for (uint32_t k = 0; k < a->n_edges; k++)
 			used |= a->edge[k]->stream == s;
+		used |= iog_agent_hubs_of(a, s);
 		if (used)
 			continue;
 		iog_feed_put(s->feed);
@@ -46,19 +47,29 @@ static void stream_forget(struct iog_agent *a)
 	}
 }
 
+static struct stream *stream_new(const char *name, struct stream *hub_of)
+{
+	struct stream *s = calloc(1, sizeof *s);
+	if (!s)
+		return NULL;
+	iog_strset(s->name, sizeof s->name, name);
+	s->hub_of = hub_of;
+	/* No graph takes what a hub gives: a name that no source can have. */
+	s->feed = iog_feed_get(hub_of ? "" : name);
+	if (!s->feed) {
+		free(s);
+		return NULL;
+	}
+	return s;
+}
+
 static struct stream *stream_get(struct iog_agent *a, const char *name)
 {
 	struct stream *s = stream_find(a, name);
 	if (!s && a->n_streams == IOG_AGENT_STREAMS)
 		stream_forget(a);
-	if (s || a->n_streams == IOG_AGENT_STREAMS || !(s = calloc(1, sizeof *s)))
+	if (s || a->n_streams == IOG_AGENT_STREAMS || !(s = stream_new(name, NULL)))
 		return s;
-	iog_strset(s->name, sizeof s->name, name);
-	s->feed = iog_feed_get(name);
-	if (!s->feed) {
-		free(s);
-		return NULL;
-	}
 	return a->stream[a->n_streams++] = s;
 }
 
@@ -77,12 +88,44 @@ static uint32_t live_writers(const struct stream *s)
 	return n;
 }
 
+/* Who reads it, directly or behind a hub. */
 static uint32_t readers_of(const struct iog_agent *a, const struct stream *s)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < a->n_readers; i++)
-		n += a->reader[i]->stream == s;
+		n += a->reader[i]->stream == s || a->reader[i]->stream->hub_of == s;
 	return n;
+}
+
+uint32_t iog_agent_stream_readers(const struct iog_agent *a, const struct stream *s)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->n_readers; i++)
+		n += a->reader[i]->stream == s && a->reader[i]->told;
+	return n;
+}
+
+/* Edges of its writers that readers have, themselves or by a hub. */
+static uint32_t direct(const struct iog_agent *a, const struct stream *s)
+{
+	return iog_agent_stream_readers(a, s) + iog_agent_hubs_of(a, s);
+}
+
+/*
+ * How many may read it directly: beyond, a hub does. A writer that waits may get two of them, one that never waits one, and graphs beside the first take
+ * the places of readers there. What this process publishes needs no hub, and ranks apart cannot have one: it would put their steps in one row.
+ */
+static uint32_t direct_max(struct stream *s)
+{
+	uint32_t life[IOG_TAKERS];
+	if (s->hub_of)
+		return IOG_OUTLET_EDGES;
+	if (s->writer[0] && s->writer[0]->offer)
+		return IOG_OUTLET_EDGES - IOG_READERS;
+	if (s->policy == IOG_BLOCK)
+		return s->apart ? IOG_READERS : IOG_READERS - 2;
+	const uint32_t takers = iog_feed_lives(s->feed, life), more = takers ? takers - 1 : 0, most = IOG_READERS - !s->apart;
+	return most > more ? most - more : 0;
 }
 
 /*
@@ -97,13 +140,19 @@ int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers
 	if (s->policy == IOG_BLOCK && takers + IOG_READERS >= IOG_FANOUT)
 		return iog_fail(err, -ENOSPC,
 			"%u graphs take stream \"%s\", which is as many as there can be; unload one, or fork inside a graph", takers, name);
-	if (s->policy != IOG_BLOCK && takers + readers_of(a, s) >= 1 + IOG_READERS)
+	if (s->policy != IOG_BLOCK && takers + direct(a, s) >= 1 + IOG_READERS)
 		return iog_fail(err, -ENOSPC,
 			"stream \"%s\" does not wait, and has memory for %d graphs and readers together, which it has; end one, or open it "
 			"with "
 			"policy=block",
 			name, 1 + IOG_READERS);
 	return 0;
+}
+
+bool iog_agent_stream_there(const struct iog_agent *a, const char *name)
+{
+	const struct stream *s = stream_find(a, name);
+	return s && s->known && live_writers(s);
 }
 
 static struct writer *writer_find(struct iog_agent *a, const struct client *c, uint32_t id)
@@ -137,6 +186,10 @@ static void drop_edge(struct iog_agent *a, uint32_t k)
 
 static void ask_writer(struct iog_agent *a, struct edge *e)
 {
+	if (e->writer->offer) {
+		iog_agent_offer_ask(a, e);
+		return;
+	}
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE, e->writer->id);
 	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->want = e->want;
 	if (!e->reader)
@@ -176,7 +229,10 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		.down = IOG_REGION_NONE,
 		.box = IOG_REGION_NONE,
 		.arena = IOG_REGION_NONE };
-	e->policy = r ? r->policy : w->stream->policy == IOG_BLOCK ? IOG_BLOCK : IOG_DROP_NEW;
+	e->policy = r ? r->policy : IOG_BLOCK;
+	const bool hub = !r && iog_agent_is_hub(a, iog_feed_owner(w->stream->feed, feed_life), &e->policy, &e->want);
+	if (!r && w->stream->policy != IOG_BLOCK)
+		e->policy = IOG_DROP_NEW;
 	e->capacity = capacity(w, e->policy);
 	if (r) {
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE_WANTED, r->id);
@@ -186,7 +242,8 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		iog_agent_say(a, "stream %s: %s", w->stream->name, err.text);
 		drop_edge(a, a->n_edges - 1);
 	} else {
-		iog_agent_graphs_want(a, w->stream, &e->want);
+		if (!hub && !w->offer)
+			iog_agent_graphs_want(a, w->stream, &e->want);
 		ask_writer(a, e);
 	}
 }
@@ -251,6 +308,10 @@ static void cut(struct iog_agent *a, struct edge *e)
 {
 	if (!e->writer || !e->asked)
 		return;
+	if (e->writer->offer) {
+		iog_offer_cut(e->writer->offer, e->id);
+		return;
+	}
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_CUT, e->writer->id);
 	m->edge = e->id;
 	iog_agent_send(a, e->writer->client, m, NULL, 0);
@@ -276,11 +337,38 @@ static void cut_feeds(struct iog_agent *a)
 	}
 }
 
-static void tell_reader(struct iog_agent *a, struct reader *r)
+/* What a reader waits for: one that has ended may come again. */
+static bool appeared(const struct stream *s) { return s->known && live_writers(s); }
+
+/* The stream is there: r reads it directly, or behind a hub. False: it cannot. */
+static bool place_reader(struct iog_agent *a, struct reader *r)
 {
-	const struct stream *s = r->stream;
-	if (r->told || !s->known)
+	struct iog_err err = { "" };
+	struct stream *s = r->stream;
+	if (iog_agent_stream_readers(a, s) < direct_max(s))
+		return true;
+	const bool can = !s->apart && !(s->writer[0] && s->writer[0]->offer);
+	struct stream *hub = can ? iog_agent_hub_for(a, s, r->policy, &err) : NULL;
+	if (hub && iog_agent_stream_readers(a, hub) < direct_max(hub)) {
+		r->stream = hub;
+		return true;
+	}
+	iog_agent_refuse(a, r->client, r->id, "%s", err.text[0] ? err.text : "as many read the stream as can at once");
+	return false;
+}
+
+static void reader_free(struct iog_agent *a, uint32_t i);
+
+static void tell_reader(struct iog_agent *a, uint32_t i)
+{
+	struct reader *r = a->reader[i];
+	if (r->told || !appeared(r->stream))
 		return;
+	if (!place_reader(a, r)) {
+		reader_free(a, i);
+		return;
+	}
+	const struct stream *s = r->stream;
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_SUBSCRIBED, r->id);
 	m->schema = s->schema;
 	m->b = s->n_writers, m->epoch = s->epoch, m->blocks = s->blocks, m->apart = s->apart;
@@ -289,6 +377,23 @@ static void tell_reader(struct iog_agent *a, struct reader *r)
 }
 
 /* ---- what clients say ---- */
+
+const char *iog_agent_stream_job(const struct stream *s)
+{
+	for (uint32_t i = 0; i < IOG_WRITERS; i++)
+		if (s->writer[i] && s->writer[i]->client->job[0])
+			return s->writer[i]->client->job;
+	return "";
+}
+
+/* Somebody who writes s in another run than that of c, as far as both know theirs. */
+static const struct client *other_job(const struct stream *s, const struct client *c)
+{
+	for (uint32_t i = 0; c->job[0] && i < IOG_WRITERS; i++)
+		if (s->writer[i] && s->writer[i]->client->job[0] && strcmp(s->writer[i]->client->job, c->job))
+			return s->writer[i]->client;
+	return NULL;
+}
 
 const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struct iog_msg *m)
 {
@@ -310,15 +415,21 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 		s->epoch = m->epoch ? m->epoch : s->runs << 16;
 		a->dirty = true;
 	}
+	const struct client *other = other_job(s, c);
 	if (m->epoch && m->epoch != s->epoch)
 		iog_agent_refuse(a, c, m->id, "stream \"%s\" has been opened by another run of the program meanwhile", s->name);
+	else if (other)
+		iog_agent_refuse(a, c, m->id,
+			"stream \"%s\" is being written by another run, %s, and this is %s; two runs at once need two names, or an agent "
+			"each",
+			s->name, iog_agent_client_name(other), iog_agent_client_name(c));
 	else if (s->n_writers != m->b || s->schema.id != m->schema.id || s->policy != m->policy || s->apart != !!m->apart)
 		iog_agent_refuse(a, c, m->id,
 			"stream \"%s\" is open with %u ranks and another schema, policy or pairing; all ranks must open it alike", s->name,
 			s->n_writers);
 	else if (s->writer[m->a])
-		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by process %d", m->a, s->name,
-			s->writer[m->a]->client->pid);
+		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by %s", m->a, s->name,
+			iog_agent_client_name(s->writer[m->a]->client));
 	else if (iog_agent_push(&a->writer, &a->n_writers, w)) {
 		*w = (struct writer){ .client = c, .stream = s, .id = m->id, .rank = m->a, .map = IOG_REGION_NONE };
 		s->writer[m->a] = w;
@@ -361,7 +472,9 @@ static void stream_look(struct iog_agent *a, struct stream *s)
 		iog_agent_say(a, "%s", err.text);
 	s->known = true;
 	s->known_ns = iog_now_ns();
-	iog_agent_say(a, "stream %s is %s: %u rank%s", s->name, s->back_ns ? "back" : "there", s->n_writers, s->n_writers == 1 ? "" : "s");
+	const char *job = iog_agent_stream_job(s);
+	iog_agent_say(a, "stream %s is %s: %u rank%s%s%s", s->name, s->back_ns ? "back" : "there", s->n_writers,
+		s->n_writers == 1 ? "" : "s", job[0] ? " of " : "", job);
 	a->look = true;
 }
 
@@ -373,6 +486,7 @@ static void outgrown(struct iog_agent *a, struct writer *w, bool stay)
 		if (e->writer == w && e->made && !(e->reader && stay))
 			e->old = true;
 	}
+	w->counts = NULL;
 	iog_region_close(&w->map);
 	w->ready = false;
 	w->renewed |= !stay;
@@ -406,6 +520,8 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	w->arena = m->arena;
 	w->arena.base = w->map.map;
 	w->blocks = m->blocks;
+	if (c->minor && w->map.bytes >= iog_attach_counts(bytes) + sizeof *w->counts)
+		w->counts = (const struct iog_attach_counts *)((const uint8_t *)w->map.map + iog_attach_counts(bytes));
 	w->credit = m->capacity;
 	w->told = m->b;
 	if (!again)
@@ -419,6 +535,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	} else if (memcmp(s->schema.dim, m->schema.dim, sizeof s->schema.dim)) {
 		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" says that the whole has another shape than other ranks do", w->rank,
 			s->name);
+		w->counts = NULL;
 		iog_region_close(&w->map);
 		return NULL;
 	}
@@ -432,10 +549,8 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 	if (!m->name[0] || m->policy > IOG_DROP_NEW || reader_find(a, c, m->id))
 		return "subscribed in a way that makes no sense";
 	struct stream *s = stream_get(a, m->name);
-	uint32_t life[IOG_TAKERS];
-	uint32_t n = s ? readers_of(a, s) : 0, takers = s && s->policy != IOG_BLOCK ? iog_feed_lives(s->feed, life) : 0;
-	if (!s || n + (takers ? takers - 1 : 0) >= IOG_READERS) {
-		iog_agent_refuse(a, c, m->id, "stream \"%s\" has %u readers, and no more can read it at once", m->name, n);
+	if (!s) {
+		iog_agent_refuse(a, c, m->id, "the agent has no room for another stream (\"%s\")", m->name);
 		return NULL;
 	}
 	struct reader *r = calloc(1, sizeof *r);
@@ -466,7 +581,7 @@ const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struc
 	struct iog_err err = { "" };
 	if (!e || !e->reader || e->reader->client != c)
 		return e ? "answered for an edge of somebody else" : NULL; /* it may have been cut meanwhile */
-	if (n != 1 || e->asked)
+	if (n != 1 || e->asked || e->up.map)
 		return "answered twice, or without memory";
 	if (!iog_want_valid(&m->want, &e->stream->schema))
 		return "wants what the stream cannot have";
@@ -510,25 +625,31 @@ static int feed_edge(struct edge *e, int *fds, bool resumed, struct iog_err *err
 const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n)
 {
 	struct edge *e = edge_find(a, m->edge);
-	struct iog_err err = { "" };
 	if (!e)
 		return NULL; /* cut meanwhile */
 	if (!e->writer || e->writer->client != c || !e->asked || e->made)
 		return "answered for an edge of somebody else, or twice";
 	if (n != (e->policy == IOG_LATEST ? 2u : 1u))
 		return "made an edge without its memory";
+	e->resumed = m->a;
+	iog_agent_edge_made(a, e, fds, n);
+	return NULL;
+}
+
+void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t n)
+{
+	struct iog_err err = { "" };
 	e->made = true;
 	if (!e->reader) {
-		if (feed_edge(e, fds, m->a, &err))
+		if (feed_edge(e, fds, e->resumed, &err))
 			iog_agent_say(a, "stream %s, rank %u: %s", e->stream->name, e->writer->rank, err.text);
-		return NULL;
+		return;
 	}
 	struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_EDGE_MADE, e->reader->id);
 	int all[3] = { e->writer->map.fd, fds[0], n > 1 ? fds[1] : -1 };
 	o->edge = e->id, o->capacity = e->capacity, o->policy = e->policy, o->arena = e->writer->arena, o->a = e->writer->rank;
 	o->arena.base = NULL;
 	iog_agent_send(a, e->reader->client, o, all, n + 1);
-	return NULL;
 }
 
 const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m)
@@ -536,16 +657,99 @@ const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const st
 	struct edge *e = edge_find(a, m->edge);
 	if (!e || !e->writer || e->writer->client != c || !e->asked || e->made)
 		return NULL; /* what was made and is given up is cut by whoever notices */
-	iog_agent_say(a, "stream %s, rank %u: %.200s", e->stream->name, e->writer->rank, m->text);
+	iog_agent_edge_refused(a, e, m->text);
+	return NULL;
+}
+
+void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why)
+{
+	iog_agent_say(a, "stream %s, rank %u: %.200s", e->stream->name, e->writer->rank, why);
 	e->made = true;
 	if (!e->reader) {
 		iog_feed_ended(e->stream->feed, e->feed_life, e->writer->rank);
-		return NULL;
+		return;
 	}
 	struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_WRITER_GONE, e->reader->id);
 	o->edge = e->id, o->a = e->writer->rank;
 	iog_agent_send(a, e->reader->client, o, NULL, 0);
+}
+
+/* ---- wants that grow ---- */
+
+void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++) {
+		struct edge *e = a->edge[k];
+		if (e->reader || !e->writer || !e->asked || strcmp(e->stream->name, name) || !e->want.vars || !(vars & ~e->want.vars))
+			continue;
+		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
+		e->want.vars |= vars;
+		e->widens = true;
+		m->edge = e->id, m->want = e->want;
+		iog_agent_send(a, e->writer->client, m, NULL, 0);
+	}
+}
+
+const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	struct edge *e = edge_find(a, m->edge);
+	if (!e || !e->widens)
+		return NULL; /* cut meanwhile */
+	if (!e->writer || e->writer->client != c)
+		return "answered for an edge of somebody else";
+	const struct iog_down *down = e->down.map;
+	e->widens = false;
+	e->flushes = down;
+	e->flush = down ? atomic_load(&down->head) : 0;
 	return NULL;
+}
+
+static bool edge_wide(struct edge *e)
+{
+	const struct iog_up *up = e->up.map;
+	if (e->flushes && (int32_t)(atomic_load(&up->head) - e->flush) >= 0)
+		e->flushes = false;
+	/* Who has gone sends nothing more, and what it left had to do. */
+	return !e->writer || !(e->widens || e->flushes);
+}
+
+bool iog_agent_stream_wide(struct iog_agent *a, const char *name)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (!a->edge[k]->reader && !strcmp(a->edge[k]->stream->name, name) && !edge_wide(a->edge[k]))
+			return false;
+	return true;
+}
+
+static bool is_owners(const struct edge *e, const struct stream *s, const void *owner)
+{
+	return !e->reader && e->stream == s && iog_feed_owner(s->feed, e->feed_life) == owner;
+}
+
+bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const void *owner, const struct iog_want *want, bool wider)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (is_owners(a->edge[k], s, owner) && a->edge[k]->writer && a->edge[k]->writer->client->minor < 1)
+			return false;
+	for (uint32_t k = 0; k < a->n_edges; k++) {
+		struct edge *e = a->edge[k];
+		if (!is_owners(e, s, owner) || !e->writer)
+			continue;
+		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
+		e->want = *want;
+		e->widens = wider;
+		m->edge = e->id, m->want = e->want;
+		iog_agent_send(a, e->writer->client, m, NULL, 0);
+	}
+	return true;
+}
+
+bool iog_agent_edges_wide(struct iog_agent *a, const struct stream *s, const void *owner)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (is_owners(a->edge[k], s, owner) && !edge_wide(a->edge[k]))
+			return false;
+	return true;
 }
 
 /* Nothing more comes from w. */
@@ -578,8 +782,19 @@ static void writer_free(struct iog_agent *a, uint32_t i)
 			drop_edge(a, k);
 	}
 	iog_region_close(&w->map);
+	if (w->offer)
+		iog_offer_put(w->offer);
 	free(w);
 	a->writer[i] = a->writer[--a->n_writers];
+}
+
+void iog_agent_writer_free(struct iog_agent *a, struct writer *w)
+{
+	for (uint32_t i = 0; i < a->n_writers; i++)
+		if (a->writer[i] == w) {
+			writer_free(a, i);
+			return;
+		}
 }
 
 static void reader_free(struct iog_agent *a, uint32_t i)
@@ -624,6 +839,77 @@ static void tell_writers(struct iog_agent *a)
 	}
 }
 
+/* ---- what this process publishes ---- */
+
+static void hidden_free(struct stream *s)
+{
+	iog_feed_put(s->feed);
+	free(s);
+}
+
+struct stream *iog_agent_stream_offered(
+	struct iog_agent *a, struct iog_offer *o, const char *name, struct stream *hub_of, struct iog_err *err)
+{
+	struct stream *s = hub_of ? stream_new(name, hub_of) : stream_get(a, name);
+	struct writer *w = s ? calloc(1, sizeof *w) : NULL;
+	int fd, rc = w ? 0 : iog_fail(err, -ENOMEM, "the agent has no room for another stream (\"%s\")", name);
+	if (w)
+		*w = (struct writer){ .client = &a->self, .stream = s, .offer = o, .map = IOG_REGION_NONE };
+	if (!rc && live_writers(s))
+		rc = iog_fail(err, -EEXIST, "stream \"%s\" is open already, by %s", name,
+			iog_agent_client_name(s->writer[0] ? s->writer[0]->client : &a->self));
+	if (!rc) {
+		iog_offer_memory(o, &w->arena, &fd, &w->blocks, &w->credit);
+		rc = iog_region_open(&w->map, dup(fd), iog_arena_bytes(&w->arena), ARENA_MAX, err);
+		if (rc)
+			w->map = IOG_REGION_NONE;
+	}
+	if (!rc && !iog_agent_push(&a->writer, &a->n_writers, w))
+		rc = iog_fail(err, -ENOMEM, "the agent has no room for another stream (\"%s\")", name);
+	if (rc) {
+		if (w)
+			iog_region_close(&w->map);
+		free(w);
+		if (hub_of && s)
+			hidden_free(s);
+		return NULL;
+	}
+	w->arena.base = w->map.map;
+	s->writer[0] = w;
+	s->schema = *iog_offer_schema(o);
+	s->n_writers = 1, s->blocks = w->blocks, s->policy = IOG_BLOCK, s->apart = false, s->known = true;
+	/* A hub's records have the epochs of the stream it is of. */
+	s->epoch = hub_of ? hub_of->epoch : ++s->runs << 16;
+	if (!hub_of) {
+		iog_offer_epoch(o, s->epoch);
+		if (iog_feed_describe(s->feed, &s->schema, 1, s->blocks, 0, IOG_PAIR_ALL, err))
+			iog_agent_say(a, "%s", err->text);
+		iog_agent_say(a, "stream %s is there, from a graph", name);
+	}
+	a->look = true;
+	return s;
+}
+
+void iog_agent_stream_free(struct iog_agent *a, struct stream *s)
+{
+	for (uint32_t i = a->n_writers; i-- > 0;)
+		if (a->writer[i]->stream == s)
+			writer_free(a, i);
+	hidden_free(s);
+}
+
+bool iog_agent_stream_joined(const struct iog_agent *a, const struct stream *s)
+{
+	for (uint32_t i = 0; i < a->n_readers; i++) {
+		bool made = a->reader[i]->stream != s;
+		for (uint32_t k = 0; k < a->n_edges && !made; k++)
+			made = a->edge[k]->reader == a->reader[i] && a->edge[k]->made;
+		if (!made)
+			return false;
+	}
+	return true;
+}
+
 /* ---- the stream's part of a turn ---- */
 
 void iog_agent_streams_poll(struct iog_agent *a)
@@ -631,14 +917,16 @@ void iog_agent_streams_poll(struct iog_agent *a)
 	const uint64_t now = iog_now_ns();
 	for (uint32_t i = a->n_readers; i-- > 0;) {
 		struct reader *r = a->reader[i];
-		tell_reader(a, r);
-		if (!r->told && now > r->until_ns) {
+		if (appeared(r->stream))
+			tell_reader(a, i);
+		else if (!r->told && now > r->until_ns) {
 			iog_agent_refuse(a, r->client, r->id, "stream \"%s\" did not appear", r->stream->name);
 			reader_free(a, i);
 		}
 	}
 	for (uint32_t i = 0; i < a->n_streams; i++)
 		stream_look(a, a->stream[i]);
+	iog_agent_hubs_poll(a);
 	cut_feeds(a);
 	connect_all(a);
 	tell_writers(a);
@@ -677,9 +965,8 @@ void iog_agent_streams_leave(struct iog_agent *a, struct client *c)
 {
 	for (uint32_t k = a->n_writers; k-- > 0;)
 		if (a->writer[k]->client == c) {
-			if (!a->ending)
-				iog_agent_say(a, "stream %s: rank %u of %u is gone without closing it", a->writer[k]->stream->name,
-					a->writer[k]->rank, a->writer[k]->stream->n_writers);
+			iog_agent_say(a, "stream %s: rank %u of %u is gone without closing it: %s", a->writer[k]->stream->name,
+				a->writer[k]->rank, a->writer[k]->stream->n_writers, iog_agent_client_name(c));
 			writer_free(a, k);
 		}
 	for (uint32_t k = a->n_readers; k-- > 0;)
@@ -689,8 +976,8 @@ void iog_agent_streams_leave(struct iog_agent *a, struct client *c)
 
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size)
 {
-	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers,
-		readers_of(a, s));
+	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u\t%s", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers,
+		readers_of(a, s), iog_agent_stream_job(s));
 }
 
 void iog_agent_streams_free(struct iog_agent *a)

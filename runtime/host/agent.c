@@ -45,14 +45,14 @@ void iog_agent_let_go(struct iog_agent *a, struct client *c, const char *why)
 	if (c->dead)
 		return;
 	c->dead = true;
-	iog_agent_say(a, "client %s (process %d) %s", c->name[0] ? c->name : "?", c->pid, why);
+	iog_agent_say(a, "client %s %s", iog_agent_client_name(c), why);
 	last_words(c->sock, why);
 }
 
 void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, const int *fds, uint32_t n)
 {
 	struct iog_err err = { "" };
-	if (c->dead)
+	if (c->dead || c == &a->self)
 		return;
 	int rc = iog_msg_send(c->sock, m, fds, n, SEND_NS, &err);
 	/* One that is gone may have said so, and what it said is heard before the socket ends. */
@@ -103,13 +103,39 @@ void iog_agent_answer(struct iog_agent *a, struct client *c, uint32_t id, int rc
 		iog_agent_send(a, c, iog_agent_fresh(a, IOG_MSG_RESULT, id), NULL, 0);
 }
 
+/* What a client says of itself goes into lines and fields. */
+static void take_text(char *to, size_t size, const char *text)
+{
+	iog_strset(to, size, text);
+	for (; *to; to++)
+		if ((uint8_t)*to < ' ' || *to == 127)
+			*to = '?';
+}
+
+const char *iog_agent_client_name(const struct client *c)
+{
+	static char text[2][3 * IOG_STREAM_NAME];
+	static unsigned turn;
+	char *t = text[turn++ % 2];
+	const char *name = c->name[0] ? c->name : "?";
+	if (!c->job[0])
+		iog_format(t, sizeof text[0], "%s (process %d)", name, c->pid);
+	else if (!c->rank)
+		iog_format(t, sizeof text[0], "%s (process %d of %s)", name, c->pid, c->job);
+	else
+		iog_format(t, sizeof text[0], "%s (process %d, rank %u of %s)", name, c->pid, c->rank - 1, c->job);
+	return t;
+}
+
 /* The reason to let the client go, or NULL. */
 static const char *on_hello(struct iog_agent *a, struct client *c, const struct iog_msg *m)
 {
 	struct iog_err err = { "" };
 	if (m->kind != IOG_MSG_HELLO)
 		return "did not say hello";
-	iog_strset(c->name, sizeof c->name, m->text);
+	take_text(c->name, sizeof c->name, m->text);
+	take_text(c->job, sizeof c->job, m->name);
+	c->rank = m->edge, c->minor = m->a & 0xffff;
 	if (m->a >> 16 != IOG_ATTACH_MAJOR) {
 		iog_agent_refuse(a, c, 0,
 			"the agent speaks version %d of the protocol, this program version %u: use libraries of the same release",
@@ -119,12 +145,34 @@ static const char *on_hello(struct iog_agent *a, struct client *c, const struct 
 	if (iog_region_create(&c->page, "iog-attach", sizeof(struct iog_attach_page), 0, &err))
 		return "cannot be given a page of memory";
 	c->hello = true;
+	c->apart = m->safe;
+	a->came |= !c->apart;
 	struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_WELCOME, 0);
 	o->a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR;
 	o->b = (uint32_t)getpid();
 	o->epoch = a->incarnation;
 	iog_agent_send(a, c, o, &c->page.fd, 1);
 	return NULL;
+}
+
+uint32_t iog_agent_programs(const struct iog_agent *a, bool *came)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->n_clients; i++)
+		n += !a->client[i]->apart && !a->client[i]->dead;
+	*came = a->came;
+	return n;
+}
+
+static void on_done(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	bool came;
+	c->apart = true;
+	struct iog_msg *o = iog_agent_fresh(a, a->rc ? IOG_MSG_ERROR : IOG_MSG_RESULT, m->id);
+	o->b = iog_agent_programs(a, &came);
+	if (a->rc)
+		iog_strset(o->text, sizeof o->text, a->err.text);
+	iog_agent_send(a, c, o, NULL, 0);
 }
 
 static void on_load(struct iog_agent *a, struct client *c, const struct iog_msg *m)
@@ -150,9 +198,12 @@ static const char *handle(struct iog_agent *a, struct client *c, struct iog_msg 
 	case IOG_MSG_SUBSCRIBE: return iog_agent_on_subscribe(a, c, m);
 	case IOG_MSG_UNSUBSCRIBE: return iog_agent_on_unsubscribe(a, c, m);
 	case IOG_MSG_PS: on_ps(a, c); return NULL;
+	case IOG_MSG_DONE: on_done(a, c, m); return NULL;
+	case IOG_MSG_TOP: iog_agent_on_top(a, c); return NULL;
 	case IOG_MSG_SET: iog_agent_answer(a, c, m->id, iog_agent_graphs_set(a, m->name, m->number, &err), &err); return NULL;
 	case IOG_MSG_LOAD: on_load(a, c, m); return NULL;
 	case IOG_MSG_ERROR: return iog_agent_on_refused(a, c, m);
+	case IOG_MSG_WANT: return iog_agent_on_want(a, c, m);
 	case IOG_MSG_UNLOAD: iog_agent_answer(a, c, m->id, iog_agent_unload(a, m->name, &err), &err); return NULL;
 	default: return NULL; /* of a later minor version */
 	}
@@ -169,8 +220,6 @@ static void client_read(struct iog_agent *a, struct client *c)
 		int rc = iog_msg_recv(c->sock, &a->msg, fds, &n, 0, &err);
 		if (rc == -EAGAIN)
 			return;
-		if (rc == -ECONNRESET) /* it closed without reading our last words; its own come next */
-			continue;
 		if (rc <= 0) {
 			if (rc < 0)
 				iog_agent_let_go(a, c, err.text);
@@ -286,6 +335,8 @@ int iog_agent_new(struct iog_agent **out, const struct iog_agent_opts *o, struct
 	/* Milliseconds of the node: no agent before this one has made as many edges. */
 	a->next_edge = (uint32_t)(iog_now_ns() / 1000000);
 	a->incarnation = a->next_edge | 1;
+	a->self = (struct client){ .sock = -1, .pid = getpid(), .name = "a graph", .page = IOG_REGION_NONE };
+	iog_offers_wanted(1);
 	*out = a;
 	return 0;
 }
@@ -310,6 +361,15 @@ bool iog_agent_describe(const struct iog_agent *a, uint32_t *at, char *text, siz
 	return true;
 }
 
+void iog_agent_close(struct iog_agent *a)
+{
+	if (a->sock < 0)
+		return;
+	unlink(a->path);
+	close(a->sock);
+	a->sock = -1;
+}
+
 void iog_agent_free(struct iog_agent *a)
 {
 	if (!a)
@@ -318,11 +378,12 @@ void iog_agent_free(struct iog_agent *a)
 	a->ending = true;
 	while (a->n_clients)
 		client_free(a, a->n_clients - 1);
+	iog_agent_hubs_free(a);
+	iog_offers_wanted(-1);
 	iog_agent_streams_free(a);
 	iog_agent_state_drop(a);
 	if (a->spare >= 0)
 		close(a->spare);
-	unlink(a->path);
-	close(a->sock);
+	iog_agent_close(a);
 	free(a);
 }

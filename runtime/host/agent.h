@@ -16,6 +16,7 @@ struct iog_agent_opts {
 	const char *path;              /* of the socket; NULL: the usual place */
 	struct iog_engine_opts engine; /* for each graph */
 	bool fresh;                    /* forgets what an agent that was killed here has left */
+	bool widen;                    /* takes the cores its programs leave, wherever it was started */
 	void *ctx;
 	/* Reads a graph file; what is wrong with it is among its diags. NULL: out of memory. */
 	struct iog_graph *(*load)(void *ctx, const char *path);
@@ -38,11 +39,15 @@ void iog_agent_resume(struct iog_agent *a);
 int iog_agent_unload(struct iog_agent *a, const char *name, struct iog_err *err);
 /* Looks after clients and graphs for at most timeout_s. Returns how many graphs wait or run. */
 uint32_t iog_agent_poll(struct iog_agent *a, double timeout_s);
+/* How many programs are attached and not done; *came: any was. */
+uint32_t iog_agent_programs(const struct iog_agent *a, bool *came);
+/* Listens no more: the place is free for another agent. */
+void iog_agent_close(struct iog_agent *a);
 /* 0, or the first failure of a graph. */
 int iog_agent_result(const struct iog_agent *a, struct iog_err *err);
 /* Ends all graphs: in order, or at once. Poll until it returns 0. */
 void iog_agent_end(struct iog_agent *a, bool at_once);
-/* What there is, a line for each graph and stream, its five fields separated by tabs; false: no more. *at starts at 0. */
+/* What there is, a line for each graph and stream, its fields separated by tabs; false: no more. *at starts at 0. */
 bool iog_agent_describe(const struct iog_agent *a, uint32_t *at, char *text, size_t size);
 /* Lets all clients go, removes the socket, frees everything. NULL is fine. */
 void iog_agent_free(struct iog_agent *a);

@@ -263,7 +263,7 @@ int iog_msg_recv(int sock, struct iog_msg *m, int *fds, uint32_t *n, uint64_t li
 	} in;
 	int got = iog_fd_recv(sock, &in, sizeof in, fds, n, limit_ns, err);
 	if (got <= 0)
-		return got == -ECONNRESET ? 0 : got; /* closed with something unread in it */
+		return got;
 	int rc = check(&in.m, (uint64_t)got, err);
 	if (rc) {
 		while (*n)

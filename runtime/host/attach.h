@@ -38,7 +38,7 @@
 #include "core/edge.h"
 #include "want.h"
 
-enum { IOG_ATTACH_MAGIC = 0x41474f49 /* "IOGA" */, IOG_ATTACH_MAJOR = 1, IOG_ATTACH_MINOR = 0 };
+enum { IOG_ATTACH_MAGIC = 0x41474f49 /* "IOGA" */, IOG_ATTACH_MAJOR = 1, IOG_ATTACH_MINOR = 1 };
 enum {
 	IOG_WRITERS = 64, /* of one stream on a node; one segment each in a merged record */
 	IOG_READERS = 4,  /* that read a writer's memory directly */
@@ -47,9 +47,11 @@ enum {
 };
 
 enum iog_msg_kind {
-	IOG_MSG_HELLO = 1, /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid */
-	IOG_MSG_WELCOME,   /* the same; epoch: incarnation of the agent; fd: page (struct iog_attach_page) */
-	IOG_MSG_ERROR,     /* text; id: of what it is about. What was asked for is not done */
+	IOG_MSG_HELLO =
+		1, /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid; name: its job and run, as far as it knows; edge: 1 +
+	                     its rank there, blocks: 1 + its rank on this node; safe: 1: it only gives commands */
+	IOG_MSG_WELCOME, /* the same; epoch: incarnation of the agent; fd: page (struct iog_attach_page) */
+	IOG_MSG_ERROR,   /* text; id: of what it is about. What was asked for is not done */
 	/* writers */
 	IOG_MSG_OPEN,   /* id: the client's number of the stream; name, a: rank, b: nranks, policy, apart; schema (sealed);
 	                   epoch: that of a stream that goes on, else 0 */
@@ -75,6 +77,11 @@ enum iog_msg_kind {
 	IOG_MSG_UNLOAD, /* name */
 	IOG_MSG_SET,    /* name; number */
 	IOG_MSG_RESULT, /* text; a: 1 when more follows */
+	/* since minor version 1 */
+	IOG_MSG_DONE, /* the client writes and reads no more, and is not waited for; answered by RESULT, or ERROR when a graph failed; b: how many
+	                 others are not done */
+	IOG_MSG_TOP,  /* answered by RESULTs, each with as many lines as it holds (agent-top.c says which), then an empty one */
+	IOG_MSG_WANT, /* id, edge; want: of its consumer from now on. Agent to writer; back again: every step from here on has it */
 	IOG_MSG_KINDS
 };
 
@@ -92,6 +99,12 @@ struct iog_msg {
 	struct iog_schema schema;
 	char text[4096];
 };
+
+/* What a writer did, for the agent to show: behind the slots of its arena (iog_attach_counts), since minor version 1. */
+struct iog_attach_counts {
+	_Atomic uint64_t records, bytes, dropped, skipped, blocked_ns;
+};
+static inline uint64_t iog_attach_counts(uint64_t arena_bytes) { return IOG_ROUND_UP(arena_bytes, IOG_LINE); }
 
 /* Written by the agent, read by one client. */
 struct iog_attach_page {

@@ -32,8 +32,9 @@ struct writer {
 	bool ended;    /* and it is empty */
 	uint32_t life; /* of the ring that is read */
 	uint32_t seen_head;
-	struct key low;  /* of its front, or the smallest that may still come */
-	struct key last; /* ended: what it did not send before this it had dropped */
+	uint32_t next_slot; /* where the next record probably lies */
+	struct key low;     /* of its front, or the smallest that may still come */
+	struct key last;    /* ended: what it did not send before this it had dropped */
 	bool front;
 };
 /* A record that is to be given back. */
@@ -207,7 +208,25 @@ static void give_back(struct writer *w, struct loan *l)
 	l->held = false;
 	iog_inlet_release(&w->in[l->life & 1], l->slot, l->gen);
 	w->out[l->life & 1]--;
+	if (l->life == w->life)
+		w->next_slot = l->slot; /* a writer takes the slot that came back last */
 	publish(w);
+}
+
+/*
+ * Asks for the first lines of a slot before somebody has to wait for them. Each line comes from the writer's core: head of the ring, descriptor and
+ * head of the record one after the other are three such ways, with this two, or, when more is in the ring already, none.
+ */
+enum { LINE = 64, HEAD_LINES = 4, MORE_LINES = 16 /* and where its payload begins */ };
+static inline void expect(const struct writer *w, uint32_t slot, unsigned lines)
+{
+	const struct iog_worker_in *in = &w->at[w->life & 1];
+	const struct iog_region *r = &in->region[0];
+	if (slot >= in->n_slots)
+		return;
+	const uint8_t *at = r->base + (r->size - (uint64_t)(in->n_slots - slot) * in->slot_bytes);
+	for (unsigned i = 0; i < lines; i++)
+		__builtin_prefetch(at + i * LINE);
 }
 
 /* Skips what is at the front of w: dropped, and released at once. */
@@ -230,10 +249,15 @@ static void look(struct iog_collect *c, struct writer *w)
 		return;
 	}
 	for (uint32_t i = 0; i < 2 * ring(w)->e.capacity + 2; i++) {
-		/* State and passed before the ring: what they say then covers an empty ring. */
-		const bool closed = iog_inlet_state(ring(w)) != IOG_EDGE_OPEN || w->gone;
-		iog_inlet_passed(ring(w), &w->low.epoch, &w->low.seq);
-		w->seen_head = atomic_load_explicit(&ring(w)->e.down->head, memory_order_relaxed);
+		bool closed = false;
+		if (ring(w)->seen == ring(w)->tail) { /* else more is known to be there, and the writer's line stays with the writer */
+			/* State and passed before the ring: what they say then covers an empty ring. */
+			closed = iog_inlet_state(ring(w)) != IOG_EDGE_OPEN || w->gone;
+			iog_inlet_passed(ring(w), &w->low.epoch, &w->low.seq);
+			w->seen_head = atomic_load_explicit(&ring(w)->e.down->head, memory_order_relaxed);
+			if (w->seen_head != ring(w)->seen)
+				expect(w, w->next_slot, HEAD_LINES);
+		}
 		switch (iog_inlet_peek(ring(w))) {
 		case IOG_FRONT_RECORD:
 			w->low = (struct key){ ring(w)->front.epoch, ring(w)->front.seq };
@@ -271,6 +295,8 @@ static void take(struct iog_collect *c, struct step *s, uint32_t i)
 	iog_inlet_take(ring(w));
 	w->front = false;
 	p->loan = (struct loan){ .held = true, .slot = d.slot, .gen = d.gen, .life = w->life };
+	if (ring(w)->seen != ring(w)->tail && ring(w)->e.box == NULL) /* more is there already */
+		expect(w, ring(w)->e.down->ring[ring(w)->tail & (ring(w)->e.capacity - 1)].slot, MORE_LINES);
 	const struct iog_worker_in *in = &w->at[w->life & 1];
 	w->out[w->life & 1]++;
 	const struct iog_region *r = &in->region[0];
@@ -363,11 +389,15 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 	for (uint32_t round = 0; round < 64; round++) {
 		struct key best = KEY_END, gate = KEY_END;
 		uint32_t n_best = 0, n_live = 0, n_had = 0, who = 0;
-		for (uint32_t i = 0; i < c->n_writers; i++)
-			look(c, &c->writer[i]);
-		/* What was committed before a record that was just seen is seen by a second look, if not by the first. */
-		for (uint32_t i = 0; c->how == IOG_PAIR_NONE && i < c->n_writers; i++)
-			look(c, &c->writer[i]);
+		/* What was committed before a record that was just seen is seen by a look behind that, if not by the one before. */
+		for (bool more = true; more;) {
+			more = false;
+			for (uint32_t i = 0; i < c->n_writers; i++) {
+				const bool had = c->writer[i].front;
+				look(c, &c->writer[i]);
+				more |= c->how == IOG_PAIR_NONE && !had && c->writer[i].front;
+			}
+		}
 		/* What is sent again and is kept begins where all was given back by each writer's count: where one begins earlier, others' parts were
 		 * stored. */
 		c->started |= c->resumed && c->kept;

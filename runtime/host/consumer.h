@@ -24,6 +24,7 @@ struct iog_consumer {
 	bool spared;          /* nobody waits for it at present */
 	char name[64];        /* of one that may come again; "" */
 	struct iog_want want;
+	bool told; /* want has changed, and the agent waits to hear that steps have it */
 	struct iog_region_map up, down, box;
 	void *box_map;
 };

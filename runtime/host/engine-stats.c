@@ -81,6 +81,7 @@ static void stage_stats(const struct iog_rt *rt, struct iog_unit_stats *s)
 		for (uint32_t p = 0; p < IOG_PORTS; p++) {
 			s->in_records += x->in_records[p], s->in_bytes += x->in_bytes[p];
 			s->bad += x->in_bad[p] + x->in_forged[p], s->duplicates += x->in_duplicates[p];
+			s->dropped += x->out_dropped[p];
 			s->out_records += x->out_records[p], s->out_bytes += x->out_bytes[p], s->elided += x->out_elided[p],
 				s->failed += x->out_failed[p];
 		}
@@ -90,12 +91,25 @@ static void stage_stats(const struct iog_rt *rt, struct iog_unit_stats *s)
 	s->restarts = rt->restarts;
 }
 
+/* CPU time of an endpoint: of its thread while it has one. */
+static uint64_t thread_cpu(const struct iog_rt *rt)
+{
+	clockid_t clock;
+	struct timespec now;
+	const uint32_t p = atomic_load_explicit(&rt->phase, memory_order_acquire);
+	if (!rt->threaded || p == IOG_PHASE_DONE || p == IOG_PHASE_FAILED || pthread_getcpuclockid(rt->thread, &clock) ||
+		clock_gettime(clock, &now))
+		return atomic_load(&rt->cpu_ns);
+	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
+}
+
 uint32_t iog_engine_unit_stats(const struct iog_engine *e, struct iog_unit_stats *s, uint32_t max)
 {
 	for (uint32_t i = 0; i < e->cut->n_units && i < max; i++) {
 		const struct iog_rt *rt = &e->rt[i];
 		s[i] = (struct iog_unit_stats){ .name = rt->u->name, .target = iog_target_name(rt->target), .note = rt->note };
-		s[i].cpu_s = (double)(atomic_load(&rt->cpu_ns) + (rt->launched ? rt->launch->cpu(rt) : 0)) * 1e-9;
+		s[i].kind = rt->u->kind;
+		s[i].cpu_s = (double)(rt->launched ? atomic_load(&rt->cpu_ns) + rt->launch->cpu(rt) : thread_cpu(rt)) * 1e-9;
 		if (rt->u->kind == IOG_G_OP) {
 			stage_stats(rt, &s[i]);
 			continue;
@@ -104,7 +118,7 @@ uint32_t iog_engine_unit_stats(const struct iog_engine *e, struct iog_unit_stats
 		if (rt->u->kind == IOG_G_SOURCE)
 			s[i].out_records = n, s[i].out_bytes = bytes;
 		else
-			s[i].in_records = n, s[i].in_bytes = bytes;
+			s[i].in_records = n, s[i].in_bytes = bytes, s[i].late = rt->late;
 		s[i].bad = atomic_load(&rt->bad), s[i].failed = atomic_load(&rt->failed), s[i].duplicates = atomic_load(&rt->duplicates);
 		s[i].dropped = atomic_load(&rt->dropped), s[i].sleeps = atomic_load(&rt->sleeps);
 	}
@@ -128,6 +142,7 @@ uint32_t iog_engine_node_stats(const struct iog_engine *e, struct iog_node_stats
 			const double each = c.timed ? (double)c.cycles / (double)c.timed : 0;
 			s[n++] = (struct iog_node_stats){ .name = rt->args.stage->node[j].name,
 				.op = rt->args.stage->node[j].op,
+				.unit = rt->u->name,
 				.records = c.records,
 				.out = c.out,
 				.elided = c.elided,
@@ -139,6 +154,22 @@ uint32_t iog_engine_node_stats(const struct iog_engine *e, struct iog_node_stats
 		}
 	}
 	return n;
+}
+
+uint32_t iog_engine_edge_stats(const struct iog_engine *e, struct iog_edge_stats *s, uint32_t max)
+{
+	for (uint32_t k = 0; k < e->cut->n_edges && k < max; k++) {
+		const struct iog_edge *x = &e->edge[k].e;
+		const struct iog_uedge *u = &e->cut->edge[k];
+		s[k] = (struct iog_edge_stats){
+			.from = e->rt[u->from].u->name, .to = e->rt[u->to].u->name, .capacity = u->capacity, .policy = u->policy
+		};
+		/* The releases first: what is pushed meanwhile makes the edge look fuller, not emptier than empty. */
+		const uint32_t done = x->up ? atomic_load_explicit(&x->up->head, memory_order_acquire) : 0;
+		const uint32_t head = x->down ? atomic_load_explicit(&x->down->head, memory_order_acquire) : 0;
+		s[k].queued = u->policy == IOG_LATEST ? x->box && (uint32_t)atomic_load(&x->box->word) : IOG_MIN(head - done, u->capacity);
+	}
+	return IOG_MIN(e->cut->n_edges, max);
 }
 
 uint64_t iog_engine_delivered(const struct iog_engine *e)

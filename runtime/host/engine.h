@@ -32,12 +32,21 @@ struct iog_unit_stats {
 	const char *name, *target; /* target: where it really runs */
 	const char *note;          /* why not where it was asked to; "" */
 	uint64_t in_records, in_bytes, out_records, out_bytes, elided, bad, failed, dropped, duplicates, restarts, poisoned, sleeps;
-	double cpu_s; /* of its thread or of all its processes, their start included */
+	double cpu_s;                 /* of its thread or of all its processes, their start included */
+	uint8_t kind;                 /* enum iog_gkind */
+	const _Atomic uint64_t *late; /* sinks: IOG_LATE_BUCKETS counts of the times from the source to stored; else NULL */
 };
 struct iog_node_stats {
-	const char *name, *op;
+	const char *name, *op, *unit;
 	uint64_t records, out, elided, bad, failed;
 	double bytes_in, bytes_out, seconds; /* extrapolated from sampled calls */
+};
+
+/* An edge between units: how full it is now. */
+struct iog_edge_stats {
+	const char *from, *to; /* units */
+	uint32_t queued, capacity;
+	uint8_t policy;
 };
 
 /* Builds everything, nothing runs yet. The graph and the cut are kept. 0 or -errno with a message. */
@@ -57,11 +66,12 @@ void iog_engine_stop(struct iog_engine *e);
 /* Sets a live parameter from the next record on; when changes come faster than records leave, from the first poll on that finds room, the
  * last values together. */
 int iog_engine_param(struct iog_engine *e, const char *name, double value, struct iog_err *err);
-/* 0, or the first failure with its message. */
+/* 0, or the first failure with its message, while it runs too. */
 int iog_engine_result(const struct iog_engine *e, struct iog_err *err);
 /* Names and places at any time, counts of stages when everything has ended. */
 uint32_t iog_engine_unit_stats(const struct iog_engine *e, struct iog_unit_stats *s, uint32_t max);
 uint32_t iog_engine_node_stats(const struct iog_engine *e, struct iog_node_stats *s, uint32_t max);
+uint32_t iog_engine_edge_stats(const struct iog_engine *e, struct iog_edge_stats *s, uint32_t max);
 /* Records that reached the sinks, for a progress line. */
 uint64_t iog_engine_delivered(const struct iog_engine *e);
 /* Stops what still runs and frees everything. NULL is fine. 0; -ETIMEDOUT when an endpoint or an operator did not return for a minute: then

@@ -224,10 +224,11 @@ uint32_t iog_feed_credit(struct iog_feed *f)
 	return n;
 }
 
-static struct iog_taker *taker_new(struct iog_feed *f, const void *owner)
+static struct iog_taker *taker_new(struct iog_feed *f, const void *owner, bool lossy)
 {
 	struct iog_taker *t = calloc(1, sizeof *t);
-	if (!t || !(t->collect = iog_collect_new(&f->schema, f->n_writers, f->blocks, f->how))) {
+	if (!t || !(t->collect = iog_collect_new(
+			    &f->schema, f->n_writers, f->blocks, lossy && f->how == IOG_PAIR_ALL ? IOG_PAIR_LOSSY : f->how))) {
 		free(t);
 		return NULL;
 	}
@@ -236,7 +237,7 @@ static struct iog_taker *taker_new(struct iog_feed *f, const void *owner)
 	return f->taker[f->n_takers++] = t;
 }
 
-struct iog_taker *iog_taker_open(struct iog_feed *f, const void *owner, struct iog_err *err)
+struct iog_taker *iog_taker_open(struct iog_feed *f, const void *owner, bool lossy, struct iog_err *err)
 {
 	struct iog_taker *t = NULL;
 	pthread_mutex_lock(&f->lock);
@@ -249,7 +250,7 @@ struct iog_taker *iog_taker_open(struct iog_feed *f, const void *owner, struct i
 		iog_fail(err, -ENOENT, "nobody has opened stream \"%s\" yet: run this graph in an agent", f->name);
 	else if (f->n_takers == IOG_TAKERS)
 		iog_fail(err, -EBUSY, "%d sources take stream \"%s\", which is as many as there can be", IOG_TAKERS, f->name);
-	else if (!(t = taker_new(f, owner)))
+	else if (!(t = taker_new(f, owner, lossy)))
 		iog_fail(err, -ENOMEM, "no memory for stream \"%s\"", f->name);
 	if (t)
 		t->open = true;

@@ -23,7 +23,8 @@ void iog_feed_put(struct iog_feed *f);
 
 /* ---- the agent ---- */
 
-/* What the writers write: known from now on. n_writers of them, `blocks` blocks in one's record at most, `credit` steps that each may have unreleased; `how`
+/* What the writers write: known from now on. n_writers of them, `blocks` blocks in one's record at most, `credit` steps that each may have unreleased,
+ * 0: they are not to be kept, for they go with this process; `how`
  * as for iog_collect_new. -EEXIST when another schema is in use. */
 int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, uint32_t credit,
 	enum iog_pairing how, struct iog_err *err);
@@ -50,8 +51,9 @@ bool iog_feed_bequeath(struct iog_feed *f, const void *from, const void *heir);
 bool iog_feed_schema(struct iog_feed *f, struct iog_schema *schema);
 /* Steps that may be taken and not released; 0: nobody has opened the stream yet. */
 uint32_t iog_feed_credit(struct iog_feed *f);
-/* NULL with a message: -ENOENT when nobody has opened the stream. The feed is kept until close. */
-struct iog_taker *iog_taker_open(struct iog_feed *f, const void *owner, struct iog_err *err);
+/* NULL with a message: -ENOENT when nobody has opened the stream. The feed is kept until close. `lossy`: its edges may drop records, whatever the policy
+ * of the stream is. */
+struct iog_taker *iog_taker_open(struct iog_feed *f, const void *owner, bool lossy, struct iog_err *err);
 void iog_taker_close(struct iog_taker *t);
 /* The next step, until release; NULL: none within limit_ns, or *ended. */
 struct iog_record *iog_taker_next(struct iog_taker *t, uint64_t limit_ns, bool *ended);

@@ -10,6 +10,7 @@
 #include <time.h>
 
 #include "engine-parts.h"
+#include "spill.h"
 #include "wait.h"
 
 enum { ORDER_SPARE = 256 /* records without a slot */, LIMIT_MS = 50, FLUSH_DEFAULT = 32, BLOCKS_SPARE = 64, SUCCESSORS = 4 };
@@ -26,7 +27,7 @@ uint64_t iog_cpu_ns(void)
 
 static void phase(struct iog_rt *rt, enum iog_phase p)
 {
-	atomic_store_explicit(&rt->cpu_ns, iog_cpu_ns(), memory_order_relaxed);
+	atomic_store_explicit(&rt->cpu_ns, iog_cpu_ns() + rt->helper_cpu_ns, memory_order_relaxed);
 	atomic_store_explicit(&rt->phase, p, memory_order_release);
 }
 
@@ -217,6 +218,7 @@ static bool source_send(struct source *s, uint32_t slot)
 		return true;
 	COUNT(rt->records, 1);
 	COUNT(rt->bytes, (uint64_t)len);
+	atomic_store_explicit(&rt->dropped, iog_outlet_dropped(&s->o), memory_order_relaxed);
 	s->sent++;
 	return true;
 }
@@ -342,10 +344,9 @@ void *iog_source_thread(void *arg)
 			iog_outlet_add(&s.o, &rt->first[k]);
 		outlet_wake(&s.o, iog_outlet_close(&s.o, IOG_EDGE_FAILED));
 	}
-	for (uint32_t k = 0; k < s.o.n_edges; k++)
-		COUNT(rt->dropped, s.o.edge[k].dropped);
 	free(s.order);
 	free(s.stored);
+	atomic_store_explicit(&rt->dropped, iog_outlet_dropped(&s.o), memory_order_relaxed);
 	free(memory);
 	free(blocks);
 	phase(rt, rt->err.text[0] ? IOG_PHASE_FAILED : IOG_PHASE_DONE);
@@ -373,6 +374,8 @@ struct sink {
 	uint32_t max_blocks;
 	uint8_t *head;
 	uint64_t head_size, last_ns;
+	struct iog_spill *spill; /* policy "spill": stores on a thread of its own; NULL: stored here */
+	bool stuck;              /* it has no room for what is at the front */
 };
 
 static void sink_in(void *ctx, uint32_t port, const struct iog_worker_in *in)
@@ -418,6 +421,30 @@ static void sink_hold(struct sink *s, const struct iog_desc *d)
 	s->held[s->n_held++] = (struct held){ .slot = d->slot, .gen = d->gen, .life = s->life, .epoch = d->epoch, .seq = d->seq };
 }
 
+/* Gives a record to the endpoint. */
+static void sink_write(struct sink *s, const struct iog_record *r, uint64_t bytes)
+{
+	struct iog_rt *rt = s->rt;
+	struct iog_err err = { "" };
+	if (s->failed) {
+		COUNT(rt->failed, 1);
+		return;
+	}
+	const enum iog_step step = s->end->write(rt->self, r, &err);
+	if (step == IOG_OK) {
+		COUNT(rt->records, 1);
+		COUNT(rt->bytes, bytes);
+		COUNT(rt->late[iog_late_bucket(iog_now_ns() - r->born_ns)], 1); /* ~50 ns, most of it the clock */
+		s->dirty = true;
+		return;
+	}
+	COUNT(rt->failed, 1);
+	if (step == IOG_FATAL)
+		sink_fail(s, &err);
+	else if (!rt->err.text[0])
+		rt->err = err;
+}
+
 static void sink_store(struct sink *s, const struct iog_desc *d)
 {
 	struct iog_rt *rt = s->rt;
@@ -428,21 +455,8 @@ static void sink_store(struct sink *s, const struct iog_desc *d)
 		    0, &err) ||
 		s->rec.id.seq != d->seq || s->rec.id.epoch != d->epoch) {
 		COUNT(rt->bad, 1);
-	} else if (s->failed) {
-		COUNT(rt->failed, 1);
 	} else {
-		enum iog_step step = s->end->write(rt->self, &s->rec, &err);
-		if (step == IOG_OK) {
-			COUNT(rt->records, 1);
-			COUNT(rt->bytes, d->length);
-			s->dirty = true;
-		} else {
-			COUNT(rt->failed, 1);
-			if (step == IOG_FATAL)
-				sink_fail(s, &err);
-			else if (!rt->err.text[0])
-				rt->err = err;
-		}
+		sink_write(s, &s->rec, d->length);
 	}
 	if (s->safe)
 		sink_hold(s, d);
@@ -462,10 +476,85 @@ static void sink_duplicate(struct sink *s, const struct iog_desc *d)
 	iog_inlet_release(&s->in, d->slot, d->gen);
 }
 
+/* ---- policy "spill": the endpoint has a thread of its own, and this one reads the edge ---- */
+
+static void spill_store(void *ctx, const struct iog_record *r, uint64_t bytes) { sink_write(ctx, r, bytes); }
+
+static void spill_lost(void *ctx, const struct iog_err *err)
+{
+	struct sink *s = ctx;
+	if (err)
+		sink_fail(s, err);
+	else
+		atomic_fetch_add(&s->rt->bad, 1);
+}
+
+static int spill_open(struct sink *s, const struct iog_gnode *n)
+{
+	static const uint64_t BYTES_DEFAULT = 1ull << 30;
+	const struct iog_spill_opts o = { .dir = n->opt.spill_dir,
+		.bytes = n->opt.spill_bytes ? n->opt.spill_bytes : BYTES_DEFAULT,
+		.slots = s->rt->credit / 2,
+		.schema = s->schema,
+		.max_blocks = s->max_blocks,
+		.store = spill_store,
+		.lost = spill_lost,
+		.ctx = s };
+	return n->opt.spill ? iog_spill_new(&s->spill, &o, &s->rt->err) : 0;
+}
+
+static void spill_give_back(struct sink *s)
+{
+	uint32_t slot, gen, life;
+	while (iog_spill_done(s->spill, &slot, &gen, &life))
+		if (life == s->life)
+			iog_inlet_release(&s->in, slot, gen);
+	sink_publish(s);
+}
+
+/* The record at the front, which is d. False: it stays there. */
+static bool spill_take(struct sink *s, const struct iog_desc *d)
+{
+	const enum iog_spilled how = iog_spill_put(s->spill, &s->at, d, s->life);
+	s->stuck = how == IOG_SPILL_FULL;
+	if (s->stuck)
+		return false;
+	if (how == IOG_SPILL_BAD)
+		atomic_fetch_add(&s->rt->bad, 1);
+	iog_inlet_take(&s->in);
+	if (how != IOG_SPILL_HELD)
+		iog_inlet_release(&s->in, d->slot, d->gen);
+	return true;
+}
+
+/* Nothing more comes: what is behind is stored, or given up when the run is stopped. */
+static void spill_close(struct sink *s)
+{
+	struct iog_rt *rt = s->rt;
+	struct iog_spill_stats x;
+	struct iog_err err;
+	const uint64_t left = iog_spill_end(s->spill, &rt->cmd.stop, &x, &rt->helper_cpu_ns);
+	if (left) {
+		COUNT(rt->failed, left);
+		iog_fail(&err, -ECANCELED, "%llu records that were behind were given up", (unsigned long long)left);
+		if (!s->failed)
+			sink_fail(s, &err);
+	}
+	if (x.records)
+		iog_format(rt->note, sizeof rt->note, "%llu records went through a file of at most %llu KiB%s%s",
+			(unsigned long long)x.records, (unsigned long long)(x.most >> 10), x.full ? ", and others had to wait: " : "",
+			x.full ? x.why : "");
+	spill_give_back(s);
+	iog_spill_free(s->spill);
+	s->spill = NULL;
+}
+
 /* Works on what is there; how much. *ended: nothing more will come. */
 static uint32_t sink_turn(struct sink *s, bool *ended)
 {
 	uint32_t n = 0;
+	if (s->spill)
+		spill_give_back(s);
 	for (; n < 32; n++) {
 		enum iog_edge_state state = iog_inlet_state(&s->in);
 		enum iog_front f = iog_inlet_peek(&s->in);
@@ -483,6 +572,12 @@ static uint32_t sink_turn(struct sink *s, bool *ended)
 			break;
 		}
 		struct iog_desc d = s->in.front;
+		if (s->spill && f == IOG_FRONT_RECORD) {
+			if (!spill_take(s, &d))
+				break;
+			sink_publish(s);
+			continue;
+		}
 		iog_inlet_take(&s->in);
 		if (f == IOG_FRONT_RECORD)
 			sink_store(s, &d);
@@ -509,10 +604,17 @@ static void sink_rest(struct sink *s)
 	if (s->n_held && now - s->last_ns > IDLE_FLUSH_NS)
 		sink_flush(s);
 	atomic_store(&s->in.e.up->sleeping, 1);
-	struct iog_waitword w = { &s->in.e.down->head, atomic_load(&s->in.e.down->head) };
-	if (iog_inlet_peek(&s->in) == IOG_FRONT_NONE && iog_inlet_state(&s->in) == IOG_EDGE_OPEN) {
+	struct iog_waitword w[2] = { { &s->in.e.down->head, atomic_load(&s->in.e.down->head) } };
+	uint32_t n = 1;
+	if (s->spill) {
+		w[n].word = iog_spill_bell(s->spill);
+		w[n].seen = atomic_load(w[n].word);
+		n++;
+		spill_give_back(s);
+	}
+	if (s->stuck || (iog_inlet_peek(&s->in) == IOG_FRONT_NONE && iog_inlet_state(&s->in) == IOG_EDGE_OPEN)) {
 		COUNT(s->rt->sleeps, 1);
-		iog_wait_words(&w, 1, LIMIT_NS);
+		iog_wait_words(w, n, LIMIT_NS);
 	}
 	atomic_store(&s->in.e.up->sleeping, 0);
 }
@@ -527,6 +629,8 @@ static void sink_loop(struct sink *s)
 		else if (!ended)
 			sink_rest(s);
 	}
+	if (s->spill)
+		spill_close(s);
 	sink_flush(s);
 }
 
@@ -546,6 +650,10 @@ static bool sink_open(struct sink *s, const struct iog_gnode *n)
 	uint32_t every = s->end->flush_every ? s->end->flush_every(n->conf) : 0;
 	/* Held records are credit, here and all the way up: half of the least at most, or the stream would stand still. */
 	s->flush_every = IOG_MIN(every ? every : FLUSH_DEFAULT, IOG_MAX(1u, rt->credit / 2));
+	if (spill_open(s, n)) {
+		s->end->close(rt->self, NULL);
+		return false;
+	}
 	return true;
 }
 

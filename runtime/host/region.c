@@ -408,7 +408,7 @@ int iog_fd_recv(int sock, void *data, size_t size, int *fds, uint32_t *n, uint64
 	struct msghdr m;
 	struct cmsghdr *c;
 	uint32_t room = *n, have = 0;
-	bool bad = false;
+	bool bad = false, reset = false;
 	ssize_t got;
 
 	*n = 0;
@@ -421,8 +421,11 @@ int iog_fd_recv(int sock, void *data, size_t size, int *fds, uint32_t *n, uint64
 		got = recvmsg(sock, &m, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
 		if (got >= 0)
 			break;
-		if (errno == EINTR)
+		/* The peer closed with something of ours unread. That is said once, before what it had said itself. */
+		if (errno == EINTR || (errno == ECONNRESET && !reset)) {
+			reset |= errno == ECONNRESET;
 			continue;
+		}
 		if (errno != EAGAIN)
 			return iog_fail(err, -errno, "receiving: %s", strerror(errno));
 		if (!limit_ns || !ready(sock, POLLIN, until))

@@ -4,7 +4,7 @@
  *     attach-pump write SOCKET STREAM RANK RANKS STEPS MICROSECONDS [OPTIONS [LOG]]
  *     attach-pump read SOCKET STREAM STEPS [OPTIONS [LOG]]
  * Each rank has 4 of 4 * RANKS rows of T[z,y,x]; the value of rank r at step s is s + r. The reader checks every value. Prints one line:
- * "wrote N skipped N code N: ERROR", "read N first N last N code N: ERROR".
+ * "wrote N skipped N code N: ERROR", "read N first N last N code N: ERROR". With PUMP_PAD=N in the environment of a writer its steps are N MiB larger.
  *
  * LOG is a file that says what was done even by one that was killed, for tests/helpers/attach-chaos.py. Of a writer a byte for each step: 'b'
  * begun, 'c' committed, or how iog_begin refused: 's' skipped, 't' timed out, 'e' an error. Of a reader 16 bytes for each step it took: its
@@ -43,7 +43,11 @@ static int write_steps(iog *io, char **v)
 	const int64_t steps = atoll(v[3]);
 	int64_t wrote = 0, skipped = 0;
 	volatile char *log = v[5] && v[6] ? log_open(v[6], (size_t)steps) : NULL;
-	iog_stream *s = iog_open(io, v[0], "T: f64[z,y,x] K; energy: f64 J", v[5], rank, ranks);
+	const int64_t none = 0, pad = getenv("PUMP_PAD") ? atoll(getenv("PUMP_PAD")) << 20 : 0;
+	iog_stream *s = iog_open(
+		io, v[0], pad ? "T: f64[z,y,x] K; energy: f64 J; pad: u8[b]" : "T: f64[z,y,x] K; energy: f64 J", v[5], rank, ranks);
+	if (pad)
+		iog_block(s, "pad", &pad, &none, &pad);
 	iog_block(s, "T", global, offset, count);
 	for (int64_t step = 0; step < steps; step++) {
 		for (int i = 0; i < ROWS * SIDE * SIDE; i++)

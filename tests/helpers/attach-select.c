@@ -4,7 +4,7 @@
  *     attach-select write SOCKET STREAM RANK RANKS STEPS READERS   waits until so many take the stream, then says how many bytes STEPS steps took
  *     attach-select read SOCKET STREAM SELECT VARIABLE STEPS [OPTIONS]
  * The stream holds T and U[z,y,x], a rank having 4 planes of each, and a number. Every value follows from step and indices, and is checked. Prints one
- * line: "wrote N bytes N wanted TU", "read N shape A,B,C from A,B,C sum N code N: ERROR".
+ * line: "wrote N bytes N wanted TU consumers N code N: ERROR", "read N elements N rank N code N: ERROR".
  */
 #include <stdio.h>
 #include <stdlib.h>
@@ -25,7 +25,7 @@ static int write_steps(iog *io, char **v)
 	iog_stats stats = { 0 };
 	uint64_t before = 0;
 	int64_t wrote = 0;
-	int t = 0, u = 0;
+	int t = 0, u = 0, most = 0;
 	iog_stream *s = iog_open(io, v[0], "T: f64[z,y,x] K; U: f64[z,y,x]; n: f64", "timeout=20s", rank, ranks);
 	iog_block(s, "T", global, offset, count);
 	iog_block(s, "U", global, offset, count);
@@ -49,6 +49,7 @@ static int write_steps(iog *io, char **v)
 			iog_commit(s);
 		}
 		iog_stream_stats(s, &stats);
+		most = stats.readers > most ? stats.readers : most;
 		if (step >= STEP0)
 			wrote += code == IOG_OK;
 		if (step >= STEP0 || stats.readers >= readers || step == STEP0 - 1) {
@@ -61,8 +62,8 @@ static int write_steps(iog *io, char **v)
 	}
 	iog_stream_stats(s, &stats);
 	const int code = iog_close(s, 20);
-	printf("wrote %lld bytes %llu wanted %s%s code %d: %s\n", (long long)wrote, (unsigned long long)(stats.bytes - before),
-		t ? "T" : "-", u ? "U" : "-", code, iog_error(io));
+	printf("wrote %lld bytes %llu wanted %s%s consumers %d code %d: %s\n", (long long)wrote, (unsigned long long)(stats.bytes - before),
+		t ? "T" : "-", u ? "U" : "-", most, code, iog_error(io));
 	return 0;
 }
 

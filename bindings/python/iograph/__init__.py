@@ -9,15 +9,18 @@
                 T = rec["T"]                 # memory of the simulation: nothing was copied
                 print(rec.step, rec.time, T.shape, T.dims, T.unit)
 
-A view holds its step: what it shows never changes, however long it is kept. Two steps of a reader can be held at once; copies hold nothing. When a
-reader is closed, views that are left become copies. numpy is used when it is there; without it, views have the buffer protocol and DLPack.
+What a view shows never changes, however long it is kept. It holds its step, so that nothing is copied in a loop that keeps up; when the reader
+waits or is closed, views of earlier turns that are left become copies by themselves. Two records can be unreleased at once. numpy is used when it is there; without it, views have the buffer protocol and DLPack.
 
 Readers and streams can be used from any thread. In a child of fork() they are dead, and views must not be touched.
 """
 
 import builtins
-import sys
+import ctypes
+import errno
+import numbers
 import warnings
+import weakref
 from typing import NamedTuple
 
 from . import _iograph
@@ -68,7 +71,7 @@ if _np is not None:
 
         What is computed from it, and parts of it, are arrays without these."""
 
-        dims = unit = start = None
+        dims = unit = start = _view = None
 
         def __array_finalize__(self, obj):
             pass  # nothing is inherited: a part has other dimensions
@@ -77,8 +80,7 @@ if _np is not None:
             return array[()] if array.ndim == 0 else _np.asarray(array)
 
         def __dlpack__(self, **options):
-            source = self if self.dims is None else self._view
-            return _np.asarray(source).__dlpack__(**options) if source is self else source.__dlpack__(**options)
+            return (_np.asarray(self) if self._view is None else self._view).__dlpack__(**options)
 
         def __dlpack_device__(self):
             return (1, 0)
@@ -116,7 +118,7 @@ def _dataset(rec):
 
 
 class Record:
-    """One step of a stream, held until `release`, the next turn of the loop, or the end of its last view.
+    """One step of a stream, held until `release` or the next turn of the loop.
 
     `rec["T"]` is a view of a variable; `rec.names` says which there are."""
 
@@ -165,7 +167,10 @@ class Record:
         return _dataset(self)
 
     def release(self):
-        "Gives the step back. Views that are there stay valid, and hold it until they are gone."
+        "Gives the step back. Views that are there stay as they are."
+        self._rec.release()
+
+    def __del__(self):
         self._rec.release()
 
     def __enter__(self):
@@ -264,13 +269,14 @@ class Step:
         """Copies an array into the step, by its strides. Type and shape must be those of the variable; numbers and lists are converted."""
         if not self._open:
             return
-        if not _is_buffer(value):
+        if isinstance(value, numbers.Number) or not _is_buffer(value):
             value = _converted(self._s, name, value)
-        self._put(name, value)
-
-    def _put(self, name, value):
         if self._s.put(name, value):
             self._open = False  # the first step turned out not to be wanted
+
+    def wanted(self, name):
+        "Whether anybody wants this variable of the step: computing it can be saved otherwise."
+        return self._open and self._s.wanted(name)
 
     def fill(self, name):
         """An array to write the variable into: no copy is made. It holds some earlier step, and must not be written to after the step.
@@ -304,18 +310,23 @@ def _converted(stream, name, value):
     """A number or a list as an array of the variable's type."""
     declared = stream.var(name)
     if declared is None:
-        raise Error(f'there is no variable "{name}" in the stream', -2)
+        raise Error(f'there is no variable "{name}" in the stream', -errno.ENOENT)
     dtype, rank = declared
     if _np is not None:
-        return _np.asarray(value, "u1" if dtype == "byte" else {"c64": "c8", "c128": "c16", "bool": "?"}.get(dtype) or dtype[0] + str(int(dtype[1:]) // 8))
-    if rank == 0 and not dtype.startswith("c"):
-        import ctypes
-
-        types = {"f32": ctypes.c_float, "f64": ctypes.c_double, "bool": ctypes.c_bool, "byte": ctypes.c_uint8}
-        kind = types.get(dtype) or getattr(ctypes, {"i": "c_int", "u": "c_uint"}.get(dtype[0], "") + dtype[1:], None)
-        if kind is not None:
-            return kind(value)
+        a, to = _np.asarray(value), _np.dtype(_NUMPY[dtype])
+        if _KINDS.get(a.dtype.kind, 9) > _KINDS[to.kind]:
+            raise TypeError(f"{name} is {dtype}, which cannot hold {a.dtype}")
+        return a.astype(to)
+    if rank == 0 and dtype in _CTYPES:
+        return getattr(ctypes, _CTYPES[dtype])(value)
     raise TypeError(f"{name}: without numpy, assign something that has the buffer protocol, such as array.array")
+
+
+# Types that stand for those of schemas; what has a larger number does not fit into one that has a smaller.
+_NUMPY = dict(zip("i8 i16 i32 i64 u8 u16 u32 u64 f16 f32 f64 c64 c128 bool byte".split(), "i1 i2 i4 i8 u1 u2 u4 u8 f2 f4 f8 c8 c16 ? u1".split()))
+_KINDS = {"b": 1, "i": 1, "u": 1, "f": 2, "c": 3}
+_CTYPES = {**{f"i{n}": f"c_int{n}" for n in (8, 16, 32, 64)}, **{f"u{n}": f"c_uint{n}" for n in (8, 16, 32, 64)}}
+_CTYPES.update(f32="c_float", f64="c_double", bool="c_bool", byte="c_uint8")
 
 
 class Stream:
@@ -374,9 +385,9 @@ class Attachment:
     """An agent of this machine, from `attach`."""
 
     def __init__(self, where, optional):
-        self.where, self._a, self._children = where, _iograph.Attachment(where), []
+        self.where, self._a, self._children = where, _iograph.Attachment(where), weakref.WeakSet()
         if self.error and not optional:
-            raise Error(self.error, -111)
+            raise Error(self.error, -errno.ECONNREFUSED)
 
     @property
     def error(self):
@@ -391,20 +402,21 @@ class Attachment:
         idle: how many seconds a loop waits for a step before TimeoutError; None: until Ctrl-C."""
         text = None if select is None else "".join(select.split())
         reader = Reader(_iograph.Reader(self.where, stream, text, policy, float(timeout)), stream, idle)
-        self._children.append(reader)
+        self._children.add(reader)
         return reader
 
-    def open(self, name, schema, policy="block", timeout=5.0, bytes=None, rank=0, nranks=1):
+    def open(self, name, schema, policy="block", timeout=5.0, bytes=None, rank=0, nranks=1, patience=0):
         """Publishes a stream. schema: declarations as "T: f64[z,y,x] K; energy: f64 J".
 
         policy: "block", a step waits at most `timeout` seconds for readers that want all of them; "latest" or "drop-new", it never waits.
+        patience: after so many steps in a row that found no room in time, none waits until there is room again; 0: all wait.
         bytes: memory for steps, as "64MiB" or a number. rank, nranks: which of the programs that publish the stream together this is."""
-        options = f"policy={policy} timeout={float(timeout):g}" + ("" if bytes is None else f" bytes={bytes}")
+        options = f"policy={policy} timeout={float(timeout):g}" + (f" patience={patience}" if patience else "") + ("" if bytes is None else f" bytes={bytes}")
         stream = Stream(_iograph.Stream(self.where, name, schema, options, rank, nranks), name)
         # A schema or an option that cannot be is a mistake of the program; that there is no agent is none.
         if stream.error and not self.error:
-            raise Error(stream.error, -22)
-        self._children.append(stream)
+            raise Error(stream.error, -errno.EINVAL)
+        self._children.add(stream)
         return stream
 
     def set(self, name, value):
@@ -413,8 +425,8 @@ class Attachment:
 
     def close(self):
         "Closes what was opened here. Views that are left become copies."
-        children, self._children = self._children, []
-        for child in reversed(children):
+        # Readers first: a stream that is closed waits for them.
+        for child in sorted(self._children, key=lambda c: isinstance(c, Stream)):
             child.__exit__(None, None, None)
         self._a.close()
 

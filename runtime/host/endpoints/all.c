@@ -13,6 +13,7 @@ extern const struct iog_sink iog_sink_h5md;
 extern const struct iog_sink iog_sink_image;
 extern const struct iog_sink iog_sink_null;
 extern const struct iog_sink iog_sink_record;
+extern const struct iog_sink iog_sink_stream;
 extern const struct iog_sink iog_sink_table;
 
 const struct iog_source *const iog_sources[] = {
@@ -31,6 +32,7 @@ const struct iog_sink *const iog_sinks[] = {
 	&iog_sink_image,
 	&iog_sink_null,
 	&iog_sink_record,
+	&iog_sink_stream,
 	&iog_sink_table,
 	NULL,
 };

@@ -56,7 +56,7 @@ static int begin(const void *conf, const struct iog_schema *schema, void **self,
 		free(s);
 		return iog_fail(err, -ENOMEM, "no memory");
 	}
-	s->taker = iog_taker_open(s->feed, conf, err);
+	s->taker = iog_taker_open(s->feed, conf, false, err);
 	if (!s->taker) {
 		iog_feed_put(s->feed);
 		free(s);

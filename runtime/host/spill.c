@@ -1,0 +1,399 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Spilling; see spill.h. The file is a ring of records in their wire form, each in one piece: [head, tail) or, once it went round, [head, wrap) and
+ * [0, tail). Only the edge's thread moves tail and grows the file, only the storing thread moves head. It grows in steps that are allocated, so that a
+ * full disk is met where nothing is written yet.
+ */
+#include "spill.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <unistd.h>
+
+#include "engine-parts.h"
+#include "wait.h"
+
+static const uint64_t GROW = 64 << 20, GROW_MIN = 64 << 10, RETRY_NS = 1000000000u;
+static const uint64_t NAP_NS = 50000000;
+
+struct item {
+	struct iog_worker_in at;
+	struct iog_desc d;
+	uint32_t life;
+};
+/* A record, and what it needs to be opened. */
+struct opened {
+	struct iog_record rec;
+	struct iog_block *block;
+	uint8_t *head;
+};
+struct iog_spill {
+	struct iog_spill_opts o;
+	int fd;
+	uint64_t head_size, most; /* most: bytes of the file */
+	pthread_t thread;
+	pthread_mutex_t lock;
+	_Atomic uint32_t bell, word; /* word: raised when something was put in, or it ends */
+	/* under the lock */
+	struct item *item;               /* o.slots */
+	uint32_t put, taken, done, back; /* counts of items, modulo 2^32: put in, being stored, stored, given back */
+	uint64_t head, tail, wrap, extent, n_file;
+	bool ending, give_up;
+	struct iog_spill_stats stats;
+	/* of one thread each */
+	struct opened in, out;
+	uint8_t *in_buf, *out_buf;
+	uint64_t in_room, out_room, retry_ns, cpu_ns;
+	bool was_full;
+};
+
+/* ---- records ---- */
+
+static bool opened_make(struct opened *x, const struct iog_spill *s)
+{
+	x->block = calloc(s->o.max_blocks, sizeof *x->block);
+	x->head = aligned_alloc(IOG_ALIGN, IOG_ROUND_UP(s->head_size, IOG_ALIGN));
+	return x->block && x->head;
+}
+
+static bool open_slot(const struct iog_spill *s, struct opened *x, const struct iog_worker_in *at, const struct iog_desc *d)
+{
+	const struct iog_region *r = &at->region[0];
+	const uint8_t *p = r->base + (r->size - (uint64_t)at->n_slots * at->slot_bytes) + (uint64_t)d->slot * at->slot_bytes;
+	return !iog_wire_open(&x->rec, p, d->length, s->o.schema, at->region, at->n_regions, x->block, s->o.max_blocks, x->head,
+		       s->head_size, 0, NULL) &&
+	       x->rec.id.seq == d->seq && x->rec.id.epoch == d->epoch;
+}
+
+static bool room_for(uint8_t **buf, uint64_t *room, uint64_t bytes)
+{
+	if (bytes <= *room)
+		return true;
+	free(*buf);
+	*buf = aligned_alloc(IOG_ALIGN, IOG_ROUND_UP(bytes, IOG_ALIGN));
+	*room = *buf ? bytes : 0;
+	return *buf;
+}
+
+/* ---- the file ---- */
+
+/* Makes the file larger by `need` at least. False: it may not, or the disk is full; stats.why has the reason. The lock is held. */
+static bool grow(struct iog_spill *s, uint64_t need)
+{
+	const uint64_t now = iog_now_ns();
+	if (s->extent + need > s->most) {
+		if (!s->stats.why[0])
+			snprintf(s->stats.why, sizeof s->stats.why, "its bound of %llu MiB was reached",
+				(unsigned long long)(s->most >> 20));
+		return false;
+	}
+	if (now < s->retry_ns)
+		return false;
+	int rc = 0;
+	for (uint64_t step = IOG_MAX(GROW, need);; step = IOG_MAX(step / 2, need)) {
+		step = IOG_MIN(step, s->most - s->extent);
+		do
+			rc = fallocate(s->fd, 0, (off_t)s->extent, (off_t)step) ? errno : 0;
+		while (rc == EINTR);
+		if (!rc || rc == EOPNOTSUPP) { /* then writing says whether there is room */
+			s->extent += step;
+			s->stats.most = IOG_MAX(s->stats.most, s->extent);
+			return true;
+		}
+		if (step == need || step <= GROW_MIN)
+			break;
+	}
+	s->retry_ns = now + RETRY_NS;
+	if (!s->stats.why[0])
+		snprintf(s->stats.why, sizeof s->stats.why, "the disk: %s", strerror(rc));
+	return false;
+}
+
+/* Where len bytes go; false: nowhere. The lock is held. */
+static bool place(struct iog_spill *s, uint64_t len, uint64_t *at)
+{
+	if (!s->n_file) {
+		s->head = s->tail = s->wrap = 0;
+		if (s->extent > GROW && !ftruncate(s->fd, 0)) /* what is not needed any more is others' */
+			s->extent = 0;
+	}
+	if (s->wrap) {
+		*at = s->tail;
+		return len <= s->head - s->tail;
+	}
+	if (len <= s->extent - s->tail || grow(s, len - (s->extent - s->tail))) {
+		*at = s->tail;
+		return true;
+	}
+	if (!s->n_file || len > s->head)
+		return false;
+	s->wrap = s->tail;
+	*at = s->tail = 0;
+	return true;
+}
+
+/* 0 or errno. */
+static int write_all(int fd, const uint8_t *p, uint64_t n, uint64_t at)
+{
+	while (n) {
+		const ssize_t k = pwrite(fd, p, n, (off_t)at);
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			return k ? errno : ENOSPC;
+		p += k, at += (uint64_t)k, n -= (uint64_t)k;
+	}
+	return 0;
+}
+
+static int read_all(int fd, uint8_t *p, uint64_t n, uint64_t at)
+{
+	while (n) {
+		const ssize_t k = pread(fd, p, n, (off_t)at);
+		if (k < 0 && errno == EINTR)
+			continue;
+		if (k <= 0)
+			return k ? errno : ENODATA;
+		p += k, at += (uint64_t)k, n -= (uint64_t)k;
+	}
+	return 0;
+}
+
+/* The record in s->in, to the end of the file. */
+static enum iog_spilled put_file(struct iog_spill *s)
+{
+	const uint64_t len = IOG_ROUND_UP(iog_wire_size(&s->in.rec), IOG_ALIGN);
+	uint64_t at;
+	if (!room_for(&s->in_buf, &s->in_room, len))
+		return IOG_SPILL_FULL;
+	pthread_mutex_lock(&s->lock);
+	const bool fits = place(s, len, &at);
+	pthread_mutex_unlock(&s->lock);
+	int rc = 0;
+	if (fits && iog_wire_pack(s->in_buf, len, &s->in.rec) < 0)
+		return IOG_SPILL_BAD;
+	if (!fits || (rc = write_all(s->fd, s->in_buf, len, at))) {
+		pthread_mutex_lock(&s->lock);
+		if (rc && !s->stats.why[0])
+			snprintf(s->stats.why, sizeof s->stats.why, "the disk: %s", strerror(rc));
+		s->stats.full += !s->was_full;
+		pthread_mutex_unlock(&s->lock);
+		s->was_full = true;
+		return IOG_SPILL_FULL;
+	}
+	s->was_full = false;
+	pthread_mutex_lock(&s->lock);
+	s->tail = at + len;
+	s->n_file++;
+	s->stats.records++;
+	s->stats.bytes += len;
+	pthread_mutex_unlock(&s->lock);
+	return IOG_SPILL_COPIED;
+}
+
+/* Reads the record at the head of the file; its length, 0: it cannot be read. */
+static uint64_t get_file(struct iog_spill *s, struct iog_err *err)
+{
+	struct iog_wire w;
+	int rc = read_all(s->fd, (uint8_t *)&w, sizeof w, s->head);
+	if (rc || w.magic != IOG_WIRE_MAGIC || w.total_bytes < sizeof w || w.total_bytes > s->most) {
+		iog_fail(err, -EIO, "the spill file: %s", rc ? strerror(rc) : "it does not hold what was written");
+		return 0;
+	}
+	const uint64_t len = IOG_ROUND_UP(w.total_bytes, IOG_ALIGN);
+	if (!room_for(&s->out_buf, &s->out_room, len) || (rc = read_all(s->fd, s->out_buf, len, s->head))) {
+		iog_fail(err, -EIO, "the spill file: %s", rc ? strerror(rc) : "out of memory for a record");
+		return 0;
+	}
+	if (iog_wire_open(&s->out.rec, s->out_buf, w.total_bytes, s->o.schema, NULL, 0, s->out.block, s->o.max_blocks, s->out.head,
+		    s->head_size, IOG_OPEN_SUM, err))
+		return 0;
+	return len;
+}
+
+/* ---- the storing thread ---- */
+
+static void ring(struct iog_spill *s)
+{
+	atomic_fetch_add(&s->bell, 1);
+	iog_wake_word(&s->bell);
+}
+
+static void store_file(struct iog_spill *s)
+{
+	struct iog_err err = { "" };
+	const uint64_t len = get_file(s, &err);
+	if (len)
+		s->o.store(s->o.ctx, &s->out.rec, len);
+	else
+		s->o.lost(s->o.ctx, &err);
+	pthread_mutex_lock(&s->lock);
+	if (len) {
+		s->n_file--;
+		s->head += len;
+		if (s->wrap && s->head == s->wrap)
+			s->head = s->wrap = 0;
+	} else {
+		s->give_up = true; /* where the next one begins is not known */
+	}
+	pthread_mutex_unlock(&s->lock);
+	ring(s);
+}
+
+static void store_slot(struct iog_spill *s, const struct item *x)
+{
+	if (open_slot(s, &s->out, &x->at, &x->d))
+		s->o.store(s->o.ctx, &s->out.rec, x->d.length);
+	else
+		s->o.lost(s->o.ctx, NULL);
+	pthread_mutex_lock(&s->lock);
+	s->done++;
+	pthread_mutex_unlock(&s->lock);
+	ring(s);
+}
+
+static void *run(void *arg)
+{
+	struct iog_spill *s = arg;
+	for (;;) {
+		const struct iog_waitword w = { &s->word, atomic_load(&s->word) };
+		struct item x;
+		pthread_mutex_lock(&s->lock);
+		const bool slot = s->taken != s->put && !s->give_up, file = s->n_file && !s->give_up,
+			   end = s->give_up || (s->ending && !slot && !file);
+		if (slot)
+			x = s->item[s->taken++ % s->o.slots];
+		pthread_mutex_unlock(&s->lock);
+		if (slot)
+			store_slot(s, &x);
+		else if (file)
+			store_file(s);
+		else if (end)
+			break;
+		else
+			iog_wait_words(&w, 1, NAP_NS);
+	}
+	s->cpu_ns = iog_cpu_ns();
+	ring(s);
+	return NULL;
+}
+
+/* ---- the edge's thread ---- */
+
+enum iog_spilled iog_spill_put(struct iog_spill *s, const struct iog_worker_in *at, const struct iog_desc *d, uint32_t life)
+{
+	pthread_mutex_lock(&s->lock);
+	const bool broken = s->give_up, hold = !s->n_file && s->put - s->back < s->o.slots;
+	if (hold && !broken)
+		s->item[s->put++ % s->o.slots] = (struct item){ *at, *d, life };
+	pthread_mutex_unlock(&s->lock);
+	if (broken)
+		return IOG_SPILL_BAD;
+	enum iog_spilled how = IOG_SPILL_HELD;
+	if (!hold)
+		how = open_slot(s, &s->in, at, d) ? put_file(s) : IOG_SPILL_BAD;
+	if (how != IOG_SPILL_FULL && how != IOG_SPILL_BAD) {
+		atomic_fetch_add(&s->word, 1);
+		iog_wake_word(&s->word);
+	}
+	return how;
+}
+
+bool iog_spill_done(struct iog_spill *s, uint32_t *slot, uint32_t *gen, uint32_t *life)
+{
+	pthread_mutex_lock(&s->lock);
+	const bool any = s->back != s->done;
+	if (any) {
+		const struct item *x = &s->item[s->back++ % s->o.slots];
+		*slot = x->d.slot, *gen = x->d.gen, *life = x->life;
+	}
+	pthread_mutex_unlock(&s->lock);
+	return any;
+}
+
+const _Atomic uint32_t *iog_spill_bell(const struct iog_spill *s) { return &s->bell; }
+
+/* ---- life ---- */
+
+void iog_spill_free(struct iog_spill *s)
+{
+	if (s->fd >= 0)
+		close(s->fd);
+	free(s->in.block);
+	free(s->in.head);
+	free(s->out.block);
+	free(s->out.head);
+	free(s->in_buf);
+	free(s->out_buf);
+	free(s->item);
+	pthread_mutex_destroy(&s->lock);
+	free(s);
+}
+
+static int file_make(struct iog_spill *s, struct iog_err *err)
+{
+	const char *env = getenv("TMPDIR"), *dir = s->o.dir[0] ? s->o.dir : env && env[0] ? env : "/tmp";
+	struct rlimit most;
+	char path[4096];
+	if (snprintf(path, sizeof path, "%s/iog-spill-XXXXXX", dir) >= (int)sizeof path)
+		return iog_fail(err, -ENAMETOOLONG, "the name of the folder to spill to is too long");
+	s->fd = mkostemp(path, O_CLOEXEC);
+	if (s->fd < 0)
+		return iog_fail(err, -errno, "a file to spill to, in %s: %s", dir, strerror(errno));
+	unlink(path);
+	s->most = IOG_MIN(s->o.bytes, (uint64_t)INT64_MAX);
+	/* Beyond that limit there is a signal, not an error. */
+	if (!getrlimit(RLIMIT_FSIZE, &most) && most.rlim_cur != RLIM_INFINITY)
+		s->most = IOG_MIN(s->most, (uint64_t)most.rlim_cur);
+	return 0;
+}
+
+int iog_spill_new(struct iog_spill **out, const struct iog_spill_opts *o, struct iog_err *err)
+{
+	struct iog_spill *s = calloc(1, sizeof *s);
+	*out = NULL;
+	if (!s)
+		return iog_fail(err, -ENOMEM, "out of memory");
+	s->o = *o;
+	s->o.slots = IOG_MAX(o->slots, 1u);
+	s->fd = -1;
+	s->head_size = iog_wire_head_max(o->schema, o->max_blocks, IOG_SEGMENTS_MAX);
+	pthread_mutex_init(&s->lock, NULL);
+	s->item = calloc(s->o.slots, sizeof *s->item);
+	int rc = s->item && opened_make(&s->in, s) && opened_make(&s->out, s) ? file_make(s, err) : iog_fail(err, -ENOMEM, "out of memory");
+	if (!rc && (rc = pthread_create(&s->thread, NULL, run, s)))
+		rc = iog_fail(err, -rc, "no thread: %s", strerror(rc));
+	if (rc) {
+		iog_spill_free(s);
+		return rc;
+	}
+	pthread_setname_np(s->thread, "iog-spill");
+	*out = s;
+	return 0;
+}
+
+uint64_t iog_spill_end(struct iog_spill *s, const _Atomic bool *give_up, struct iog_spill_stats *stats, uint64_t *cpu_ns)
+{
+	for (bool last = false; !last;) {
+		const struct iog_waitword w = { &s->bell, atomic_load(&s->bell) };
+		pthread_mutex_lock(&s->lock);
+		s->ending = true;
+		s->give_up |= give_up && atomic_load_explicit(give_up, memory_order_relaxed);
+		last = s->give_up || (s->taken == s->put && !s->n_file);
+		pthread_mutex_unlock(&s->lock);
+		atomic_fetch_add(&s->word, 1);
+		iog_wake_word(&s->word);
+		if (!last)
+			iog_wait_words(&w, 1, NAP_NS);
+	}
+	pthread_join(s->thread, NULL);
+	const uint64_t left = s->n_file + (s->put - s->taken);
+	*stats = s->stats;
+	*cpu_ns = s->cpu_ns;
+	return left;
+}

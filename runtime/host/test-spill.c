@@ -1,0 +1,326 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/*
+ * Policy "spill": a sink that does not move beside one that takes everything. The source goes on, all records come in their order and unchanged; the file
+ * is bounded, and when it, or the disk, is full the source waits; a stop gives up what is behind, and says so; what was changed in the file is noticed.
+ */
+#include <dirent.h>
+#include <errno.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <unistd.h>
+/* last: it wants the ones above */
+#include <cmocka.h>
+
+#include "runtime/host/endpoint.h"
+#include "runtime/host/engine.h"
+
+enum { STEPS = 1000, LIMIT_S = 60 };
+
+/* ---- two sinks that keep what they see; one of them waits at a gate ---- */
+
+struct seen {
+	_Atomic uint32_t n;
+	int64_t step[STEPS];
+	uint64_t sum[STEPS];
+	_Atomic bool *gate; /* NULL: open */
+};
+static struct seen quick, slow;
+static _Atomic bool gate;
+
+static int open_quick(const void *c, const struct iog_schema *in, void **self, struct iog_err *err)
+{
+	(void)c, (void)in, (void)err;
+	*self = &quick;
+	return 0;
+}
+static int open_slow(const void *c, const struct iog_schema *in, void **self, struct iog_err *err)
+{
+	(void)c, (void)in, (void)err;
+	*self = &slow;
+	return 0;
+}
+static uint64_t sum_of(const struct iog_record *r)
+{
+	uint64_t sum = 0;
+	for (uint32_t v = 0; v < r->schema->n_vars; v++)
+		for (uint32_t k = 0; k < r->var[v].n_blocks; k++) {
+			const struct iog_block *b = &r->var[v].block[k];
+			const unsigned rank = r->schema->var[v].rank;
+			const uint64_t bytes = (uint64_t)iog_block_elems(b, rank) * iog_dtype_size(r->schema->var[v].dtype);
+			assert_true(iog_block_dense(b, rank, iog_dtype_size(r->schema->var[v].dtype)));
+			sum = iog_hash(b->data, bytes, sum + v);
+		}
+	return sum;
+}
+static enum iog_step write_seen(void *self, const struct iog_record *r, struct iog_err *err)
+{
+	struct seen *s = self;
+	(void)err;
+	for (int i = 0; s->gate && !atomic_load(s->gate) && i < LIMIT_S * 1000; i++)
+		usleep(1000);
+	if (s->n < STEPS) {
+		s->step[s->n] = r->step;
+		s->sum[s->n] = sum_of(r);
+	}
+	s->n++;
+	return IOG_OK;
+}
+static int close_seen(void *self, struct iog_err *err)
+{
+	(void)self, (void)err;
+	return 0;
+}
+static const struct iog_sink quick_sink = { .name = "quick", .summary = "", .open = open_quick, .write = write_seen, .close = close_seen };
+static const struct iog_sink slow_sink = { .name = "slow", .summary = "", .open = open_slow, .write = write_seen, .close = close_seen };
+
+/* ---- runs ---- */
+
+struct run {
+	struct iog_graph *g;
+	struct iog_cut cut;
+	struct iog_engine *e;
+	int slow;
+};
+
+static void option(struct run *r, const char *name, const char *value)
+{
+	assert_true(iog_graph_option(r->g, r->slow, name, &(struct iog_value){ .kind = IOG_V_STRING, .s = value }));
+}
+
+static int sink_of(struct run *r, int from, const struct iog_sink *s)
+{
+	const struct iog_gnode_end end = { .what = s, .name = s->name };
+	int n = iog_graph_end(r->g, IOG_G_SINK, &end);
+	iog_graph_link(r->g, from, 0, n);
+	return n;
+}
+
+static void begin(struct run *r)
+{
+	const struct iog_source *const *s = iog_sources;
+	memset(r, 0, sizeof *r);
+	memset(&quick, 0, sizeof quick);
+	memset(&slow, 0, sizeof slow);
+	atomic_store(&gate, false);
+	slow.gate = &gate;
+	while (strcmp((*s)->name, "synthetic"))
+		s++;
+	r->g = iog_graph_new();
+	struct iog_gnode_end end = {
+		.what = *s, .name = (*s)->name, .params = (*s)->params, .conf_size = (*s)->conf_size, .describe = (*s)->describe
+	};
+	int source = iog_graph_end(r->g, IOG_G_SOURCE, &end);
+	iog_graph_set(r->g, source, "atoms", &(struct iog_value){ .kind = IOG_V_NUMBER, .n = 500, .integer = true }, NULL);
+	iog_graph_set(r->g, source, "steps", &(struct iog_value){ .kind = IOG_V_NUMBER, .n = STEPS, .integer = true }, NULL);
+	sink_of(r, source, &quick_sink);
+	r->slow = sink_of(r, source, &slow_sink);
+	option(r, "policy", "spill");
+}
+
+static void start(struct run *r)
+{
+	struct iog_engine_opts o = { 0 };
+	struct iog_err err = { "" };
+	assert_int_equal(iog_graph_check(r->g), 0);
+	assert_int_equal(iog_graph_cut(r->g, true, IOG_T_HOST, &r->cut), 0);
+	assert_int_equal(iog_engine_new(&r->e, r->g, &r->cut, &o, &err), 0);
+	if (iog_engine_start(r->e, &err))
+		fail_msg("%s", err.text);
+}
+
+/* Until the quick sink has seen that many, or, with 0, all has ended. */
+static void poll_until(struct run *r, uint32_t n)
+{
+	for (int i = 0; i < LIMIT_S * 100; i++)
+		if (iog_engine_poll(r->e, 0.01) || (n && quick.n >= n))
+			return;
+	fail_msg("nothing moves: %u records here, %u there", quick.n, slow.n);
+}
+
+static void note_of(const struct run *r, char *text, size_t size)
+{
+	struct iog_unit_stats s[8];
+	uint32_t n = iog_engine_unit_stats(r->e, s, 8);
+	text[0] = 0;
+	for (uint32_t i = 0; i < n; i++)
+		if (!strcmp(s[i].name, "slow"))
+			snprintf(text, size, "%s", s[i].note);
+}
+
+static void finish(struct run *r)
+{
+	assert_int_equal(iog_engine_free(r->e), 0);
+	iog_cut_free(&r->cut);
+	iog_graph_free(r->g);
+}
+
+static void all_in_order(void)
+{
+	assert_int_equal(quick.n, STEPS);
+	assert_int_equal(slow.n, STEPS);
+	for (int i = 0; i < STEPS; i++) {
+		assert_int_equal(slow.step[i], i);
+		assert_int_equal(slow.sum[i], quick.sum[i]);
+	}
+}
+
+/* ---- tests ---- */
+
+static void the_source_goes_on(void **state)
+{
+	struct run r;
+	struct iog_err err;
+	char note[256];
+	(void)state;
+	begin(&r);
+	start(&r);
+	/* The other sink gets all while this one has not taken the first. */
+	poll_until(&r, STEPS);
+	assert_int_equal(quick.n, STEPS);
+	assert_int_equal(slow.n, 0);
+	atomic_store(&gate, true);
+	poll_until(&r, 0);
+	assert_int_equal(iog_engine_result(r.e, &err), 0);
+	all_in_order();
+	note_of(&r, note, sizeof note);
+	assert_non_null(strstr(note, "records went through a file"));
+	assert_null(strstr(note, "wait"));
+	finish(&r);
+}
+
+/* Opens the gate once the source cannot go on, whatever it waits for: until then it must not have ended. */
+static void runs_full(struct run *r, const char *why, uint64_t most_kib)
+{
+	struct iog_err err;
+	char note[256], *at;
+	start(r);
+	for (uint32_t before = 0, same = 0; same < 4; before = quick.n) {
+		assert_false(iog_engine_poll(r->e, 0.2));
+		same = quick.n && quick.n == before ? same + 1 : 0;
+	}
+	assert_true(quick.n < STEPS);
+	atomic_store(&gate, true);
+	poll_until(r, 0);
+	assert_int_equal(iog_engine_result(r->e, &err), 0);
+	all_in_order();
+	note_of(r, note, sizeof note);
+	if (!strstr(note, why))
+		fail_msg("\"%s\" does not say %s", note, why);
+	assert_non_null(at = strstr(note, "at most "));
+	assert_in_range(strtoull(at + 8, NULL, 10), 1, most_kib);
+	finish(r);
+}
+
+static void a_bound_makes_the_source_wait(void **state)
+{
+	struct run r;
+	(void)state;
+	begin(&r);
+	option(&r, "spill_bytes", "1MiB");
+	runs_full(&r, "had to wait: its bound of 1 MiB was reached", 1024);
+}
+
+static void a_full_disk_makes_the_source_wait(void **state)
+{
+	struct run r;
+	char dir[] = "/tmp/iog-spill-test-XXXXXX";
+	(void)state;
+	assert_non_null(mkdtemp(dir));
+	if (unshare(CLONE_NEWNS) || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) || mount("tmpfs", dir, "tmpfs", 0, "size=1m")) {
+		print_message("a small file system cannot be mounted here: %s\n", strerror(errno));
+		rmdir(dir);
+		skip();
+	}
+	begin(&r);
+	option(&r, "spill_dir", dir);
+	runs_full(&r, "had to wait: the disk: No space left", 1024);
+	umount(dir);
+	rmdir(dir);
+}
+
+static void a_stop_gives_up_and_says_so(void **state)
+{
+	struct run r;
+	struct iog_err err;
+	(void)state;
+	begin(&r);
+	start(&r);
+	poll_until(&r, STEPS);
+	iog_engine_stop(r.e);
+	iog_engine_poll(r.e, 0.5); /* its thread looks at that every 50 ms */
+	atomic_store(&gate, true);
+	poll_until(&r, 0);
+	assert_true(iog_engine_result(r.e, &err) < 0);
+	assert_non_null(strstr(err.text, "were given up"));
+	assert_true(slow.n < STEPS);
+	finish(&r);
+}
+
+/* The file has no name; it is found among what this process has open. */
+static int spill_fd(void)
+{
+	DIR *d = opendir("/proc/self/fd");
+	int fd = -1;
+	for (struct dirent *e; (e = readdir(d)) && fd < 0;) {
+		char link[64], to[256] = "";
+		snprintf(link, sizeof link, "/proc/self/fd/%.20s", e->d_name);
+		if (readlink(link, to, sizeof to - 1) > 0 && strstr(to, "iog-spill-"))
+			fd = atoi(e->d_name);
+	}
+	closedir(d);
+	assert_true(fd >= 0);
+	return fd;
+}
+
+static void a_changed_file_is_noticed(void **state)
+{
+	static const char garbage[4096] = "not what was written";
+	struct run r;
+	struct iog_err err;
+	(void)state;
+	begin(&r);
+	start(&r);
+	poll_until(&r, STEPS);
+	assert_int_equal(pwrite(spill_fd(), garbage, sizeof garbage, 200000), sizeof garbage);
+	atomic_store(&gate, true);
+	poll_until(&r, 0);
+	assert_true(iog_engine_result(r.e, &err) < 0);
+	assert_true(slow.n > 0 && slow.n < STEPS);
+	for (uint32_t i = 0; i < slow.n; i++)
+		assert_int_equal(slow.sum[i], quick.sum[i]);
+	finish(&r);
+}
+
+static void a_folder_must_be_there(void **state)
+{
+	struct run r;
+	struct iog_engine_opts o = { 0 };
+	struct iog_err err = { "" };
+	(void)state;
+	begin(&r);
+	option(&r, "spill_dir", "/nowhere/at/all");
+	assert_int_equal(iog_graph_check(r.g), 0);
+	assert_int_equal(iog_graph_cut(r.g, true, IOG_T_HOST, &r.cut), 0);
+	assert_int_equal(iog_engine_new(&r.e, r.g, &r.cut, &o, &err), 0);
+	assert_true(iog_engine_start(r.e, &err) < 0);
+	assert_non_null(strstr(err.text, "/nowhere/at/all: No such file"));
+	finish(&r);
+}
+
+int main(void)
+{
+	const struct CMUnitTest tests[] = {
+		cmocka_unit_test(the_source_goes_on), cmocka_unit_test(a_bound_makes_the_source_wait),
+		cmocka_unit_test(a_stop_gives_up_and_says_so), cmocka_unit_test(a_changed_file_is_noticed),
+		cmocka_unit_test(a_folder_must_be_there),
+		cmocka_unit_test(a_full_disk_makes_the_source_wait), /* last: it has its own mounts from then on */
+	};
+	return cmocka_run_group_tests_name("spill", tests, NULL, NULL);
+}

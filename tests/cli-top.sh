@@ -1,0 +1,108 @@
+#!/bin/bash
+# SPDX-License-Identifier: BSD-3-Clause
+# `iog top`: one interval as text and as JSON, and the live view on a terminal.
+# timeout: 90
+# shellcheck source=tests/helpers/tap.sh
+. tests/helpers/tap.sh
+iog=$IOG pump=$IOG_HELPERS/attach-pump
+S=$TMPDIR/agent
+cat >"$TMPDIR/heat.lua" <<END
+local iog = require "iog"
+local heat = iog.source.stream "heat"
+heat:stats { "T" }:to(iog.sink.table { "$TMPDIR/heat.csv", on_restart = "truncate" })
+heat:crop { box = { z = { 2, 3 } } }:compress {}:to(iog.sink.null {})
+END
+running() { # an agent, two ranks that write for long, a reader
+	"$iog" agent --socket "$S" --load "$TMPDIR/heat.lua" >"$TMPDIR/agent.log" 2>&1 &
+	agent=$!
+	for _ in $(seq 200); do grep -q ': listens at' "$TMPDIR/agent.log" && break; sleep 0.05; done
+	for r in 0 1; do
+		PMIX_NAMESPACE=run PMIX_RANK=$r "$pump" write "$S" heat $r 2 100000000 2000 >/dev/null &
+		w[r]=$!
+	done
+	"$pump" read "$S" heat 100000000 policy=latest >/dev/null &
+	w[2]=$!
+	for _ in $(seq 200); do [ "$("$iog" ps --socket "$S" | awk '$1 == "heat" && $2 == "runs" { print $3 }')" -gt 100 ] 2>/dev/null && return 0; sleep 0.05; done
+	return 1
+}
+once() {
+	"$iog" top --socket "$S" --once --interval 0.5 >"$TMPDIR/out" && ! grep -q $'\033' "$TMPDIR/out" && says "^agent $S, process $agent: [0-9.]+ % cpu" '^graph heat: runs, [0-9 ]+ delivered' \
+		'^  stream +source +[1-9][0-9 ]* +[0-9.]+ [KM]iB +[0-9]+/[0-9]+ ' '^  table +sink +[1-9].* (us|ms) .* %$' '^    compress +[1-9]' '^stream heat: known, 2 of 2 ranks, pmix run' \
+		'^  attach-pump \([0-9]+\) +rank 1 +[1-9]' '^  attach-pump \([0-9]+\) +reader, latest +[1-9]' <"$TMPDIR/out"
+}
+json() {
+	"$iog" top --socket "$S" --json --interval 0.5 --count 2 >"$TMPDIR/out" && "$PYTHON" - "$TMPDIR/out" "$agent" "${w[@]}" <<'END'
+import json, sys
+text, at, docs = open(sys.argv[1]).read(), 0, []
+while text[at:].strip():
+    d, n = json.JSONDecoder().raw_decode(text[at:].lstrip())
+    at += len(text[at:]) - len(text[at:].lstrip()) + n
+    docs.append(d)
+assert len(docs) == 2, len(docs)
+for d in docs:
+    assert 0.4 < d["interval_s"] < 30 and d["agent"]["pid"] == int(sys.argv[2]) and 0 < d["agent"]["cpu"] < 3, d["agent"]
+    g, = d["graphs"]
+    u = {x["name"]: x for x in g["units"]}
+    assert g["state"] == "runs" and {x["kind"] for x in u.values()} == {"source", "stage", "sink"}, g
+    assert all(x["records_per_s"] > 5 and x["capacity"] > 0 and 0 <= x["queued"] <= x["capacity"] and 0 < x["cpu"] < 2 for x in u.values()), u
+    t = u["table"]
+    assert 0 < t["latency_p50_s"] <= t["latency_p99_s"] < 60 and t["target"] == "host", t
+    assert u["stream"]["latency_p50_s"] is None
+    assert [n["operator"] for x in g["units"] for n in x["nodes"]] == ["stats", "crop", "compress"], g
+    s, = d["streams"]
+    assert s["there"] == s["ranks"] == 2 and s["job"] == "pmix run", s
+    assert sorted(x["pid"] for x in s["writers"]) == sorted(map(int, sys.argv[3:5])) and all(x["records_per_s"] > 5 and 0 <= x["blocked"] <= 1.5 for x in s["writers"]), s
+    r, = s["readers"]
+    assert r["pid"] == int(sys.argv[5]) and r["policy"] == "latest" and r["records_per_s"] > 1, r
+assert docs[1]["graphs"][0]["delivered"] > docs[0]["graphs"][0]["delivered"]
+END
+}
+live() { # how it is ended
+	"$PYTHON" - "$iog" "$S" "$1" <<'END'
+import fcntl, os, pty, re, select, struct, subprocess, sys, termios, time
+main, sub = pty.openpty()
+def size(rows, columns): fcntl.ioctl(sub, termios.TIOCSWINSZ, struct.pack("HHHH", rows, columns, 0, 0))
+size(40, 200)
+before = termios.tcgetattr(sub)
+p = subprocess.Popen([sys.argv[1], "top", "--socket", sys.argv[2], "--interval", "0.2"], stdin=sub, stdout=sub, stderr=sub, start_new_session=True,
+    preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0))
+def read(until, limit=20):
+    got, end = b"", time.time() + limit
+    while not until(got) and time.time() < end:
+        if select.select([main], [], [], 0.1)[0]: got += os.read(main, 65536)
+    assert until(got), got[-3000:]
+    return got
+def frames(got): return got.split(b"\033[H")[1:]
+got = read(lambda g: len(frames(g)) > 3)
+assert got.startswith(b"\033[?1049h\033[?25l"), got[:50]
+frame = frames(got)[2].decode()
+assert re.search(r"graph heat: runs", frame) and re.search(r"rank 1 .* %", frame), frame
+size(6, 40)
+got = read(lambda g: len(frames(g)) > 4)
+small = frames(got)[3].decode()
+lines = re.sub(r"\033\[[?0-9;]*[A-Za-z]", "", small).split("\r\n")
+assert len(lines) == 6 and max(map(len, lines)) <= 40 and "more than the window shows" in lines[-1], lines
+if sys.argv[3] == "q": os.write(main, b"q")
+elif sys.argv[3] == "ctrl-c": os.write(main, b"\003")
+else: os.kill(int(sys.argv[3]), 9)
+end = read(lambda g: b"\033[?25h\033[?1049l" in g)
+code = p.wait(20)
+assert code == (0 if sys.argv[3] in ("q", "ctrl-c") else 1), code
+assert termios.tcgetattr(sub) == before
+if code: read(lambda g: b"the agent has ended" in g or b"the agent has ended" in end)
+END
+}
+mistakes() {
+	code 2 "$iog" top --interval 0 2>/dev/null && code 2 "$iog" top extra 2>/dev/null && code 1 "$iog" top --socket "$TMPDIR/nobody" --once 2>"$TMPDIR/err" && grep -q 'no agent answers' "$TMPDIR/err"
+}
+w=()
+running || { cat "$TMPDIR/agent.log"; echo "Bail out! nothing runs"; }
+point "one interval as text" once
+point "two intervals as JSON" json
+point "the live view, its window changed, ended by q" live q
+point "ended by Ctrl-C" live ctrl-c
+point "the agent is killed meanwhile" live "$agent"
+point "what cannot be" mistakes
+kill -9 "${w[@]}" "$agent" 2>/dev/null
+wait "${w[@]}" "$agent" 2>/dev/null
+plan
