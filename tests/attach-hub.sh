@@ -146,6 +146,26 @@ wanted() { # a hub wants what its readers want, and more when one comes that wan
 	end
 	return 0
 }
+agent_killed() { # readers of two ranks, behind a hub or not, go on with the next agent
+	agent || return 1
+	readers=() writers=()
+	for w in 0 1; do
+		"$pump" write "$S" flow $w 2 100 4 >"$TMPDIR/w$w" &
+		writers+=($!)
+	done
+	start_readers 0 6 "" T policy=block
+	wait_readers 6 || return 1
+	sleep 0.5
+	kill -9 "$agent"
+	wait "$agent" 2>/dev/null
+	agent && wait_readers 6 || return 1
+	sleep 1
+	steps=1 start_readers 6 7 "" U policy=latest # the fourth consumer: steps count from here on
+	wait "${writers[@]}" "${readers[@]}"
+	local rc=$?
+	end
+	[ $rc = 0 ] && all_read 0 6 "read 100 elements $((100 * 1024)) rank 3 code 0"
+}
 point "twenty readers get every step" twenty
 point "of two ranks, with selections" ranks
 point "those who want every step beside those who do not" mixed
@@ -153,4 +173,5 @@ point "stopped readers, and the end of a hub" stopped
 point "kill -9 of the writer" killed
 point "a second run" again
 point "what readers behind a hub want" wanted
+point "kill -9 of the agent" agent_killed
 plan

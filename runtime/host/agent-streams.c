@@ -340,12 +340,24 @@ static void cut_feeds(struct iog_agent *a)
 /* What a reader waits for: one that has ended may come again. */
 static bool appeared(const struct stream *s) { return s->known && live_writers(s); }
 
+/* One that had an agent before reads as it did: it has edges that writers have, too, or what it had was a hub's, which is gone. */
+static bool was_direct(const struct stream *s, const struct reader *r)
+{
+	for (uint32_t i = 0; i < IOG_WRITERS; i++)
+		for (uint32_t k = 0; s->writer[i] && k < s->writer[i]->held.n; k++)
+			for (uint32_t n = 0; n < r->held.n; n++)
+				if (s->writer[i]->held.number[k] == r->held.number[n])
+					return true;
+	return false;
+}
+
 /* The stream is there: r reads it directly, or behind a hub. False: it cannot. */
 static bool place_reader(struct iog_agent *a, struct reader *r)
 {
 	struct iog_err err = { "" };
 	struct stream *s = r->stream;
-	if (iog_agent_stream_readers(a, s) < direct_max(s))
+	const bool before = r->back && s->n_writers > 1 && direct_max(s) < IOG_READERS;
+	if (before ? was_direct(s, r) : iog_agent_stream_readers(a, s) < direct_max(s))
 		return true;
 	const bool can = !s->apart && !(s->writer[0] && s->writer[0]->offer);
 	struct stream *hub = can ? iog_agent_hub_for(a, s, r->policy, &err) : NULL;
@@ -561,6 +573,7 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 	}
 	*r = (struct reader){ .client = c, .stream = s, .id = m->id, .policy = m->policy };
 	r->until_ns = m->a ? UINT64_MAX : iog_now_ns() + m->b * 1000000ull;
+	r->back = m->a;
 	iog_agent_hold(&r->held, m);
 	a->look = true;
 	return NULL;
