@@ -18,19 +18,24 @@ struct key {
 static const struct key KEY_END = { UINT32_MAX, UINT64_MAX };
 static bool less(struct key a, struct key b) { return a.epoch != b.epoch ? a.epoch < b.epoch : a.seq < b.seq; }
 
-enum { SUCCESSORS = 4, KEPT = 64 };
+/* RINGS: of one writer; a reader holds records of two beside the one that is read, a graph may keep some of more. */
+enum { SUCCESSORS = 4, KEPT = 64, RINGS = 8 };
 
-/* A writer, and the rings it is read from: by the last bit of their life the one that is read, and the one before as long as something of it is held. */
+struct ring {
+	struct iog_inlet in;
+	struct iog_worker_in at;
+	uint32_t out; /* taken, and not given back */
+};
+/* A writer, and the rings it is read from: the one that is read, and those before of which something is held. */
 struct writer {
-	struct iog_inlet in[2];
-	struct iog_worker_in at[2], next[SUCCESSORS];
-	uint32_t out[2]; /* taken, and not given back */
+	struct ring ring[RINGS];
+	struct iog_worker_in next[SUCCESSORS];
+	uint32_t now; /* the one that is read */
 	uint32_t n_next;
 	bool attached;
-	bool gone;     /* nobody adds to its ring any more */
-	bool over;     /* and nobody will to the last of those that come next */
-	bool ended;    /* and it is empty */
-	uint32_t life; /* of the ring that is read */
+	bool gone;  /* nobody adds to its ring any more */
+	bool over;  /* and nobody will to the last of those that come next */
+	bool ended; /* and it is empty */
 	uint32_t seen_head;
 	uint32_t next_slot; /* where the next record probably lies */
 	struct key low;     /* of its front, or the smallest that may still come */
@@ -39,7 +44,7 @@ struct writer {
 };
 /* A record that is to be given back. */
 struct loan {
-	uint32_t slot, gen, life;
+	uint32_t slot, gen, ring;
 	bool held;
 };
 /* What one writer contributed to a step. */
@@ -70,7 +75,7 @@ struct iog_collect {
 	uint32_t first_kept, n_kept;
 	struct iog_collect_stats stats;
 };
-static inline struct iog_inlet *ring(struct writer *w) { return &w->in[w->life & 1]; }
+static inline struct iog_inlet *ring(struct writer *w) { return &w->ring[w->now].in; }
 
 static void step_free(struct step *s, uint32_t n)
 {
@@ -128,27 +133,29 @@ struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_
 
 /* ---- writers ---- */
 
-static void read_ring(struct writer *w, const struct iog_worker_in *in)
+static void read_ring(struct writer *w, uint32_t at, const struct iog_worker_in *in)
 {
 	const struct iog_inlet old = *ring(w);
-	if (w->attached)
-		w->life++;
-	w->at[w->life & 1] = *in;
+	w->now = at;
+	w->ring[at].at = *in;
 	iog_inlet_init(ring(w), &in->edge, in->n_slots, in->slot_bytes);
 	/* What was seen of the writer's former life is not taken again. */
 	ring(w)->epoch = old.epoch, ring(w)->next_seq = old.next_seq, ring(w)->taken = old.taken;
 	w->attached = true;
-	w->gone = w->ended = false;
+	w->ended = false;
 }
 
 /* The next ring can be read: there is place for it beside those of which something is held. */
 static bool successor(struct writer *w)
 {
-	if (!w->n_next || w->out[(w->life + 1) & 1])
+	uint32_t at = 0;
+	while (at < RINGS && (w->ring[at].out || (w->attached && at == w->now)))
+		at++;
+	if (!w->n_next || at == RINGS)
 		return false;
 	const struct iog_worker_in in = w->next[0];
 	memmove(&w->next[0], &w->next[1], --w->n_next * sizeof w->next[0]);
-	read_ring(w, &in);
+	read_ring(w, at, &in);
 	w->gone = w->n_next || w->over;
 	return true;
 }
@@ -187,18 +194,18 @@ bool iog_collect_ended(struct iog_collect *c, uint32_t w)
 bool iog_collect_reads(const struct iog_collect *c, uint32_t w, const struct iog_down *down)
 {
 	const struct writer *x = &c->writer[w];
-	bool reads = x->attached && x->at[x->life & 1].edge.down == down;
-	reads |= x->out[(x->life + 1) & 1] && x->at[(x->life + 1) & 1].edge.down == down;
+	bool reads = x->attached && x->ring[x->now].at.edge.down == down;
+	for (uint32_t i = 0; i < RINGS; i++)
+		reads |= x->ring[i].out && x->ring[i].at.edge.down == down;
 	for (uint32_t i = 0; i < x->n_next; i++)
 		reads |= x->next[i].edge.down == down;
 	return reads;
 }
 
-static void publish(struct writer *w)
+static void publish(struct iog_inlet *in)
 {
-	for (unsigned i = 0; i < 2; i++)
-		if (w->in[i].e.up && iog_inlet_publish(&w->in[i]))
-			iog_wake_word(&w->in[i].e.up->head);
+	if (iog_inlet_publish(in))
+		iog_wake_word(&in->e.up->head);
 }
 
 static void give_back(struct writer *w, struct loan *l)
@@ -206,11 +213,12 @@ static void give_back(struct writer *w, struct loan *l)
 	if (!l->held)
 		return;
 	l->held = false;
-	iog_inlet_release(&w->in[l->life & 1], l->slot, l->gen);
-	w->out[l->life & 1]--;
-	if (l->life == w->life)
+	struct ring *r = &w->ring[l->ring];
+	iog_inlet_release(&r->in, l->slot, l->gen);
+	r->out--;
+	if (l->ring == w->now)
 		w->next_slot = l->slot; /* a writer takes the slot that came back last */
-	publish(w);
+	publish(&r->in);
 }
 
 /*
@@ -220,7 +228,7 @@ static void give_back(struct writer *w, struct loan *l)
 enum { LINE = 64, HEAD_LINES = 4, MORE_LINES = 16 /* and where its payload begins */ };
 static inline void expect(const struct writer *w, uint32_t slot, unsigned lines)
 {
-	const struct iog_worker_in *in = &w->at[w->life & 1];
+	const struct iog_worker_in *in = &w->ring[w->now].at;
 	const struct iog_region *r = &in->region[0];
 	if (slot >= in->n_slots)
 		return;
@@ -235,7 +243,7 @@ static void skip(struct writer *w)
 	const uint32_t slot = ring(w)->front.slot, gen = ring(w)->front.gen;
 	iog_inlet_take(ring(w));
 	iog_inlet_release(ring(w), slot, gen);
-	publish(w);
+	publish(ring(w));
 	w->front = false;
 }
 
@@ -294,11 +302,11 @@ static void take(struct iog_collect *c, struct step *s, uint32_t i)
 	const struct iog_desc d = ring(w)->front;
 	iog_inlet_take(ring(w));
 	w->front = false;
-	p->loan = (struct loan){ .held = true, .slot = d.slot, .gen = d.gen, .life = w->life };
+	p->loan = (struct loan){ .held = true, .slot = d.slot, .gen = d.gen, .ring = w->now };
 	if (ring(w)->seen != ring(w)->tail && ring(w)->e.box == NULL) /* more is there already */
 		expect(w, ring(w)->e.down->ring[ring(w)->tail & (ring(w)->e.capacity - 1)].slot, MORE_LINES);
-	const struct iog_worker_in *in = &w->at[w->life & 1];
-	w->out[w->life & 1]++;
+	const struct iog_worker_in *in = &w->ring[w->now].at;
+	w->ring[w->now].out++;
 	const struct iog_region *r = &in->region[0];
 	const uint8_t *at = r->base + (r->size - (uint64_t)in->n_slots * in->slot_bytes) + (uint64_t)d.slot * in->slot_bytes;
 	p->good = !iog_wire_open(&p->rec, at, d.length, c->schema, in->region, in->n_regions, p->block, c->blocks, p->head, c->head_size, 0,
