@@ -466,7 +466,7 @@ static bool all_there(const struct stream *s, uint32_t *blocks)
 		}
 		*blocks = IOG_MAX(*blocks, s->writer[i]->blocks);
 	}
-	return true;
+	return *blocks; /* one has, at least */
 }
 
 /* Is the stream known now? */
