@@ -244,6 +244,10 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 	} else {
 		if (!hub && !w->offer)
 			iog_agent_graphs_want(a, w->stream, &e->want);
+		/* What its taker has been promised for a graph that comes next. */
+		for (uint32_t k = 0; k < a->n_edges && e->want.vars; k++)
+			if (a->edge[k]->old && a->edge[k]->writer == w && a->edge[k]->feed_life == feed_life && !a->edge[k]->reader)
+				e->want.vars = a->edge[k]->want.vars ? e->want.vars | a->edge[k]->want.vars : 0;
 		ask_writer(a, e);
 	}
 }
@@ -478,13 +482,25 @@ static void stream_look(struct iog_agent *a, struct stream *s)
 	a->look = true;
 }
 
+/* Nothing comes in the edge any more, and it is as wide as others when it is drained. */
+static void flush(struct edge *e)
+{
+	const struct iog_down *down = e->down.map;
+	e->widens = false;
+	e->flushes = down;
+	e->flush = down ? atomic_load(&down->head) : 0;
+}
+
 /* A part has outgrown the memory of its writer: whoever has an edge gets a new one. */
 static void outgrown(struct iog_agent *a, struct writer *w, bool stay)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++) {
 		struct edge *e = a->edge[k];
-		if (e->writer == w && e->made && !(e->reader && stay))
-			e->old = true;
+		if (e->writer != w || !e->made || (e->reader && stay))
+			continue;
+		e->old = true;
+		if (e->widens)
+			flush(e);
 	}
 	w->counts = NULL;
 	iog_region_close(&w->map);
@@ -682,6 +698,11 @@ void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars
 		struct edge *e = a->edge[k];
 		if (e->reader || !e->writer || !e->asked || strcmp(e->stream->name, name) || !e->want.vars || !(vars & ~e->want.vars))
 			continue;
+		if (e->old) {
+			e->want.vars |= vars;
+			flush(e);
+			continue;
+		}
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
 		e->want.vars |= vars;
 		e->widens = true;
@@ -697,10 +718,7 @@ const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struc
 		return NULL; /* cut meanwhile */
 	if (!e->writer || e->writer->client != c)
 		return "answered for an edge of somebody else";
-	const struct iog_down *down = e->down.map;
-	e->widens = false;
-	e->flushes = down;
-	e->flush = down ? atomic_load(&down->head) : 0;
+	flush(e);
 	return NULL;
 }
 
@@ -735,6 +753,11 @@ bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const voi
 		struct edge *e = a->edge[k];
 		if (!is_owners(e, s, owner) || !e->writer)
 			continue;
+		if (e->old) {
+			if (wider)
+				flush(e);
+			continue;
+		}
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
 		e->want = *want;
 		e->widens = wider;
