@@ -14,6 +14,7 @@ END
 }
 agent() { # arguments: starts one, waits until it listens
 	rm -f "$TMPDIR"/*.csv
+	: >"$TMPDIR/agent.log"
 	"$iog" agent --socket "$S" "$@" >"$TMPDIR/agent.log" 2>&1 &
 	agent=$!
 	for _ in $(seq 200); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done

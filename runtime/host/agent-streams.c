@@ -482,8 +482,8 @@ static void stream_look(struct iog_agent *a, struct stream *s)
 	a->look = true;
 }
 
-/* Nothing comes in the edge any more, and it is as wide as others when it is drained. */
-static void flush(struct edge *e)
+/* What the writer pushes from now on has what is wanted, or nothing comes any more; what it pushed before is still to be taken. */
+static void widened(struct edge *e)
 {
 	const struct iog_down *down = e->down.map;
 	e->widens = false;
@@ -500,7 +500,7 @@ static void outgrown(struct iog_agent *a, struct writer *w, bool stay)
 			continue;
 		e->old = true;
 		if (e->widens)
-			flush(e);
+			widened(e);
 	}
 	w->counts = NULL;
 	iog_region_close(&w->map);
@@ -698,13 +698,14 @@ void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars
 		struct edge *e = a->edge[k];
 		if (e->reader || !e->writer || !e->asked || strcmp(e->stream->name, name) || !e->want.vars || !(vars & ~e->want.vars))
 			continue;
-		if (e->old) {
-			e->want.vars |= vars;
-			flush(e);
+		e->want.vars |= vars;
+		if (e->writer->offer)
+			iog_offer_want(e->writer->offer, e->id, &e->want);
+		if (e->writer->offer || e->old) {
+			widened(e);
 			continue;
 		}
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
-		e->want.vars |= vars;
 		e->widens = true;
 		m->edge = e->id, m->want = e->want;
 		iog_agent_send(a, e->writer->client, m, NULL, 0);
@@ -718,7 +719,7 @@ const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struc
 		return NULL; /* cut meanwhile */
 	if (!e->writer || e->writer->client != c)
 		return "answered for an edge of somebody else";
-	flush(e);
+	widened(e);
 	return NULL;
 }
 
@@ -755,7 +756,7 @@ bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const voi
 			continue;
 		if (e->old) {
 			if (wider)
-				flush(e);
+				widened(e);
 			continue;
 		}
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
