@@ -30,7 +30,7 @@ static uint64_t sleeps(void)
 static void sleep_on_word(struct bench_shared *sh, uint32_t n)
 {
 	const struct timespec limit = { .tv_sec = 1 };
-	uint32_t seen = atomic_load(&sh->word);
+	static uint32_t seen; /* of all pieces of work: the first change may come before this is here */
 	for (uint32_t i = 0; i < n; i++) {
 		while (atomic_load(&sh->word) == seen)
 			syscall(SYS_futex, &sh->word, FUTEX_WAIT, seen, &limit, NULL, 0);

@@ -16,6 +16,7 @@
 
 enum { MESSAGES = 64 /* heard at a time */, PAGE_MAX = 1 << 20 };
 static const uint64_t ATTACH_NS = 2000000000u, SAY_NS = 1000000000u, ANSWER_NS = 2000000000u, FOREVER_NS = 365ull * 86400 * 1000000000u;
+static const uint64_t END_NS = 10000000000u; /* an agent of our own has, to end its graph */
 static const double DETACH_S = 1;
 
 _Atomic uint32_t iog_client_forks;
@@ -291,7 +292,6 @@ static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 iog *iog_attach(const char *where)
 {
 	static struct iog no_memory = { .sock = -1, .rc = -ENOMEM, .page = { .fd = -1 }, .err = { "out of memory" } };
-	const uint64_t until = iog_now_ns() + ATTACH_NS;
 	char path[128];
 	struct iog *io = calloc(1, sizeof *io);
 	if (!io)
@@ -300,21 +300,58 @@ iog *iog_attach(const char *where)
 	io->page = IOG_REGION_NONE;
 	io->next_id = 1;
 	enlist(io);
-	io->rc = iog_attach_path(where, false, path, sizeof path, &io->err);
+	io->embedded = iog_client_is_graph(where);
+	io->rc = io->embedded ? 0 : iog_attach_path(where, false, path, sizeof path, &io->err);
 	if (io->rc)
 		return io;
-	int sock = iog_attach_connect(path, ATTACH_NS, &io->err);
+	int sock = io->embedded ? iog_client_embedded(where, path, sizeof path, &io->err) : iog_attach_connect(path, ATTACH_NS, &io->err);
 	if (sock < 0) {
 		io->rc = sock;
 		return io;
 	}
 	sock_set(io, sock);
-	io->rc = greet(io, until, &io->err);
+	io->rc = greet(io, iog_now_ns() + ATTACH_NS, &io->err);
 	if (io->rc) {
 		sock_set(io, -1);
 		iog_client_fail(io, io->rc, "attaching to the agent at %s: %s", path, strerror(-io->rc));
 	}
 	return io;
+}
+
+/*
+ * Leaves an agent that came with the graph. It tells the last one to leave that it is, who waits until the agent has ended: files are complete then. Those
+ * before do not wait for the others.
+ */
+static int leave(struct iog *io)
+{
+	struct iog_msg m = { .kind = IOG_MSG_DONE, .id = io->next_id++ };
+	const uint32_t id = m.id;
+	uint64_t until = iog_now_ns() + ANSWER_NS;
+	bool last = false;
+	int rc = 0;
+	if (io->sock < 0 || iog_msg_send(io->sock, &m, NULL, 0, SAY_NS, NULL))
+		return 0; /* it has ended already */
+	for (uint64_t now; (now = iog_now_ns()) < until;) {
+		int fds[IOG_FDS], got;
+		uint32_t n = IOG_COUNT(fds);
+		struct iog_err err = { "" };
+		got = iog_msg_recv(io->sock, &m, fds, &n, until - now, &err);
+		if (got == -EAGAIN)
+			continue;
+		if (got <= 0)
+			return rc;
+		while (n)
+			close(fds[--n]);
+		if (m.id != id || (m.kind != IOG_MSG_RESULT && m.kind != IOG_MSG_ERROR))
+			continue;
+		if (m.kind == IOG_MSG_ERROR)
+			rc = iog_client_fail(io, -EIO, "%s", m.text);
+		if (m.b)
+			return rc;
+		last = true;
+		until = iog_now_ns() + END_NS;
+	}
+	return last ? iog_client_fail(io, -ETIMEDOUT, "the agent has not ended its graph in time, and goes on alone") : rc;
 }
 
 int iog_detach(iog *io)
@@ -333,6 +370,10 @@ int iog_detach(iog *io)
 	while (io->streams) {
 		const uint64_t now = iog_now_ns();
 		int one = iog_close(io->streams, now < until ? (double)(until - now) * 1e-9 : 0);
+		rc = rc ? rc : one;
+	}
+	if (io->embedded) {
+		int one = leave(io);
 		rc = rc ? rc : one;
 	}
 	delist(io);

@@ -15,6 +15,7 @@
 
 struct iog {
 	int sock;       /* -1: no agent */
+	bool embedded;  /* the agent came with a graph: it ends with the last program */
 	int rc;         /* why there is none */
 	uint32_t forks; /* generation of this process, at attach */
 	uint32_t next_id;
@@ -43,6 +44,12 @@ static inline bool iog_client_news(const struct iog *io)
 	return io->page.map &&
 	       atomic_load_explicit(&((const struct iog_attach_page *)io->page.map)->bell, memory_order_relaxed) != io->bell;
 }
+
+/* `where` is the file of a graph, and not a socket. */
+bool iog_client_is_graph(const char *where);
+/* A socket to the agent of that graph and this run, which is started when it is not there. Waits for another process that does
+ * so, and for what it started: 16 s at most. path: of the socket. -errno with a message. */
+int iog_client_embedded(const char *where, char *path, size_t size, struct iog_err *err);
 
 /* Keeps the first failure of an attachment; returns code. */
 __attribute__((format(printf, 3, 4))) int iog_client_fail(struct iog *io, int code, const char *fmt, ...);

@@ -49,11 +49,15 @@ enum {
 /* ---- attaching ---- */
 
 /*
- * Attaches to an agent. `where`: the path of its socket; NULL: $IOG_SOCKET, else the usual place (iog(1)). Waits two seconds at most. Never
- * NULL: what went wrong is in iog_error, and the handle is inert. iog_detach frees it.
+ * Attaches to an agent. `where`: the path of its socket; NULL: $IOG_SOCKET, else the usual place (iog(1)). Waits two seconds at most. Or "graph.lua", a
+ * graph: the first process of this run on this node starts an agent with it, the others join that one; waits 16 seconds at most. Never NULL: what went
+ * wrong is in iog_error, and the handle is inert. iog_detach frees it.
  */
 iog *iog_attach(const char *where);
-/* Closes what is open (waiting a second at most for what is on its way) and frees io and everything that came from it. NULL is fine. */
+/*
+ * Closes what is open (waiting a second at most for what is on its way) and frees io and everything that came from it. NULL is fine. From an agent that a
+ * graph came with, the last one to detach waits until it has ended (ten seconds at most: -ETIMEDOUT, and it goes on alone): files are complete then.
+ */
 int iog_detach(iog *io);
 /* The first failure since iog_attach, one sentence; "" when there was none. Borrowed until iog_detach. */
 const char *iog_error(const iog *io);

@@ -1,10 +1,15 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* `iog agent`: owns graphs and brings them together with programs that publish and read streams. The controlling thread of all its graphs. */
+#include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
 
 #include "bindings/lua/lua-graph.h"
 #include "cli.h"
 #include "runtime/host/agent.h"
+#include "runtime/host/wait.h"
 #include "signals.h"
 
 static const struct iog_cli_opt options[] = {
@@ -13,11 +18,14 @@ static const struct iog_cli_opt options[] = {
 	{ "set", 0, "NAME=VALUE", "value of a parameter the graphs declare (repeatable)" },
 	{ "on", 0, "TARGET", "where stages without a wish of their own run: host, sidecore, vm (default host)" },
 	{ "once", 0, NULL, "ends when all graphs have ended" },
+	{ "embedded", 0, "LOG",
+		"as programs start it that name a graph: in the background, with LOG for what it says; ends with the last of them" },
 	{ "quiet", 'q', NULL, "says only what goes wrong" },
 	{ .name = NULL },
 };
-enum { SOCKET, LOAD, SET, ON, ONCE, QUIET };
+enum { SOCKET, LOAD, SET, ON, ONCE, EMBEDDED, QUIET };
 enum { LOADS = 64 };
+static const uint64_t NOBODY_NS = 30000000000u;
 
 extern const struct iog_cli_cmd iog_cmd_agent;
 
@@ -42,12 +50,62 @@ static void show_diags(void *ctx, const struct iog_graph *g)
 	iog_cli_show_diags(g);
 }
 
+/* Only the standard descriptors, and those not as they were. */
+static bool let_go_of_descriptors(const char *log)
+{
+	const int in = open("/dev/null", O_RDONLY | O_CLOEXEC),
+		  out = open(log, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_NOFOLLOW | O_CLOEXEC, 0600);
+	if (in < 0 || out < 0 || dup2(in, STDIN_FILENO) < 0 || dup2(out, STDOUT_FILENO) < 0 || dup2(out, STDERR_FILENO) < 0) {
+		fprintf(stderr, "iog agent: %s: %s\n", log, strerror(errno));
+		return false;
+	}
+	if (close_range(3, ~0u, 0))
+		for (int fd = (int)sysconf(_SC_OPEN_MAX); fd-- > 3;)
+			close(fd);
+	return true;
+}
+
+/*
+ * Into the background, before there are threads: whoever started us waits for this process, which ends when its child listens, or has said in the log why not.
+ * Returns, in the child, where to say so; -1 after a mistake.
+ */
+static int background(const char *log)
+{
+	int ends[2];
+	char c;
+	if (!let_go_of_descriptors(log))
+		return -1;
+	setsid();
+	if (pipe2(ends, O_CLOEXEC)) {
+		fprintf(stderr, "iog agent: %s\n", strerror(errno));
+		return -1;
+	}
+	const pid_t pid = fork();
+	if (pid < 0) {
+		fprintf(stderr, "iog agent: %s\n", strerror(errno));
+		return -1;
+	}
+	close(ends[pid ? 1 : 0]);
+	if (pid)
+		_exit(read(ends[0], &c, 1) == 1 ? IOG_EXIT_OK : IOG_EXIT_FAILED); /* its end too ends that */
+	return ends[1];
+}
+
+/* All programs have left, or none came. */
+static bool all_left(const struct iog_agent *a, uint64_t started_ns)
+{
+	bool came;
+	return !iog_agent_programs(a, &came) && (came || iog_now_ns() - started_ns > NOBODY_NS);
+}
+
 static int agent_run(int argc, char **argv)
 {
 	struct iog_cli_args a = { .cmd = &iog_cmd_agent, .argc = argc, .argv = argv };
 	static const char *loads[LOADS];
 	uint32_t n_loads = 0;
 	bool once = false, quiet = false;
+	const char *embedded = NULL;
+	int ready = -1;
 	struct iog_agent_opts o = { .ctx = &quiet, .load = load_graph, .log = log_line };
 	enum iog_target target;
 	for (int k; (k = iog_cli_next(&a)) != IOG_ARG_END;)
@@ -64,11 +122,15 @@ static int agent_run(int argc, char **argv)
 				o.engine.target = (uint8_t)target;
 			break;
 		case ONCE: once = true; break;
+		case EMBEDDED: embedded = a.value; break;
 		case QUIET: quiet = true; break;
 		default: return iog_cli_usage(a.cmd, "takes no argument, got \"%s\"; --load FILE loads a graph", a.value);
 		}
 	if (a.done)
 		return a.code;
+	if (embedded && (ready = background(embedded)) < 0)
+		return IOG_EXIT_FAILED;
+	o.widen = embedded;
 	iog_cli_signals_watch();
 	iog_cli_allow_files();
 
@@ -90,15 +152,27 @@ static int agent_run(int argc, char **argv)
 			return IOG_EXIT_FAILED;
 		}
 	}
+	if (ready >= 0) {
+		if (write(ready, "", 1) != 1)
+			fprintf(stderr, "iog agent: who started this is gone\n");
+		close(ready);
+	}
 	int seen = 0;
+	bool left = false;
+	const uint64_t started = iog_now_ns();
 	for (;;) {
 		uint32_t busy = iog_agent_poll(agent, 0.1);
+		if (embedded && !left && all_left(agent, started)) {
+			iog_agent_close(agent);
+			iog_agent_end(agent, false);
+			left = once = true;
+		}
 		int now = iog_cli_signals_seen();
 		if (now > seen && seen < 2) {
 			iog_agent_end(agent, now > 1);
 			seen = now;
 		}
-		if (!busy && (seen || once))
+		if (!busy && (seen || (once && (left || !embedded))))
 			break;
 	}
 	int rc = iog_agent_result(agent, &err);
@@ -115,6 +189,7 @@ const struct iog_cli_cmd iog_cmd_agent = {
 	.about = "Listens on a Unix socket of this node. Programs attach to it with iograph.h; graphs whose sources are streams start when "
 		 "all ranks of the "
 		 "program have opened them. Steps go through shared memory and never through this process's hands.\n\n"
+		 "A program that attaches to \"heat.lua\" starts an agent of its own for this graph, with --embedded.\n\n"
 		 "The first Ctrl-C (or SIGTERM) ends the graphs in order, the second one at once.",
 	.examples = "iog agent --load heat.lua\niog agent --socket /tmp/my-agent --load heat.lua --once\n",
 	.opt = options,

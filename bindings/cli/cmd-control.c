@@ -33,7 +33,7 @@ int iog_cli_agent(const char *where, struct iog_err *err)
 	if (sock < 0)
 		return -1;
 	m = (struct iog_msg){
-		.kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid(), .text = "iog"
+		.kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid(), .safe = 1, .text = "iog"
 	};
 	int rc = iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, err);
 	if (!rc)

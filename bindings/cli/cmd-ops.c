@@ -176,9 +176,10 @@ static void explain(const struct item *it)
 						     : "not above a sink with release = \"safe\"");
 		printf("  options: name, on, never; of the edge into it: policy, bytes (by :queue {})\n\n");
 	} else {
-		printf("  options: name%s\n\n", it->kind == IOG_G_SOURCE ? ""
-						: it->safe ? ", policy, bytes, release (fast or safe); with policy = \"spill\" spill_bytes, spill_dir"
-									   : ", policy, bytes; with policy = \"spill\" spill_bytes, spill_dir");
+		printf("  options: name%s\n\n",
+			it->kind == IOG_G_SOURCE ? ""
+			: it->safe               ? ", policy, bytes, release (fast or safe); with policy = \"spill\" spill_bytes, spill_dir"
+						 : ", policy, bytes; with policy = \"spill\" spill_bytes, spill_dir");
 	}
 	example(it, text, sizeof text);
 	printf("  example: %s\n", text);

@@ -40,7 +40,7 @@ void iog_top_free(struct iog_top *t)
 {
 	free(t->text);
 	free(t->line);
-	*t = (struct iog_top){ NULL };
+	*t = (struct iog_top){ .n = 0 };
 }
 
 /* The line of the same kind with the same `keys` fields behind that; NULL. */

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * Heat in a block of copper, insulated all around, with a hot spot in its middle: explicit finite differences, cut into slabs along z, one for each rank.
- * Every step is published as T[z,y,x]; each rank gives its own slab, without the ghost layers. heat [STEPS] (200); without an agent it computes
- * the same and says so at the end.
+ * Every step is published as T[z,y,x]; each rank gives its own slab, without the ghost layers. heat [STEPS [WHERE]] (200 steps,
+ * the agent of this node); heat 200 heat.lua brings its own agent with that graph. Without one it computes the same and says so at the end.
  */
 #include <iograph.h>
 #include <mpi.h>
@@ -55,7 +55,7 @@ int main(int argc, char **argv)
 				AT(T, k, j, i) = z * z + y * y + x * x < SPOT * SPOT ? HOT : COLD;
 			}
 
-	iog *io = iog_attach(NULL);
+	iog *io = iog_attach(argc > 2 ? argv[2] : NULL);
 	iog_stream *s = iog_open(io, "heat", "T: f64[z,y,x] K", "policy=block timeout=5s", rank, n);
 	const int64_t global[] = { N, N, N }, offset[] = { z0, 0, 0 }, count[] = { nz, N, N };
 	const int64_t strides[] = { R * R * sizeof *T, R * sizeof *T, sizeof *T };

@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "agent-private.h"
+#include "cores.h"
 
 static const uint64_t WIDE_NS = 30000000000u;
 
@@ -151,9 +152,26 @@ static int room(struct iog_agent *a, const struct run *r, struct iog_err *err)
 	return rc;
 }
 
+/* Threads of graphs run where this one may when they start. By then all ranks of the program are there. */
+static void take_cores(struct iog_agent *a)
+{
+	int pid[IOG_AGENT_CLIENTS];
+	char text[sizeof a->cores];
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->n_clients; i++)
+		if (a->client[i]->hello && !a->client[i]->apart)
+			pid[n++] = a->client[i]->pid;
+	iog_cores_beside(pid, n, text, sizeof text);
+	if (strcmp(text, a->cores))
+		iog_agent_say(a, "%s", text);
+	iog_strset(a->cores, sizeof a->cores, text);
+}
+
 static int engine_start(struct iog_agent *a, struct run *r, struct iog_err *err)
 {
 	int rc = room(a, r, err);
+	if (a->o.widen)
+		take_cores(a);
 	if (!rc)
 		rc = iog_engine_new(&r->e, r->g, &r->cut, &a->o.engine, err);
 	if (!rc)
@@ -516,7 +534,6 @@ void iog_agent_graph_text(const struct run *r, char *text, size_t size)
 
 void iog_agent_graphs_free(struct iog_agent *a)
 {
-	for (uint32_t i = 0; i < a->n_runs; i++) {
-		run_free(a->run[i]);
-	}
+	while (a->n_runs) /* clients leave after them */
+		run_free(a->run[--a->n_runs]);
 }

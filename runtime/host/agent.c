@@ -145,11 +145,33 @@ static const char *on_hello(struct iog_agent *a, struct client *c, const struct 
 	if (iog_region_create(&c->page, "iog-attach", sizeof(struct iog_attach_page), 0, &err))
 		return "cannot be given a page of memory";
 	c->hello = true;
+	c->apart = m->safe;
+	a->came |= !c->apart;
 	struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_WELCOME, 0);
 	o->a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR;
 	o->b = (uint32_t)getpid();
 	iog_agent_send(a, c, o, &c->page.fd, 1);
 	return NULL;
+}
+
+uint32_t iog_agent_programs(const struct iog_agent *a, bool *came)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->n_clients; i++)
+		n += !a->client[i]->apart && !a->client[i]->dead;
+	*came = a->came;
+	return n;
+}
+
+static void on_done(struct iog_agent *a, struct client *c, const struct iog_msg *m)
+{
+	bool came;
+	c->apart = true;
+	struct iog_msg *o = iog_agent_fresh(a, a->rc ? IOG_MSG_ERROR : IOG_MSG_RESULT, m->id);
+	o->b = iog_agent_programs(a, &came);
+	if (a->rc)
+		iog_strset(o->text, sizeof o->text, a->err.text);
+	iog_agent_send(a, c, o, NULL, 0);
 }
 
 static void on_load(struct iog_agent *a, struct client *c, const struct iog_msg *m)
@@ -175,6 +197,7 @@ static const char *handle(struct iog_agent *a, struct client *c, struct iog_msg 
 	case IOG_MSG_SUBSCRIBE: return iog_agent_on_subscribe(a, c, m);
 	case IOG_MSG_UNSUBSCRIBE: return iog_agent_on_unsubscribe(a, c, m);
 	case IOG_MSG_PS: on_ps(a, c); return NULL;
+	case IOG_MSG_DONE: on_done(a, c, m); return NULL;
 	case IOG_MSG_TOP: iog_agent_on_top(a, c); return NULL;
 	case IOG_MSG_SET: iog_agent_answer(a, c, m->id, iog_agent_graphs_set(a, m->name, m->number, &err), &err); return NULL;
 	case IOG_MSG_LOAD: on_load(a, c, m); return NULL;
@@ -327,6 +350,15 @@ bool iog_agent_describe(const struct iog_agent *a, uint32_t *at, char *text, siz
 	return true;
 }
 
+void iog_agent_close(struct iog_agent *a)
+{
+	if (a->sock < 0)
+		return;
+	unlink(a->path);
+	close(a->sock);
+	a->sock = -1;
+}
+
 void iog_agent_free(struct iog_agent *a)
 {
 	if (!a)
@@ -339,7 +371,6 @@ void iog_agent_free(struct iog_agent *a)
 	iog_agent_streams_free(a);
 	if (a->spare >= 0)
 		close(a->spare);
-	unlink(a->path);
-	close(a->sock);
+	iog_agent_close(a);
 	free(a);
 }

@@ -15,6 +15,7 @@ struct iog_agent;
 struct iog_agent_opts {
 	const char *path;              /* of the socket; NULL: the usual place */
 	struct iog_engine_opts engine; /* for each graph */
+	bool widen;                    /* takes the cores its programs leave, wherever it was started */
 	void *ctx;
 	/* Reads a graph file; what is wrong with it is among its diags. NULL: out of memory. */
 	struct iog_graph *(*load)(void *ctx, const char *path);
@@ -35,6 +36,10 @@ int iog_agent_load(
 int iog_agent_unload(struct iog_agent *a, const char *name, struct iog_err *err);
 /* Looks after clients and graphs for at most timeout_s. Returns how many graphs wait or run. */
 uint32_t iog_agent_poll(struct iog_agent *a, double timeout_s);
+/* How many programs are attached and not done; *came: any was. */
+uint32_t iog_agent_programs(const struct iog_agent *a, bool *came);
+/* Listens no more: the place is free for another agent. */
+void iog_agent_close(struct iog_agent *a);
 /* 0, or the first failure of a graph. */
 int iog_agent_result(const struct iog_agent *a, struct iog_err *err);
 /* Ends all graphs: in order, or at once. Poll until it returns 0. */

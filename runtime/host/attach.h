@@ -40,7 +40,7 @@ enum {
 enum iog_msg_kind {
 	IOG_MSG_HELLO =
 		1, /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid; name: its job and run, as far as it knows; edge: 1 +
-	                     its rank there, blocks: 1 + its rank on this node */
+	                     its rank there, blocks: 1 + its rank on this node; safe: 1: it only gives commands */
 	IOG_MSG_WELCOME, /* the same; fd: page (struct iog_attach_page) */
 	IOG_MSG_ERROR,   /* text; id: of what it is about. What was asked for is not done */
 	/* writers */
@@ -66,6 +66,8 @@ enum iog_msg_kind {
 	IOG_MSG_SET,    /* name; number */
 	IOG_MSG_RESULT, /* text; a: 1 when more follows */
 	/* since minor version 1 */
+	IOG_MSG_DONE, /* the client writes and reads no more, and is not waited for; answered by RESULT, or ERROR when a graph failed; b: how many
+	                 others are not done */
 	IOG_MSG_TOP,  /* answered by RESULTs, each with as many lines as it holds (agent-top.c says which), then an empty one */
 	IOG_MSG_WANT, /* id, edge; want: of its consumer from now on. Agent to writer; back again: every step from here on has it */
 	IOG_MSG_KINDS

@@ -368,6 +368,16 @@ static void cut(struct iog_offer *o, struct iog_consumer *c)
 	o->rewant = true;
 }
 
+void iog_offer_want(struct iog_offer *o, uint32_t number, const struct iog_want *want)
+{
+	pthread_mutex_lock(&o->lock);
+	struct iog_consumer *c = iog_consumer_find(o->edge, IOG_OUTLET_EDGES, number);
+	if (c)
+		c->want = *want;
+	o->rewant = true;
+	pthread_mutex_unlock(&o->lock);
+}
+
 void iog_offer_cut(struct iog_offer *o, uint32_t number)
 {
 	pthread_mutex_lock(&o->lock);

@@ -63,6 +63,8 @@ struct iog_offer_edge {
 /* A consumer. How many descriptors are in fds (down, box), which are the caller's; or -errno with a message. */
 int iog_offer_join(struct iog_offer *o, const struct iog_offer_edge *e, int fds[2], struct iog_err *err);
 void iog_offer_cut(struct iog_offer *o, uint32_t number);
+/* That consumer wants something else, of every record from now on. */
+void iog_offer_want(struct iog_offer *o, uint32_t number, const struct iog_want *want);
 /* A consumer that gives back what it does not have, and was cut off; 0: there is none. */
 uint32_t iog_offer_offender(struct iog_offer *o);
 
