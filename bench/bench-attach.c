@@ -15,8 +15,8 @@
 
 #include "runtime/host/agent.h"
 
-enum { LIMIT_S = 20, ROUNDS = 200 };
-static const double READY_S = 10, LENGTH_S = 0.4;
+enum { LIMIT_S = 20, ROUNDS = 400 };
+static const double READY_S = 10, LENGTH_S = 0.8;
 
 static void *shared(uint64_t bytes)
 {
@@ -251,24 +251,38 @@ bool bench_attach_read(struct bench_attach *a, uint32_t n)
 	return a->sh->sum == a->sum * n;
 }
 
-double bench_attach_rate(
-	struct bench_attach *a, uint32_t what, uint32_t n, bool (*send)(struct bench_attach *a), struct bench_rounds *rounds)
+double bench_turn(struct bench_turns *b, unsigned side)
 {
-	double t[ROUNDS], until = bench_wall() + LENGTH_S;
+	if (!b->have && !b->measure(b->ctx, b->t))
+		return -1;
+	b->have = !b->have;
+	return b->t[side];
+}
+
+static double round_of(struct bench_attach *a, const struct bench_lane *lane, uint32_t n)
+{
+	const double from = bench_ticks();
+	bench_attach_ask(a, lane->what, n);
+	for (uint32_t i = 0; i < n; i++)
+		if (!lane->send(a))
+			return -1;
+	return bench_attach_read(a, n) ? (bench_ticks() - from) / n : -1;
+}
+
+bool bench_attach_rates(struct bench_attach *a, const struct bench_lane lane[2], uint32_t n, struct bench_rounds *rounds, double t[2])
+{
+	double all[2][ROUNDS], until = bench_wall() + LENGTH_S;
 	uint32_t k = 0, good;
 	do {
-		const double from = bench_ticks();
-		bench_attach_ask(a, what, n);
-		for (uint32_t i = 0; i < n; i++)
-			if (!send(a))
-				return -1;
-		if (!bench_attach_read(a, n))
-			return -1;
-		t[k++] = (bench_ticks() - from) / n;
-	} while (k < ROUNDS && bench_wall() < until);
-	const double median = bench_undisturbed(t, k, &good);
-	rounds->all += k, rounds->good += good;
-	return median * bench_tick();
+		for (unsigned side = 0; side < 2; side++)
+			if ((all[side][k] = round_of(a, &lane[side], n)) < 0)
+				return false;
+	} while (++k < ROUNDS && bench_wall() < until);
+	for (unsigned side = 0; side < 2; side++) {
+		t[side] = bench_undisturbed(all[side], k, &good) * bench_tick();
+		rounds->all += k, rounds->good += good;
+	}
+	return true;
 }
 
 /* ---- both ---- */

@@ -89,12 +89,28 @@ double bench_attach_middle(struct bench_attach *a, uint32_t n);
 double bench_attach_one_way(struct bench_attach *a, uint32_t n);
 /* The work is done and the reader has read n times what was sent. */
 bool bench_attach_read(struct bench_attach *a, uint32_t n);
-/* Rounds of n steps, from the first one sent to the last one read: seconds of a step, -1. */
+/*
+ * Both sides of a pair, measured in turns, round by round, so that what else the machine does meets both. Asked for one side it measures both,
+ * asked for the other one it has that already. measure: fills seconds of a step, ours and theirs; false: it failed.
+ */
+struct bench_turns {
+	bool (*measure)(void *ctx, double t[2]);
+	void *ctx;
+	bool have;
+	double t[2];
+};
+double bench_turn(struct bench_turns *b, unsigned side);
+/* How a side sends n steps, and what the reader's work is called. */
+struct bench_lane {
+	uint32_t what;
+	bool (*send)(struct bench_attach *a);
+};
 struct bench_rounds {
 	uint64_t all, good; /* good: not interrupted */
 };
-double bench_attach_rate(
-	struct bench_attach *a, uint32_t what, uint32_t n, bool (*send)(struct bench_attach *a), struct bench_rounds *rounds);
+/* Rounds of n steps, from the first one sent to the last one read, in turns: seconds of a step. */
+bool bench_attach_rates(struct bench_attach *a, const struct bench_lane lane[2], uint32_t n, struct bench_rounds *rounds, double t[2]);
+
 /* Spins. */
 void bench_attach_pause(double seconds);
 

@@ -177,18 +177,17 @@ static bool peer_send(struct bench_attach *a)
 struct pair {
 	struct bench_attach *a;
 	struct bench_rounds rounds;
+	struct bench_turns turns;
 };
 
-static double rate(void *ctx)
+static bool rates(void *ctx, double t[2])
 {
+	static const struct bench_lane lane[2] = { { BENCH_SUM, bench_attach_put }, { PEER_SUM, peer_send } };
 	struct pair *p = ctx;
-	return bench_attach_rate(p->a, BENCH_SUM, ROUND, bench_attach_put, &p->rounds);
+	return bench_attach_rates(p->a, lane, ROUND, &p->rounds, t);
 }
-static double peer_rate(void *ctx)
-{
-	struct pair *p = ctx;
-	return bench_attach_rate(p->a, PEER_SUM, ROUND, peer_send, &p->rounds);
-}
+static double rate(void *ctx) { return bench_turn(&((struct pair *)ctx)->turns, 0); }
+static double peer_rate(void *ctx) { return bench_turn(&((struct pair *)ctx)->turns, 1); }
 
 static double latencies(struct bench_attach *a, uint32_t what, bool (*send)(struct bench_attach *a))
 {
@@ -206,7 +205,7 @@ static double peer_latency(void *ctx) { return latencies(((struct pair *)ctx)->a
 
 static bool measure(struct bench_figure *f, const struct peer *with, uint64_t bytes, bench_side *mine, bench_side *theirs)
 {
-	struct pair p = { .a = bench_attach_new(f, bytes, serve) };
+	struct pair p = { .a = bench_attach_new(f, bytes, serve), .turns = { .measure = rates, .ctx = &p } };
 	peer = with;
 	bool ok = load(f) && bench_attach_start(p.a);
 	if (ok) {

@@ -10,7 +10,7 @@
 #include "bench/bench-attach.h"
 
 enum { RING_ECHO = BENCH_OWN, RING_TAKE, RING_SUM };
-enum { STEPS = 1000, TRIPS = 50, ROUNDS = 40, TOUCHES = 100 };
+enum { STEPS = 1000, TRIPS = 50, ROUNDS = 40, TOUCHES = 20, TURNS = 9 };
 static const double GAP_S = 1e-6;
 
 /* ---- the reader ---- */
@@ -46,6 +46,7 @@ struct pair {
 	uint32_t n;     /* steps of a round */
 	double one_way; /* of the bare ring, measured as ours is */
 	struct bench_rounds rounds;
+	struct bench_turns turns;
 };
 
 static double latency(void *ctx)
@@ -103,29 +104,44 @@ static double half_trip(void *ctx)
 	return bench_undisturbed(t, ROUNDS, &good) * bench_tick() / 2;
 }
 
-static double touches(struct bench_attach *a, uint32_t what, bool (*send)(struct bench_attach *a))
+static bool touch(struct bench_attach *a, const struct bench_lane *lane, double *t)
 {
-	bench_attach_ask(a, what, TOUCHES);
+	bench_attach_ask(a, lane->what, TOUCHES);
 	for (uint32_t i = 0; i < TOUCHES; i++) {
 		bench_attach_pause(GAP_S);
-		if (!send(a) || !bench_attach_taken(a, i + 1))
-			return -1;
+		if (!lane->send(a) || !bench_attach_taken(a, i + 1))
+			return false;
 	}
-	return bench_attach_read(a, TOUCHES) ? bench_attach_middle(a, TOUCHES) : -1;
+	if (!bench_attach_read(a, TOUCHES))
+		return false;
+	*t = bench_attach_middle(a, TOUCHES);
+	return true;
 }
-static double touch(void *ctx) { return touches(((struct pair *)ctx)->a, BENCH_SUM, bench_attach_put); }
-static double ring_touch(void *ctx) { return touches(((struct pair *)ctx)->a, RING_SUM, bench_attach_ring_put); }
 
-static double rate(void *ctx)
+static const struct bench_lane lane[2] = { { BENCH_SUM, bench_attach_put }, { RING_SUM, bench_attach_ring_put } };
+
+static bool touches(void *ctx, double t[2])
 {
 	struct pair *p = ctx;
-	return bench_attach_rate(p->a, BENCH_SUM, p->n, bench_attach_put, &p->rounds);
+	double all[2][TURNS];
+	for (uint32_t i = 0; i < TURNS; i++)
+		for (unsigned side = 0; side < 2; side++)
+			if (!touch(p->a, &lane[side], &all[side][i]))
+				return false;
+	for (unsigned side = 0; side < 2; side++) {
+		bench_sort(all[side], TURNS);
+		t[side] = bench_quantile(all[side], TURNS, 0.5);
+	}
+	return true;
 }
-static double ring_rate(void *ctx)
+static bool rates(void *ctx, double t[2])
 {
 	struct pair *p = ctx;
-	return bench_attach_rate(p->a, RING_SUM, p->n, bench_attach_ring_put, &p->rounds);
+	return bench_attach_rates(p->a, lane, p->n, &p->rounds, t);
 }
+
+static double turn_ours(void *ctx) { return bench_turn(&((struct pair *)ctx)->turns, 0); }
+static double turn_ring(void *ctx) { return bench_turn(&((struct pair *)ctx)->turns, 1); }
 
 /* ---- figures ---- */
 
@@ -155,8 +171,8 @@ void bench_attach_latency_16m(struct bench_figure *f) { latency_of(f, 16 << 20);
 
 static void touch_of(struct bench_figure *f, uint64_t bytes)
 {
-	struct pair p = { 0 };
-	if (!measure(f, &p, bytes, touch, ring_touch))
+	struct pair p = { .turns = { .measure = touches, .ctx = &p } };
+	if (!measure(f, &p, bytes, turn_ours, turn_ring))
 		return;
 	f->value = f->ours * 1e6;
 	snprintf(f->unit, sizeof f->unit, "us/step");
@@ -167,8 +183,8 @@ void bench_attach_touch_1m(struct bench_figure *f) { touch_of(f, 1 << 20); }
 
 static void rate_of(struct bench_figure *f, uint64_t bytes, uint32_t n)
 {
-	struct pair p = { .n = n };
-	if (!measure(f, &p, bytes, rate, ring_rate))
+	struct pair p = { .n = n, .turns = { .measure = rates, .ctx = &p } };
+	if (!measure(f, &p, bytes, turn_ours, turn_ring))
 		return;
 	f->value = 1 / f->ours;
 	snprintf(f->unit, sizeof f->unit, "steps/s");

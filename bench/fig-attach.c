@@ -30,7 +30,7 @@ static uint64_t sleeps(void)
 static void sleep_on_word(struct bench_shared *sh, uint32_t n)
 {
 	const struct timespec limit = { .tv_sec = 1 };
-	uint32_t seen = atomic_load(&sh->word);
+	static uint32_t seen; /* of all pieces of work: the first change may come before this is here */
 	for (uint32_t i = 0; i < n; i++) {
 		while (atomic_load(&sh->word) == seen)
 			syscall(SYS_futex, &sh->word, FUTEX_WAIT, seen, &limit, NULL, 0);
@@ -52,10 +52,10 @@ static bool serve(struct bench_attach *a, uint32_t what, uint32_t n)
 
 struct blocked {
 	struct bench_attach *a;
-	bool put;
 	uint32_t n;
 	double gap; /* from a step that was taken to the next one */
 	uint64_t slept, steps;
+	struct bench_turns turns;
 };
 
 /* How often the reader has slept. */
@@ -75,7 +75,7 @@ static double steps(void *ctx)
 	for (uint32_t i = 0; i < b->n; i++) {
 		bench_attach_pause(b->gap);
 		const double from = bench_ticks();
-		if (b->put ? !bench_attach_put(a) : !bench_attach_begin(a) || !bench_attach_commit(a))
+		if (!bench_attach_begin(a) || !bench_attach_commit(a))
 			return -1;
 		t[i] = bench_ticks() - from;
 		if (!bench_attach_taken(a, i + 1))
@@ -117,30 +117,44 @@ static double wakes(void *ctx)
 	return bench_quantile(t, n, 0.5) * bench_tick();
 }
 
-static double copies(void *ctx)
+static bool puts_and_copies(void *ctx, double t[2])
 {
 	struct blocked *b = ctx;
 	struct bench_attach *a = b->a;
-	double t[BENCH_ATTACH_STEPS];
+	double all[2][BENCH_ATTACH_STEPS];
 	uint8_t *to = base_shm_begin(a->ring);
+	bench_attach_ask(a, BENCH_TAKE, b->n);
 	for (uint32_t i = 0; i < b->n; i++) {
-		bench_attach_pause(b->gap);
-		const double from = bench_ticks();
+		bench_attach_pause(GAP_S);
+		double from = bench_ticks();
+		if (!bench_attach_put(a))
+			return false;
+		all[0][i] = bench_ticks() - from;
+		if (!bench_attach_taken(a, i + 1))
+			return false;
+		bench_attach_pause(GAP_S);
+		from = bench_ticks();
 		memcpy(to, a->data, a->bytes);
 		__asm__ volatile("" ::"r"(to) : "memory");
-		t[i] = bench_ticks() - from;
+		all[1][i] = bench_ticks() - from;
 	}
-	bench_sort(t, b->n);
-	return PUT_COPIES * bench_quantile(t, b->n, 0.5) * bench_tick() + PUT_S;
+	for (unsigned side = 0; side < 2; side++) {
+		bench_sort(all[side], b->n);
+		t[side] = bench_quantile(all[side], b->n, 0.5) * bench_tick();
+	}
+	t[1] = PUT_COPIES * t[1] + PUT_S;
+	return bench_attach_done(a);
 }
+static double puts_in(void *ctx) { return bench_turn(&((struct blocked *)ctx)->turns, 0); }
+static double copies(void *ctx) { return bench_turn(&((struct blocked *)ctx)->turns, 1); }
 
 /* ---- figures ---- */
 
-static void figure(struct bench_figure *f, struct blocked *b, uint64_t bytes, bench_side *base)
+static void figure(struct bench_figure *f, struct blocked *b, uint64_t bytes, bench_side *ours, bench_side *base)
 {
 	b->a = bench_attach_new(f, bytes, serve);
 	if (bench_attach_start(b->a)) {
-		bench_pairs(f, steps, base, b);
+		bench_pairs(f, ours, base, b);
 		f->value = f->ours * 1e6;
 		snprintf(f->unit, sizeof f->unit, "us/step");
 	}
@@ -150,10 +164,10 @@ static void figure(struct bench_figure *f, struct blocked *b, uint64_t bytes, be
 static void blocked(struct bench_figure *f, uint64_t bytes)
 {
 	struct blocked b = { .n = FAST, .gap = GAP_S };
-	figure(f, &b, bytes, allowance);
+	figure(f, &b, bytes, steps, allowance);
 	if (f->ok == BENCH_NULL)
 		return;
-	/* What the machine is like at the moment. */
+	/* What the machine is like. */
 	double t[FAST];
 	for (uint32_t i = 0; i < FAST; i++) {
 		const double from = bench_ticks();
@@ -161,7 +175,7 @@ static void blocked(struct bench_figure *f, uint64_t bytes)
 		t[i] = bench_ticks() - from;
 	}
 	bench_sort(t, FAST);
-	bench_note(f, "getpid takes %.2f us at the same time", bench_quantile(t, FAST, 0.5) * bench_tick() * 1e6);
+	bench_note(f, "getpid takes %.2f us right after", bench_quantile(t, FAST, 0.5) * bench_tick() * 1e6);
 }
 void bench_attach_blocked_64k(struct bench_figure *f) { blocked(f, 64 << 10); }
 void bench_attach_blocked_1m(struct bench_figure *f) { blocked(f, 1 << 20); }
@@ -170,7 +184,7 @@ void bench_attach_blocked_16m(struct bench_figure *f) { blocked(f, 16 << 20); }
 void bench_attach_parked(struct bench_figure *f)
 {
 	struct blocked b = { .n = PARKED, .gap = PARK_S };
-	figure(f, &b, 64 << 10, wakes);
+	figure(f, &b, 64 << 10, steps, wakes);
 	if (f->ok != BENCH_NULL)
 		bench_note(f, "waking alone takes %.2f us; steps of 64 KiB, %.0f us between them; the reader slept %.2f times a step",
 			f->base * 1e6, PARK_S * 1e6, (double)b.slept / (double)b.steps);
@@ -178,8 +192,8 @@ void bench_attach_parked(struct bench_figure *f)
 
 static void put(struct bench_figure *f, uint64_t bytes)
 {
-	struct blocked b = { .put = true, .n = bytes < LARGE ? FAST / 4 : SLOW, .gap = GAP_S };
-	figure(f, &b, bytes, copies);
+	struct blocked b = { .n = bytes < LARGE ? FAST / 4 : SLOW, .turns = { .measure = puts_and_copies, .ctx = &b } };
+	figure(f, &b, bytes, puts_in, copies);
 	if (f->ok != BENCH_NULL)
 		bench_note(f, "memcpy takes %.4g us", (f->base - PUT_S) / PUT_COPIES * 1e6);
 }

@@ -213,8 +213,12 @@ static void replaced(struct iog_outlet *o, uint32_t k, uint64_t word)
 {
 	struct iog_out_edge *x = &o->edge[k];
 	uint32_t i = (uint32_t)word - 1;
-	if (i >= IOG_LATEST_ENTRIES || x->entry_slot[i] == IOG_NO_SLOT)
+	if (!(uint32_t)word)
 		return;
+	if (i >= IOG_LATEST_ENTRIES || x->entry_slot[i] == IOG_NO_SLOT) {
+		x->forged++;
+		return;
+	}
 	uint32_t s = x->entry_slot[i];
 	x->entry_slot[i] = IOG_NO_SLOT;
 	x->dropped++;
@@ -241,10 +245,11 @@ static void push_latest(struct iog_outlet *o, uint32_t k, const struct iog_desc 
 		}
 	}
 	x->e.down->ring[i] = *d;
+	/* Ours only when the word is out: a consumer that wrote this entry's number there beforehand gets nothing for it. */
+	replaced(o, k, atomic_exchange_explicit(&x->e.box->word, (uint64_t)(i + 1) | (uint64_t)++x->boxed << 32, memory_order_acq_rel));
 	x->entry_slot[i] = d->slot;
 	x->head++;
 	o->slot[d->slot].edges |= 1ull << k;
-	replaced(o, k, atomic_exchange_explicit(&x->e.box->word, (uint64_t)(i + 1) | (uint64_t)++x->boxed << 32, memory_order_acq_rel));
 }
 
 /*

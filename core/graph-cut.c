@@ -280,7 +280,8 @@ static int add_edges(struct iog_graph *g, struct iog_cut *cut, int node, const u
 			.from_port = (uint8_t)q,
 			.to_port = (uint8_t)u->n_in++,
 			.policy = policy[node],
-			.safe = n->safe };
+			.safe = n->safe,
+			.spill = n->opt.spill };
 	}
 	return 0;
 }

@@ -161,8 +161,9 @@ static void line(struct tree *t, int id, int from, const char *branch, bool agai
 			iog_textbuf_add(t->out, "%s%s", k == 0 || (k == 1 && n->in[0].node == from) ? "  with " : ", ",
 				t->g->node[n->in[k].node].name);
 	for (uint32_t k = 0; k < t->cut->n_edges; k++)
-		if (t->cut->edge[k].to == n->unit && u->node[0] == id && (t->cut->edge[k].policy != IOG_BLOCK || t->cut->edge[k].safe)) {
-			iog_textbuf_add(t->out, "  %s%s", t->cut->edge[k].safe ? "safe" : iog_policy_name(t->cut->edge[k].policy),
+		if (t->cut->edge[k].to == n->unit && u->node[0] == id &&
+			(t->cut->edge[k].policy != IOG_BLOCK || t->cut->edge[k].spill || t->cut->edge[k].safe)) {
+			iog_textbuf_add(t->out, "  %s%s", t->cut->edge[k].safe ? "safe" : iog_uedge_policy(&t->cut->edge[k]),
 				t->cut->edge[k].safe ? "" : " when full");
 			break;
 		}

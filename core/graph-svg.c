@@ -175,7 +175,7 @@ static void edge_label(const struct iog_graph *g, struct iog_gref r, const struc
 	iog_show_bytes(b, (double)f->bound[r.port]);
 	if (e) {
 		snprintf(above, IOG_TEXT, "%s, %s", a, b);
-		snprintf(below, IOG_TEXT, "%s, %s", iog_policy_name(e->policy), e->safe ? "safe" : "fast");
+		snprintf(below, IOG_TEXT, "%s, %s", iog_uedge_policy(e), e->safe ? "safe" : "fast");
 	} else {
 		snprintf(above, IOG_TEXT, "%s", a);
 		snprintf(below, IOG_TEXT, "%s", b);

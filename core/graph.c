@@ -15,6 +15,8 @@ static const char *const OPTION[] = { "policy", "bytes", "release", "on", "never
 const char *iog_target_name(unsigned t) { return t < IOG_TARGETS ? TARGET[t] : "?"; }
 const char *iog_policy_name(unsigned p) { return p <= IOG_DROP_NEW ? POLICY[p] : "?"; }
 
+const char *iog_uedge_policy(const struct iog_uedge *e) { return e->spill ? POLICY[SPILL] : iog_policy_name(e->policy); }
+
 /* ---- mistakes ---- */
 
 void iog_graph_diag(struct iog_graph *g, const char *file, int line, bool warning, const char *fmt, ...)

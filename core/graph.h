@@ -149,7 +149,7 @@ struct iog_unit {
 struct iog_uedge {
 	int from, to; /* units */
 	uint8_t from_port, to_port, policy;
-	bool safe;
+	bool safe, spill;
 	uint32_t capacity;
 	uint32_t hold; /* records that may have to wait on it until others come; less than capacity */
 };
@@ -176,6 +176,8 @@ char *iog_graph_svg(const struct iog_graph *g, const struct iog_cut *cut);
 
 const char *iog_target_name(unsigned target);
 const char *iog_policy_name(unsigned policy);
+/* The same of an edge, which may spill. */
+const char *iog_uedge_policy(const struct iog_uedge *e);
 
 IOG_C_END
 

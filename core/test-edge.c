@@ -213,6 +213,38 @@ static void mailbox_keeps_the_newest(void **state)
 	pipe_free(&p);
 }
 
+/* A consumer writes what it likes into the one word that both sides write: no slot is free twice. */
+static void mailbox_of_a_liar(void **state)
+{
+	(void)state;
+	struct pipe p;
+	uint32_t x = 1;
+	pipe_new(&p, IOG_LATEST_ENTRIES, IOG_LATEST, 5, 0);
+	for (uint64_t i = 1; i <= 1000; i++) {
+		x = x * 1664525u + 1013904223u;
+		uint32_t next = 0; /* the entry that the next record will have */
+		while (next < 4 && p.o.edge[0].entry_slot[next] != IOG_NO_SLOT)
+			next++;
+		atomic_store(&p.e.box->word, i % 3 == 0 ? ~0ull : i % 3 == 1 ? next + 1 : (x >> 16) % 7 | (uint64_t)x << 32);
+		push(&p.o, 1, i);
+		if (x >> 31)
+			iog_inlet_release(&p.in, (x >> 8) % 5, (x >> 12) % 8), iog_inlet_publish(&p.in);
+		reap(&p.o);
+		uint32_t taken[8], n = 0, seen = 0;
+		assert_true(p.o.n_free <= 5);
+		while (p.o.n_free)
+			taken[n++] = iog_outlet_take(&p.o);
+		while (n) {
+			const uint32_t s = taken[--n];
+			assert_true(s < 5 && !(seen >> s & 1));
+			seen |= 1u << s;
+			iog_outlet_put_back(&p.o, s);
+		}
+	}
+	assert_true(p.o.edge[0].forged > 300);
+	pipe_free(&p);
+}
+
 static void drop_new_drops_there_only(void **state)
 {
 	(void)state;
@@ -459,6 +491,7 @@ int main(void)
 		cmocka_unit_test(forged_descriptors_are_refused),
 		cmocka_unit_test(elision_is_passed_on),
 		cmocka_unit_test(mailbox_keeps_the_newest),
+		cmocka_unit_test(mailbox_of_a_liar),
 		cmocka_unit_test(drop_new_drops_there_only),
 		cmocka_unit_test(joins_while_records_flow),
 		cmocka_unit_test(successor_gets_what_is_unreleased),

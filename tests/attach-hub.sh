@@ -37,6 +37,7 @@ write() { # ranks, consumers to wait for
 	done
 	wait "${writers[@]}"
 }
+threads() { find "/proc/$agent/task" -mindepth 1 -maxdepth 1 | wc -l; }
 few_consumers() { # most that a writer had
 	local n
 	for f in "$TMPDIR"/w[0-9]; do
@@ -81,6 +82,8 @@ mixed() { # readers that drop steps do not hold up those that want all, and see 
 stopped() { # readers that are stopped hold up nobody who only drops steps; a hub ends when they leave
 	readers=()
 	agent || return 1
+	local alone
+	alone=$(threads)
 	steps=1000000 start_readers 0 12 "" T policy=latest
 	wait_readers 12 || return 1
 	kill -STOP "${readers[@]:4:4}"
@@ -89,8 +92,8 @@ stopped() { # readers that are stopped hold up nobody who only drops steps; a hu
 	wait "${readers[@]}" 2>/dev/null
 	wait_readers 0 && few_consumers 4
 	local rc=$?
-	for _ in $(seq 100); do [ "$(ls "/proc/$agent/task" | wc -l)" = 1 ] && break; sleep 0.05; done
-	[ "$(ls "/proc/$agent/task" | wc -l)" = 1 ] || { echo "a thread of the agent stays"; rc=1; }
+	for _ in $(seq 100); do [ "$(threads)" = "$alone" ] && break; sleep 0.05; done
+	[ "$(threads)" = "$alone" ] || { echo "a thread of the agent stays"; rc=1; }
 	end
 	return $rc
 }
@@ -119,10 +122,36 @@ again() { # a second run of the program, for which the next readers wait
 	end
 	return 0
 }
+wanted() { # a hub wants what its readers want, and more when one comes that wants more, before that one gets a step
+	cat >"$TMPDIR/t.lua" <<-END
+		local iog = require "iog"
+		iog.source.stream "flow":stats { "T" }:to(iog.sink.table { "$TMPDIR/t.csv", on_restart = "truncate" })
+	END
+	# A graph that ends at once: what is probed for graphs is probed while the agent has no other thread.
+	echo 'require "iog".source.synthetic { steps = 1 }:to(require "iog".sink.null {})' >"$TMPDIR/first.lua"
+	agent --load "$TMPDIR/first.lua" || return 1
+	for more in "" U; do
+		readers=()
+		"$pump" write "$S" flow 0 1 100 4 >"$TMPDIR/w0" &
+		local w=$!
+		steps=1000000 start_readers 0 6 T T policy=block
+		wait_readers 6 || return 1
+		sleep 0.5
+		[ -z "$more" ] || { steps=1000000 start_readers 6 7 "U[:,5,:]" U policy=block; wait_readers 7; sleep 0.5; }
+		"$iog" load --socket "$S" "$TMPDIR/t.lua" "t$more" # the fourth consumer: steps count from here on
+		wait $w "${readers[@]}"
+		grep -q "^wrote 100 bytes $((100 * (4 * 1024 + ${#more} * 512))) wanted T${more:--} consumers 4 code 0" "$TMPDIR/w0" || { cat "$TMPDIR/w0"; return 1; }
+		all_read 0 6 "read 100 elements $((100 * 512)) rank 3 code 3" || return 1
+		[ -z "$more" ] || all_read 6 7 "read 100 elements $((100 * 64)) rank 2 code 3" || return 1
+	done
+	end
+	return 0
+}
 point "twenty readers get every step" twenty
 point "of two ranks, with selections" ranks
 point "those who want every step beside those who do not" mixed
 point "stopped readers, and the end of a hub" stopped
 point "kill -9 of the writer" killed
 point "a second run" again
+point "what readers behind a hub want" wanted
 plan

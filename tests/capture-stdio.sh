@@ -26,12 +26,13 @@ whole_fifo() {
 }
 point "what is written into a FIFO" whole_fifo
 twice_fifo() { # it is opened again and again, and is ours already
-	rm -rf copy
+	rm -rf copy pipe
 	mkfifo pipe
 	fifo --graph copy.lua -- sh -c 'for i in 1 2 3; do echo $i >pipe; sleep 0.1; done' && printf '1\n2\n3\n' | cmp - "copy$TMPDIR/pipe" && [ -p pipe ] && rm pipe
 }
 point "one that is there, opened more than once" twice_fifo
 no_fifo() {
+	rm -f pipe
 	echo mine >pipe
 	code 1 "$iog" capture --fifo "$TMPDIR/pipe" -- true 2>&1 | says 'pipe is there, and is no FIFO' && [ "$(cat pipe)" = mine ] && rm pipe
 }

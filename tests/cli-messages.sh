@@ -44,6 +44,7 @@ says_once table 'md:stats { "position" }:to(iog.sink.table(dir))' 'table: cannot
 says_once table 'md:to(iog.sink.table "x.csv")' 'table: variable position would take'
 says_once image 'md:to(iog.sink.image "x-%d.png")' 'image: the stream has no image'
 says_once image 'md:render {}:to(iog.sink.image "/proc/none/x-%d.ppm")' 'image: cannot make folder'
+says_once files 'md:to(iog.sink.files "copies")' 'files: wants records of captured files'
 says_once filter 'md:filter "nope > 1":to(iog.sink.null {})' 'filter: .*unknown name "nope"'
 says_once crop 'md:crop { box = { x = { 0, 1 } } }:to(iog.sink.null {})' 'crop: "box" names the unknown dimension'
 says_once delta 'md:delta { quantum = 0.1, variable = "none" }:to(iog.sink.null {})' 'delta: the stream has no variable'

@@ -65,11 +65,9 @@ folder_gone() { # who is attached goes on; who comes later is told that no agent
 disk_full() { # neither for a folder nor for a socket
 	mkdir "$TMPDIR/full" && mount -t tmpfs -o nr_inodes=1,mode=700 tmpfs "$TMPDIR/full" || return 1
 	local rc=0
-	for S in "$TMPDIR/full/agent"; do
-		timeout 20 "$iog" agent --socket "$S" 2>"$TMPDIR/err" && rc=1
-		cat "$TMPDIR/err"
-		grep -q 'No space left on device' "$TMPDIR/err" || rc=1
-	done
+	timeout 20 "$iog" agent --socket "$TMPDIR/full/agent" 2>"$TMPDIR/err" && rc=1
+	cat "$TMPDIR/err"
+	grep -q 'No space left on device' "$TMPDIR/err" || rc=1
 	XDG_RUNTIME_DIR=$TMPDIR/full IOG_SOCKET='' timeout 20 "$iog" agent 2>"$TMPDIR/err" && rc=1
 	cat "$TMPDIR/err"
 	grep -q 'No space left on device' "$TMPDIR/err" || rc=1
@@ -112,7 +110,9 @@ if [ "$(id -u)" = 0 ] && unshare -m true 2>/dev/null && mkdir "$TMPDIR/t" && mou
 else
 	skip "no room for the socket" "a file system may not be mounted here"
 fi
-if group=$(group 64M); then
+if [ -n "$IOG_SANITIZER" ]; then
+	skip "memory of the control group" "the sanitizer takes as much by itself"
+elif group=$(group 64M); then
 	point "memory of the control group" memory
 	rmdir "$group"
 else

@@ -40,11 +40,16 @@ clients() { # the good pair loses nothing
 	agent --load "$TMPDIR/heat.lua" --once || return 1
 	"$pump" read "$S" heat 1000000 policy=block >"$TMPDIR/r" &
 	local r=$!
-	"$hostile" clients "$S" heat 200 >"$TMPDIR/h" &
+	local lives=200 steps=2000
+	[ -z "$IOG_SANITIZER" ] || lives=20 steps=6000
+	"$hostile" clients "$S" heat $lives >"$TMPDIR/h" &
 	local h=$!
-	"$pump" write "$S" heat 0 1 2000 1000 "policy=block timeout=30s" >"$TMPDIR/w"
-	wait $h && wait $r "$agent" && cat "$TMPDIR/w" "$TMPDIR/r" "$TMPDIR/h" && grep -q '^wrote 2000 skipped 0 code 0: $' "$TMPDIR/w" && grep -q 'last 1999 code 3: $' "$TMPDIR/r" &&
-		grep -Eq '^opened [1-9][0-9] lives' "$TMPDIR/h" && [ "$(wc -l <"$TMPDIR/heat.csv")" = 2001 ]
+	"$pump" write "$S" heat 0 1 $steps 1000 "policy=block timeout=30s" >"$TMPDIR/w"
+	wait $h
+	local rc=$?
+	wait $r
+	wait "$agent" && cat "$TMPDIR/w" "$TMPDIR/r" "$TMPDIR/h" && [ $rc = 0 ] && grep -q "^wrote $steps skipped 0 code 0: \$" "$TMPDIR/w" && grep -q "last $((steps - 1)) code 3: \$" "$TMPDIR/r" &&
+		grep -Eq '^opened [1-9][0-9]* lives' "$TMPDIR/h" && [ "$(wc -l <"$TMPDIR/heat.csv")" = $((steps + 1)) ]
 }
 again() { # a graph that is loaded again waits for the program that begins again
 	rm -f "$TMPDIR/heat.csv"

@@ -129,7 +129,8 @@ iog_reader *iog_subscribe(iog *io, const char *stream, const char *select, const
 int iog_next(iog_reader *r, double timeout, iog_rec **rec);
 int64_t iog_rec_step(const iog_rec *rec);
 double iog_rec_time(const iog_rec *rec);
-/* A variable of the step. One piece: a view, nothing is copied. Several (from several ranks): put together in memory of the reader. -ENOENT. */
+/* A variable of the step. One piece: a view, nothing is copied. Several (from several ranks): put together in memory of the reader,
+ * with NaN (or 0) for the part of a rank that is gone. -ENOENT. */
 int iog_get(iog_rec *rec, const char *var, iog_view *view);
 /* Names of the variables in the step, NULL behind the last index. */
 const char *iog_rec_var(const iog_rec *rec, int index);

@@ -9,7 +9,12 @@
 
 #include "writer-private.h"
 
-enum { CREDIT_MAX = 64, STEPS_DEFAULT = 8 };
+enum {
+	CREDIT_MAX = 64,
+	STEPS_DEFAULT = 8,
+	LARGE = 1 << 20, /* arrays of such steps begin on a page: memcpy of 16 MiB takes a tenth less time then */
+	PAGE = 4096,
+};
 static const uint64_t BYTES_DEFAULT = 64 << 20;
 
 /* The variable called name; NULL: there is none. */
@@ -115,9 +120,10 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 	if (!fits)
 		return FAIL(s, -EFBIG, "stream %s: a step is larger than memory", s->name);
 	s->payload = at;
-	s->head_max = iog_wire_head_max(&s->schema, s->schema.n_vars, 1);
-	a->static_bytes = 2 * IOG_ROUND_UP(statics, IOG_LINE);
-	a->slot_bytes = IOG_ROUND_UP(s->head_max + s->payload, IOG_LINE);
+	const uint64_t align = at < LARGE ? IOG_LINE : PAGE;
+	s->head_max = IOG_ROUND_UP(iog_wire_head_max(&s->schema, s->schema.n_vars, 1), align);
+	a->static_bytes = 2 * IOG_ROUND_UP(statics, align);
+	a->slot_bytes = IOG_ROUND_UP(s->head_max + s->payload, align);
 	const uint64_t kept = iog_stream_lossy_max(s) + 1;
 	if (!bytes)
 		bytes = IOG_MAX(BYTES_DEFAULT, (STEPS_DEFAULT + kept) * a->slot_bytes);

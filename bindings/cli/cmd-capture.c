@@ -193,6 +193,8 @@ static int preload(struct plan *p, char *const *argv)
 {
 	char folder[PATH_MAX], path[PATH_MAX + 64];
 	const char *mpi = p->kind->by_mpi ? mpi_of(argv) : "";
+	if (!p->kind->library && !p->kind->environment)
+		return IOG_EXIT_OK;
 	if (!library_folder(folder, sizeof folder)) {
 		fprintf(stderr, "iog capture: the libraries for capturing are neither beside this program nor in lib/iograph; build or "
 				"install them\n");

@@ -72,7 +72,7 @@ static void memory(const struct iog_cut *cut)
 		iog_cli_table_cell(t, name);
 		iog_cli_table_cell(t, iog_cli_count(f, e->capacity));
 		iog_cli_table_cell(t, iog_show_bytes(f, (double)cut->unit[e->from].slot_bytes[e->from_port]));
-		iog_cli_table_cell(t, iog_policy_name(e->policy));
+		iog_cli_table_cell(t, iog_uedge_policy(e));
 		iog_cli_table_cell(t, e->safe ? "safe" : "fast");
 	}
 	printf("\n");

@@ -534,6 +534,6 @@ void iog_agent_graph_text(const struct run *r, char *text, size_t size)
 
 void iog_agent_graphs_free(struct iog_agent *a)
 {
-	while (a->n_runs)
+	while (a->n_runs) /* clients leave after them */
 		run_free(a->run[--a->n_runs]);
 }

@@ -18,8 +18,10 @@ struct hub {
 	struct stream *of, *stream; /* where from; where its readers find it */
 	struct iog_taker *taker;
 	struct iog_offer *offer;
-	bool blocks;       /* for readers that want every step */
-	uint64_t began_ns; /* it waits a moment for those it was made for */
+	bool blocks;          /* for readers that want every step */
+	struct iog_want want; /* what it gets of the stream */
+	bool widens;          /* it was told to get more, and does not yet */
+	uint64_t began_ns;    /* it waits a moment for those it was made for */
 	pthread_t thread;
 	_Atomic bool go, stop, done;
 	_Atomic uint64_t failed;
@@ -57,11 +59,12 @@ static void *run(void *arg)
 
 /* ---- hubs ---- */
 
-bool iog_agent_is_hub(const struct iog_agent *a, const void *owner, uint8_t *policy)
+bool iog_agent_is_hub(const struct iog_agent *a, const void *owner, uint8_t *policy, struct iog_want *want)
 {
 	for (uint32_t i = 0; i < a->n_hubs; i++)
 		if (a->hub[i] == owner) {
 			*policy = a->hub[i]->blocks ? IOG_BLOCK : IOG_DROP_NEW;
+			*want = a->hub[i]->want;
 			return true;
 		}
 	return false;
@@ -132,6 +135,38 @@ struct stream *iog_agent_hub_for(struct iog_agent *a, struct stream *s, uint8_t 
 	return h->stream;
 }
 
+/* ---- what a hub's readers want of the stream ---- */
+
+static bool is_reader(const struct hub *h, const struct edge *e) { return e->reader && e->writer && e->writer->offer == h->offer; }
+
+/* What all of them want together who have said it. */
+static void together(const struct iog_agent *a, const struct hub *h, struct iog_want *want)
+{
+	struct iog_wants u = { 0 };
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (is_reader(h, a->edge[k]) && a->edge[k]->up.map)
+			iog_wants_add(&u, &a->edge[k]->want, &h->of->schema);
+	iog_wants_as_one(&u, want);
+}
+
+/* Less than it gets, when readers have said what they want or left; more, when one that waits wants it. */
+static void hub_want(struct iog_agent *a, struct hub *h)
+{
+	struct iog_want want;
+	if (!atomic_load(&h->go) || (h->widens && !iog_agent_edges_wide(a, h->of, h)))
+		return;
+	h->widens = false;
+	for (uint32_t k = 0; k < a->n_edges; k++) {
+		struct edge *e = a->edge[k];
+		if (is_reader(h, e) && e->up.map && !e->asked && iog_want_covers(&h->want, &e->want))
+			iog_agent_offer_ask(a, e);
+	}
+	together(a, h, &want);
+	const bool wider = !iog_want_covers(&h->want, &want);
+	if ((wider || !iog_want_covers(&want, &h->want)) && iog_agent_edges_want(a, h->of, h, &want, wider))
+		h->want = want, h->widens = wider;
+}
+
 /* Its thread has ended. */
 static void hub_free(struct iog_agent *a, uint32_t i)
 {
@@ -149,6 +184,10 @@ static void hub_look(struct iog_agent *a, uint32_t i)
 {
 	struct hub *h = a->hub[i];
 	const uint32_t n = iog_agent_stream_readers(a, h->stream);
+	if (atomic_load(&h->done))
+		h->offer = NULL; /* freed with its writer */
+	else
+		hub_want(a, h);
 	if (!atomic_load(&h->go) && (iog_agent_stream_joined(a, h->stream) || iog_now_ns() - h->began_ns > GO_NS))
 		atomic_store(&h->go, true);
 	/* The last one has left. */
@@ -192,6 +231,9 @@ static void writers_look(struct iog_agent *a)
 
 void iog_agent_offer_ask(struct iog_agent *a, struct edge *e)
 {
+	for (uint32_t i = 0; i < a->n_hubs; i++)
+		if (a->hub[i]->offer == e->writer->offer && (a->hub[i]->widens || !iog_want_covers(&a->hub[i]->want, &e->want)))
+			return; /* hub_want asks */
 	const struct iog_offer_edge ask = {
 		.number = e->id, .capacity = e->capacity, .policy = e->policy, .want = e->want, .up = e->up.fd
 	};
@@ -210,8 +252,8 @@ void iog_agent_offer_ask(struct iog_agent *a, struct edge *e)
 
 void iog_agent_hubs_poll(struct iog_agent *a)
 {
+	writers_look(a); /* who has ended makes room for another one of that name */
 	offers_in(a);
-	writers_look(a);
 	for (uint32_t i = a->n_hubs; i-- > 0;)
 		hub_look(a, i);
 }

@@ -33,7 +33,7 @@ struct stream {
 	bool apart; /* each rank's steps are records of their own */
 	bool known; /* all ranks have their memory; apart: one has */
 	struct writer *writer[IOG_WRITERS];
-	struct stream *hub_of; /* a hub's: nobody finds it by its name */
+	struct stream *hub_of; /* a hub's: not in the list, nobody finds it by its name */
 };
 struct writer {
 	struct client *client;
@@ -100,7 +100,7 @@ struct iog_agent {
 	struct edge **edge;
 	struct run *run[IOG_AGENT_GRAPHS];
 	char cores[256]; /* those it took, in words; "": as it was started */
-	bool came; /* some program did */
+	bool came;       /* some program did */
 	struct hub *hub[IOG_AGENT_HUBS];
 	struct client self; /* who writes what graphs and hubs publish; has no socket */
 	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, n_hubs, next_edge;
@@ -163,11 +163,16 @@ void iog_agent_streams_free(struct iog_agent *a);
  * writer is freed. */
 struct stream *iog_agent_stream_offered(
 	struct iog_agent *a, struct iog_offer *o, const char *name, struct stream *hub_of, struct iog_err *err);
+/* Of a hub. */
 void iog_agent_stream_free(struct iog_agent *a, struct stream *s);
 /* Readers that were told of it. */
 uint32_t iog_agent_stream_readers(const struct iog_agent *a, const struct stream *s);
 /* All of them have their edges. */
 bool iog_agent_stream_joined(const struct iog_agent *a, const struct stream *s);
+/* The taker of that owner wants this of s from now on; `wider`: it may be more than before. False: a writer is too old to be told. */
+bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const void *owner, const struct iog_want *want, bool wider);
+/* Every step that taker has not taken yet has what it wants. */
+bool iog_agent_edges_wide(struct iog_agent *a, const struct stream *s, const void *owner);
 /* The writer has made the edge: on to its consumer. Descriptors that were taken are set to -1. */
 void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t n);
 /* The writer refuses it, or is gone: its consumer goes on without. */
@@ -178,12 +183,12 @@ void iog_agent_writer_free(struct iog_agent *a, struct writer *w);
 
 /* Takes in what graphs publish, starts and ends hubs. */
 void iog_agent_hubs_poll(struct iog_agent *a);
-/* An edge to what this process publishes, e->writer->offer. */
+/* An edge to what this process publishes, e->writer->offer; of a hub that does not get all the reader wants, once it does. */
 void iog_agent_offer_ask(struct iog_agent *a, struct edge *e);
 /* The stream by which a hub gives s to readers of that policy; made when there is none. NULL with a message. */
 struct stream *iog_agent_hub_for(struct iog_agent *a, struct stream *s, uint8_t policy, struct iog_err *err);
-/* Whether the taker with that owner is a hub's; *policy: of its edges. */
-bool iog_agent_is_hub(const struct iog_agent *a, const void *owner, uint8_t *policy);
+/* Whether the taker with that owner is a hub's; of its edges: policy, want. */
+bool iog_agent_is_hub(const struct iog_agent *a, const void *owner, uint8_t *policy, struct iog_want *want);
 uint32_t iog_agent_hubs_of(const struct iog_agent *a, const struct stream *s);
 void iog_agent_hubs_free(struct iog_agent *a);
 

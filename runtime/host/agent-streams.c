@@ -31,7 +31,7 @@ static bool push(void *list, uint32_t *n, void *x)
 static struct stream *stream_find(const struct iog_agent *a, const char *name)
 {
 	for (uint32_t i = 0; i < a->n_streams; i++)
-		if (!a->stream[i]->hub_of && !strcmp(a->stream[i]->name, name))
+		if (!strcmp(a->stream[i]->name, name))
 			return a->stream[i];
 	return NULL;
 }
@@ -49,7 +49,7 @@ static void stream_forget(struct iog_agent *a)
 			used |= a->reader[k]->stream == s;
 		for (uint32_t k = 0; k < a->n_edges; k++)
 			used |= a->edge[k]->stream == s;
-		used |= s->hub_of || iog_agent_hubs_of(a, s);
+		used |= iog_agent_hubs_of(a, s);
 		if (used)
 			continue;
 		iog_feed_put(s->feed);
@@ -59,11 +59,9 @@ static void stream_forget(struct iog_agent *a)
 	}
 }
 
-static struct stream *stream_new(struct iog_agent *a, const char *name, struct stream *hub_of)
+static struct stream *stream_new(const char *name, struct stream *hub_of)
 {
-	if (a->n_streams == IOG_AGENT_STREAMS)
-		stream_forget(a);
-	struct stream *s = a->n_streams < IOG_AGENT_STREAMS ? calloc(1, sizeof *s) : NULL;
+	struct stream *s = calloc(1, sizeof *s);
 	if (!s)
 		return NULL;
 	iog_strset(s->name, sizeof s->name, name);
@@ -74,13 +72,17 @@ static struct stream *stream_new(struct iog_agent *a, const char *name, struct s
 		free(s);
 		return NULL;
 	}
-	return a->stream[a->n_streams++] = s;
+	return s;
 }
 
 static struct stream *stream_get(struct iog_agent *a, const char *name)
 {
 	struct stream *s = stream_find(a, name);
-	return s ? s : stream_new(a, name, NULL);
+	if (!s && a->n_streams == IOG_AGENT_STREAMS)
+		stream_forget(a);
+	if (s || a->n_streams == IOG_AGENT_STREAMS || !(s = stream_new(name, NULL)))
+		return s;
+	return a->stream[a->n_streams++] = s;
 }
 
 static uint32_t live_writers(const struct stream *s)
@@ -217,7 +219,7 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		.box = IOG_REGION_NONE,
 		.arena = IOG_REGION_NONE };
 	e->policy = r ? r->policy : IOG_BLOCK;
-	const bool hub = !r && iog_agent_is_hub(a, iog_feed_owner(w->stream->feed, feed_life), &e->policy);
+	const bool hub = !r && iog_agent_is_hub(a, iog_feed_owner(w->stream->feed, feed_life), &e->policy, &e->want);
 	if (!r && w->stream->policy != IOG_BLOCK)
 		e->policy = IOG_DROP_NEW;
 	e->capacity = IOG_READER_CREDIT;
@@ -528,7 +530,7 @@ const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struc
 	struct iog_err err = { "" };
 	if (!e || !e->reader || e->reader->client != c)
 		return e ? "answered for an edge of somebody else" : NULL; /* it may have been cut meanwhile */
-	if (n != 1 || e->asked)
+	if (n != 1 || e->asked || e->up.map)
 		return "answered twice, or without memory";
 	if (!iog_want_valid(&m->want, &e->stream->schema))
 		return "wants what the stream cannot have";
@@ -661,19 +663,51 @@ const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struc
 	return NULL;
 }
 
+static bool edge_wide(struct edge *e)
+{
+	const struct iog_up *up = e->up.map;
+	if (e->flushes && (int32_t)(atomic_load(&up->head) - e->flush) >= 0)
+		e->flushes = false;
+	/* Who has gone sends nothing more, and what it left had to do. */
+	return !e->writer || !(e->widens || e->flushes);
+}
+
 bool iog_agent_stream_wide(struct iog_agent *a, const char *name)
 {
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (!a->edge[k]->reader && !strcmp(a->edge[k]->stream->name, name) && !edge_wide(a->edge[k]))
+			return false;
+	return true;
+}
+
+static bool is_owners(const struct edge *e, const struct stream *s, const void *owner)
+{
+	return !e->reader && e->stream == s && iog_feed_owner(s->feed, e->feed_life) == owner;
+}
+
+bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const void *owner, const struct iog_want *want, bool wider)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (is_owners(a->edge[k], s, owner) && a->edge[k]->writer && a->edge[k]->writer->client->minor < 1)
+			return false;
 	for (uint32_t k = 0; k < a->n_edges; k++) {
 		struct edge *e = a->edge[k];
-		if (e->reader || strcmp(e->stream->name, name))
+		if (!is_owners(e, s, owner) || !e->writer)
 			continue;
-		const struct iog_up *up = e->up.map;
-		if (e->flushes && (int32_t)(atomic_load(&up->head) - e->flush) >= 0)
-			e->flushes = false;
-		/* Who has gone sends nothing more, and what it left had to do. */
-		if (e->writer && (e->widens || e->flushes))
-			return false;
+		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
+		e->want = *want;
+		e->widens = wider;
+		m->edge = e->id, m->want = e->want;
+		iog_agent_send(a, e->writer->client, m, NULL, 0);
 	}
+	return true;
+}
+
+bool iog_agent_edges_wide(struct iog_agent *a, const struct stream *s, const void *owner)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (is_owners(a->edge[k], s, owner) && !edge_wide(a->edge[k]))
+			return false;
 	return true;
 }
 
@@ -754,29 +788,37 @@ static void tell_writers(struct iog_agent *a)
 
 /* ---- what this process publishes ---- */
 
+static void hidden_free(struct stream *s)
+{
+	iog_feed_put(s->feed);
+	free(s);
+}
+
 struct stream *iog_agent_stream_offered(
 	struct iog_agent *a, struct iog_offer *o, const char *name, struct stream *hub_of, struct iog_err *err)
 {
-	struct stream *s = hub_of ? stream_new(a, name, hub_of) : stream_get(a, name);
+	struct stream *s = hub_of ? stream_new(name, hub_of) : stream_get(a, name);
 	struct writer *w = s ? calloc(1, sizeof *w) : NULL;
-	int fd;
-	if (s && live_writers(s)) {
-		iog_fail(err, -EEXIST, "stream \"%s\" is open already, by %s", name,
+	int fd, rc = w ? 0 : iog_fail(err, -ENOMEM, "the agent has no room for another stream (\"%s\")", name);
+	if (w)
+		*w = (struct writer){ .client = &a->self, .stream = s, .offer = o, .map = IOG_REGION_NONE };
+	if (!rc && live_writers(s))
+		rc = iog_fail(err, -EEXIST, "stream \"%s\" is open already, by %s", name,
 			iog_agent_client_name(s->writer[0] ? s->writer[0]->client : &a->self));
-		free(w);
-		return NULL;
+	if (!rc) {
+		iog_offer_memory(o, &w->arena, &fd, &w->blocks, &w->credit);
+		rc = iog_region_open(&w->map, dup(fd), iog_arena_bytes(&w->arena), ARENA_MAX, err);
+		if (rc)
+			w->map = IOG_REGION_NONE;
 	}
-	if (!w || !push(&a->writer, &a->n_writers, w)) {
+	if (!rc && !push(&a->writer, &a->n_writers, w))
+		rc = iog_fail(err, -ENOMEM, "the agent has no room for another stream (\"%s\")", name);
+	if (rc) {
+		if (w)
+			iog_region_close(&w->map);
 		free(w);
-		iog_fail(err, -ENOMEM, "the agent has no room for another stream (\"%s\")", name);
-		return NULL;
-	}
-	*w = (struct writer){ .client = &a->self, .stream = s, .offer = o, .map = IOG_REGION_NONE };
-	iog_offer_memory(o, &w->arena, &fd, &w->blocks, &w->credit);
-	if (iog_region_open(&w->map, dup(fd), iog_arena_bytes(&w->arena), ARENA_MAX, err)) {
-		w->map = IOG_REGION_NONE;
-		free(w);
-		a->n_writers--;
+		if (hub_of && s)
+			hidden_free(s);
 		return NULL;
 	}
 	w->arena.base = w->map.map;
@@ -800,11 +842,7 @@ void iog_agent_stream_free(struct iog_agent *a, struct stream *s)
 	for (uint32_t i = a->n_writers; i-- > 0;)
 		if (a->writer[i]->stream == s)
 			writer_free(a, i);
-	for (uint32_t i = 0; i < a->n_streams; i++)
-		if (a->stream[i] == s)
-			a->stream[i] = a->stream[--a->n_streams];
-	iog_feed_put(s->feed);
-	free(s);
+	hidden_free(s);
 }
 
 bool iog_agent_stream_joined(const struct iog_agent *a, const struct stream *s)

@@ -95,9 +95,9 @@ struct iog_rt {
 	_Atomic uint64_t records, bytes, elided, bad, failed, duplicates, dropped, sleeps;
 	_Atomic uint64_t cpu_ns;
 	_Atomic uint64_t late[IOG_LATE_BUCKETS]; /* sinks: from a source to stored */
-	uint64_t helper_cpu_ns; /* of a thread that worked for this one, and has ended */
-	_Atomic uint64_t stamping; /* sources: 1 + the version being stamped on a record that is not in a ring yet; 0: none */
-	_Atomic uint64_t forged;   /* sources: releases that could not be */
+	uint64_t helper_cpu_ns;                  /* of a thread that worked for this one, and has ended */
+	_Atomic uint64_t stamping;               /* sources: 1 + the version being stamped on a record that is not in a ring yet; 0: none */
+	_Atomic uint64_t forged;                 /* sources: releases that could not be */
 	uint64_t forged_seen;
 	bool chosen, with_other; /* for what is being started or replaced; dead, waiting for the one it is replaced with */
 	bool done, reported;
@@ -118,8 +118,9 @@ struct iog_engine {
 	bool params_wait; /* configurations changed and not in the stages yet */
 	uint64_t started_ns, stop_ns;
 	bool running, draining, stopping;
-	int rc;
-	struct iog_err err;
+	_Atomic bool failed;
+	_Atomic int rc;
+	struct iog_err err; /* with rc */
 };
 
 extern const struct iog_launcher iog_launch_thread, iog_launch_process, iog_launch_vm;

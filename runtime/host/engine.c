@@ -30,10 +30,11 @@ uint32_t iog_host_isa(void)
 
 void iog_engine_fail(struct iog_engine *e, int rc, const char *who, const char *text)
 {
-	/* The first one to come wins; the message belongs to it. */
-	int none = 0;
-	if (__atomic_compare_exchange_n(&e->rc, &none, rc, false, __ATOMIC_ACQ_REL, __ATOMIC_ACQUIRE))
-		iog_fail(&e->err, rc, "%s: %s", who, text);
+	/* The first one to come wins; the message belongs to it, and is there when rc is. */
+	if (atomic_exchange(&e->failed, true))
+		return;
+	iog_fail(&e->err, rc, "%s: %s", who, text);
+	atomic_store_explicit(&e->rc, rc, memory_order_release);
 }
 
 static struct iog_gnode *node_at(const struct iog_engine *e, int i)
@@ -810,7 +811,8 @@ int iog_engine_free(struct iog_engine *e)
 
 int iog_engine_result(const struct iog_engine *e, struct iog_err *err)
 {
-	if (e->rc && err)
+	const int rc = atomic_load_explicit(&e->rc, memory_order_acquire);
+	if (rc && err)
 		*err = e->err;
-	return e->rc;
+	return rc;
 }

@@ -62,7 +62,7 @@ void iog_engine_stop(struct iog_engine *e);
 /* Sets a live parameter from the next record on; when changes come faster than records leave, from the first poll on that finds room, the
  * last values together. */
 int iog_engine_param(struct iog_engine *e, const char *name, double value, struct iog_err *err);
-/* 0, or the first failure with its message. */
+/* 0, or the first failure with its message, while it runs too. */
 int iog_engine_result(const struct iog_engine *e, struct iog_err *err);
 /* Names and places at any time, counts of stages when everything has ended. */
 uint32_t iog_engine_unit_stats(const struct iog_engine *e, struct iog_unit_stats *s, uint32_t max);

@@ -44,6 +44,29 @@ void iog_wants_add(struct iog_wants *u, const struct iog_want *w, const struct i
 	}
 }
 
+void iog_wants_as_one(const struct iog_wants *u, struct iog_want *w)
+{
+	*w = (struct iog_want){ .vars = u->vars };
+	if (!u->parts || u->parts & (u->parts - 1)) /* a box is of one variable */
+		return;
+	w->part = (uint32_t)__builtin_ctzll(u->parts) + 1;
+	w->box = u->box[w->part - 1];
+}
+
+bool iog_want_covers(const struct iog_want *w, const struct iog_want *x)
+{
+	if (!w->vars)
+		return true;
+	if (!x->vars || x->vars & ~w->vars)
+		return false;
+	if (!w->part || !(x->vars >> (w->part - 1) & 1))
+		return true;
+	bool covers = x->part == w->part;
+	for (unsigned d = 0; d < IOG_RANK; d++)
+		covers &= x->box.lo[d] >= w->box.lo[d] && x->box.hi[d] <= w->box.hi[d];
+	return covers;
+}
+
 bool iog_range_of(const struct iog_range *box, const struct iog_block *whole, unsigned rank, struct iog_block *part)
 {
 	bool any = true;

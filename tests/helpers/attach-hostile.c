@@ -106,6 +106,7 @@ static int idle(char **v)
 	printf("idle %d refused %d\n", n - refused, refused);
 	fflush(stdout);
 	sleep((unsigned)atoi(v[2]));
+	free(s);
 	return 0;
 }
 

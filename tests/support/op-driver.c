@@ -819,6 +819,73 @@ static int check_bad_input(const struct op_setup *s, struct iog_err *err)
 	return rc;
 }
 
+/* ---- variables that an operator says it only carries ---- */
+
+static bool carries(const struct op_setup *s) { return s->plan.n_in == 1 && s->plan.carried[0]; }
+
+/* Everything but the variable of that name, which b must not have. */
+static int same_without(
+	const struct op_result *a, const struct op_result *b, const struct iog_schema *s, const char *name, struct iog_err *err)
+{
+	struct op_record x, y;
+	uint8_t *p = op_alloc(a->packed_bytes), *q = op_alloc(b->packed_bytes);
+	memcpy(p, a->packed, a->packed_bytes);
+	memcpy(q, b->packed, b->packed_bytes);
+	int rc = op_record_open(&x, p, a->packed_bytes, s, err);
+	rc = op_record_open(&y, q, b->packed_bytes, s, err) ? -EINVAL : rc;
+	if (!rc && memcmp(x.rec.axis, y.rec.axis, s->n_dims * sizeof x.rec.axis[0]))
+		rc = iog_fail(err, -EINVAL, "extents differ");
+	for (unsigned v = 0; v < s->n_vars && !rc; v++) {
+		const bool left_out = iog_streq(s->var[v].name, name);
+		struct op_result one = { 0 }, two = { 0 };
+		struct iog_record alone[2] = { x.rec, y.rec };
+		uint64_t where;
+		for (unsigned o = 0; o < s->n_vars; o++)
+			if (o != v)
+				alone[0].var[o].n_blocks = alone[1].var[o].n_blocks = 0;
+		make_plain(&one, &alone[0]);
+		make_plain(&two, &alone[1]);
+		if (left_out ? alone[1].var[v].n_blocks != 0 : !bytes_equal(one.plain, one.plain_bytes, two.plain, two.plain_bytes, &where))
+			rc = iog_fail(err, -EINVAL, "%s %s", s->var[v].name, left_out ? "is there all the same" : "is another one");
+		free(one.plain);
+		free(two.plain);
+	}
+	op_record_free(&x);
+	op_record_free(&y);
+	return rc;
+}
+
+/* One that is only carried may be missing: the same steps, and everything else is as it was. */
+static int check_carried(const struct op_setup *s, struct iog_err *err)
+{
+	struct trial t;
+	int rc = trial_init(&t, s, err);
+	for (unsigned v = 0; v < s->in[0].n_vars && !rc; v++) {
+		if (!(s->plan.carried[0] >> v & 1))
+			continue;
+		struct op_record *in = op_alloc(s->records * sizeof *in);
+		for (size_t i = 0; i < s->records; i++)
+			if (t.in[i].rec.schema) {
+				op_record_copy(&in[i], &t.in[i].rec);
+				in[i].rec.var[v] = (struct iog_var){ 0 };
+			}
+		rc = run_all(s, in, op_isa(), 0, 0x5a, t.got, err);
+		for (size_t i = 0; i < n_results(s) && !rc; i++) {
+			if (t.got[i].step != t.ref[i].step)
+				rc = iog_fail(err, -EINVAL, "record %zu: %s instead of %s", i / s->plan.n_out, iog_step_name(t.got[i].step),
+					iog_step_name(t.ref[i].step));
+			else if (t.got[i].packed)
+				rc = same_without(&t.ref[i], &t.got[i], s->plan.out[i % s->plan.n_out], s->in[0].var[v].name, err);
+		}
+		if (rc)
+			at(err, s->in[0].var[v].name, rc);
+		trial_clear(&t);
+		op_records_free(in, s->records);
+	}
+	trial_finish(&t);
+	return rc;
+}
+
 /* ---- payload that changes while it is read ---- */
 
 struct scribbler {
@@ -1013,6 +1080,7 @@ const struct op_check op_checks[] = {
 	{ "joined", check_joined, can_be_cut },
 	{ "layout", check_layout, NULL },
 	{ "bad input", check_bad_input, NULL },
+	{ "carried", check_carried, carries },
 	{ "scribble", check_scribble, NULL },
 	{ "moved", check_moved, NULL },
 	{ "golden", check_golden, NULL },

@@ -32,16 +32,16 @@ static int accept_name(const void *conf, const struct iog_schema *in, struct iog
 	(void)in;
 	return iog_name_valid(c->name, true)
 		       ? 0
-		       : iog_fail(err, -EINVAL, "\"%s\": the name of a stream has letters, digits and _, and fewer than %d bytes", c->name, IOG_NAME);
+		       : iog_fail(err, -EINVAL, "\"%s\": the name of a stream has letters, digits and _, and fewer than %d bytes", c->name,
+				 IOG_NAME);
 }
 
 static int begin(const void *conf, const struct iog_schema *in, void **self, struct iog_err *err)
 {
 	const struct conf *c = conf;
-	const struct iog_offer_opts o = { .blocks = in->n_vars + PARTS,
-		.bytes = c->memory,
-		.waits = c->timeout > 0,
-		.timeout_ns = (uint64_t)(c->timeout * 1e9) };
+	const struct iog_offer_opts o = {
+		.blocks = in->n_vars + PARTS, .bytes = c->memory, .waits = c->timeout > 0, .timeout_ns = (uint64_t)(c->timeout * 1e9)
+	};
 	struct iog_offer *offer;
 	int rc = iog_offer_open(&offer, c->name, in, &o, err);
 	*self = offer;
