@@ -57,8 +57,9 @@ int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64
 			return FAIL(s, -EINVAL, "stream %s: %s: %lld elements from %lld on do not lie in the %lld of dimension %s", s->name,
 				var, (long long)count[i], (long long)offset[i], (long long)global[i], d->name);
 		if ((d->fixed && global[i] != d->max) || (d->max && global[i] > d->max))
-			return FAIL(s, d->fixed ? -EINVAL : -EFBIG, "stream %s: %s: dimension %s has %s%lld elements, not %lld", s->name,
-				var, d->name, d->fixed ? "" : "at most ", (long long)d->max, (long long)global[i]);
+			return FAIL(s, d->fixed ? -EINVAL : -EFBIG, "stream %s: %s: dimension %s has %s%lld elements, not %lld%s", s->name,
+				var, d->name, d->fixed ? "" : "at most ", (long long)d->max, (long long)global[i],
+				d->fixed ? "" : "; a whole that grows declares its most, as in T: f64[x<=1000]");
 		if (!iog_mul(bytes, (uint64_t)count[i], &bytes) || bytes > INT64_MAX)
 			return FAIL(s, -EFBIG, "stream %s: %s is larger than memory", s->name, var);
 	}

@@ -244,6 +244,10 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 	} else {
 		if (!hub && !w->offer)
 			iog_agent_graphs_want(a, w->stream, &e->want);
+		/* What its taker has been promised for a graph that comes next. */
+		for (uint32_t k = 0; k < a->n_edges && e->want.vars; k++)
+			if (a->edge[k]->old && a->edge[k]->writer == w && a->edge[k]->feed_life == feed_life && !a->edge[k]->reader)
+				e->want.vars = a->edge[k]->want.vars ? e->want.vars | a->edge[k]->want.vars : 0;
 		ask_writer(a, e);
 	}
 }
@@ -490,13 +494,25 @@ static void stream_look(struct iog_agent *a, struct stream *s)
 	a->look = true;
 }
 
+/* What the writer pushes from now on has what is wanted, or nothing comes any more; what it pushed before is still to be taken. */
+static void widened(struct edge *e)
+{
+	const struct iog_down *down = e->down.map;
+	e->widens = false;
+	e->flushes = down;
+	e->flush = down ? atomic_load(&down->head) : 0;
+}
+
 /* A part has outgrown the memory of its writer: whoever has an edge gets a new one. */
 static void outgrown(struct iog_agent *a, struct writer *w, bool stay)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++) {
 		struct edge *e = a->edge[k];
-		if (e->writer == w && e->made && !(e->reader && stay))
-			e->old = true;
+		if (e->writer != w || !e->made || (e->reader && stay))
+			continue;
+		e->old = true;
+		if (e->widens)
+			widened(e);
 	}
 	w->counts = NULL;
 	iog_region_close(&w->map);
@@ -689,15 +705,6 @@ void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why
 
 /* ---- wants that grow ---- */
 
-/* What the writer pushes from now on has what is wanted; what it pushed before is still to be taken. */
-static void widened(struct edge *e)
-{
-	const struct iog_down *down = e->down.map;
-	e->widens = false;
-	e->flushes = down;
-	e->flush = down ? atomic_load(&down->head) : 0;
-}
-
 void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++) {
@@ -705,8 +712,9 @@ void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars
 		if (e->reader || !e->writer || !e->asked || strcmp(e->stream->name, name) || !e->want.vars || !(vars & ~e->want.vars))
 			continue;
 		e->want.vars |= vars;
-		if (e->writer->offer) {
+		if (e->writer->offer)
 			iog_offer_want(e->writer->offer, e->id, &e->want);
+		if (e->writer->offer || e->old) {
 			widened(e);
 			continue;
 		}
@@ -759,6 +767,11 @@ bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const voi
 		struct edge *e = a->edge[k];
 		if (!is_owners(e, s, owner) || !e->writer)
 			continue;
+		if (e->old) {
+			if (wider)
+				widened(e);
+			continue;
+		}
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
 		e->want = *want;
 		e->widens = wider;
