@@ -1017,6 +1017,14 @@ void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, ch
 		readers_of(a, s), iog_agent_stream_job(s));
 }
 
+uint32_t iog_agent_writing(const struct iog_agent *a)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->n_writers; i++)
+		n += !a->writer[i]->offer;
+	return n;
+}
+
 void iog_agent_streams_free(struct iog_agent *a)
 {
 	while (a->n_edges)
