@@ -406,6 +406,13 @@ void iog_outlet_cut(struct iog_outlet *o, uint32_t k)
 			iog_outlet_put_back(o, s);
 }
 
+void iog_outlet_spare(struct iog_outlet *o, uint32_t k, bool spare)
+{
+	o->edge[k].e.policy = spare ? IOG_DROP_NEW : IOG_BLOCK;
+	o->block_mask = spare ? o->block_mask & ~(1ull << k) : o->block_mask | 1ull << k;
+	o->room = 0;
+}
+
 void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge *e)
 {
 	struct iog_out_edge *x = &o->edge[k];

@@ -146,6 +146,8 @@ int iog_outlet_join(struct iog_outlet *o, const struct iog_edge *e);
  * follows. The old consumer must be dead. No record is copied.
  */
 void iog_outlet_replace(struct iog_outlet *o, uint32_t k, const struct iog_edge *e);
+/* Edge k makes nobody wait, until it is replaced or asked for again: what it has no credit for passes it by. Of a blocking edge only. */
+void iog_outlet_spare(struct iog_outlet *o, uint32_t k, bool spare);
 /* Edge k has no consumer any more: what it holds is released, nothing is sent there. */
 void iog_outlet_cut(struct iog_outlet *o, uint32_t k);
 /* Looks at each edge; see iog_outlet_ready. */

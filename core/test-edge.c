@@ -353,6 +353,44 @@ static void successor_gets_what_is_unreleased(void **state)
 	pipe_free(&p);
 }
 
+/* One that does not answer makes nobody wait and keeps what it has; a successor gets that, and is waited for again. */
+static void spared_until_it_comes_again(void **state)
+{
+	(void)state;
+	struct pipe p;
+	struct iog_edge next;
+	struct iog_inlet in2;
+	pipe_new(&p, 2, IOG_BLOCK, 6, 0);
+	push(&p.o, 1, 1);
+	push(&p.o, 1, 2);
+	assert_false(iog_outlet_ready(&p.o));
+	iog_outlet_spare(&p.o, 0, true);
+	for (uint64_t i = 3; i < 20; i++) {
+		assert_true(iog_outlet_ready(&p.o));
+		push(&p.o, 1, i);
+	}
+	assert_int_equal(p.o.edge[0].dropped, 17);
+	edge_new(&next, 2, IOG_BLOCK);
+	iog_outlet_replace(&p.o, 0, &next);
+	iog_outlet_publish(&p.o);
+	assert_false(iog_outlet_ready(&p.o));
+	iog_inlet_init(&in2, &next, 6, SLOT_BYTES);
+	for (uint64_t i = 1; i <= 2; i++) {
+		assert_int_equal(iog_inlet_peek(&in2), IOG_FRONT_RECORD);
+		assert_int_equal(in2.front.seq, i);
+		release(&in2, take(&in2, IOG_FRONT_RECORD));
+	}
+	reap(&p.o);
+	assert_true(iog_outlet_ready(&p.o));
+	iog_outlet_spare(&p.o, 0, true);
+	iog_outlet_spare(&p.o, 0, false); /* it has room again */
+	push(&p.o, 1, 20);
+	push(&p.o, 1, 21);
+	assert_false(iog_outlet_ready(&p.o));
+	edge_free(&next);
+	pipe_free(&p);
+}
+
 static void seen_before_is_a_duplicate(void **state)
 {
 	(void)state;
@@ -495,6 +533,7 @@ int main(void)
 		cmocka_unit_test(drop_new_drops_there_only),
 		cmocka_unit_test(joins_while_records_flow),
 		cmocka_unit_test(successor_gets_what_is_unreleased),
+		cmocka_unit_test(spared_until_it_comes_again),
 		cmocka_unit_test(seen_before_is_a_duplicate),
 		cmocka_unit_test(static_areas_take_turns),
 		cmocka_unit_test(threads_block),

@@ -15,7 +15,8 @@
 #include "runtime/host/wait.h"
 
 enum { MESSAGES = 64 /* heard at a time */, PAGE_MAX = 1 << 20 };
-static const uint64_t ATTACH_NS = 2000000000u, SAY_NS = 1000000000u, ANSWER_NS = 2000000000u, FOREVER_NS = 365ull * 86400 * 1000000000u;
+static const uint64_t ATTACH_NS = 2000000000u, SAY_NS = 1000000000u, AGAIN_NS = 500000000u, ANSWER_NS = 2000000000u,
+		      FOREVER_NS = 365ull * 86400 * 1000000000u;
 static const uint64_t END_NS = 10000000000u; /* an agent of our own has, to end its graph */
 static const double DETACH_S = 1;
 
@@ -130,12 +131,23 @@ void iog_client_drop_fd(struct iog_region_map *r)
 
 /* ---- talking to the agent ---- */
 
-static void gone(struct iog *io, int rc, const char *why)
+/* for_good: not to be joined again. */
+static void gone(struct iog *io, int rc, const char *why, bool for_good)
 {
+	const struct iog_attach_page *page = io->page.map;
 	if (io->sock < 0)
 		return;
-	iog_client_fail(io, rc, "%s: streams go on between those who are connected, and nobody new is", why);
 	sock_set(io, -1);
+	if (io->joining) {
+		io->joining = false;
+		io->again = !for_good;
+		return;
+	}
+	const uint32_t how = page ? atomic_load_explicit(&page->gone, memory_order_acquire) : (uint32_t)IOG_GONE_CLIENT;
+	io->again = !for_good && how != IOG_GONE_CLIENT;
+	io->lost = !io->err.text[0];
+	iog_client_fail(io, rc, "%s: streams go on between those who are connected, and nobody new is%s", why,
+		io->again ? " until one listens there again" : "");
 	io->rc = rc;
 	if (io->asked)
 		io->answer = rc;
@@ -143,7 +155,7 @@ static void gone(struct iog *io, int rc, const char *why)
 	if (io->page.map)
 		io->bell = atomic_load_explicit(&((const struct iog_attach_page *)io->page.map)->bell, memory_order_relaxed);
 	for (struct iog_stream *s = io->streams; s; s = iog_stream_next(s))
-		iog_stream_alone(s);
+		iog_stream_alone(s, how == IOG_GONE_DEAD);
 	for (struct iog_reader *r = io->readers; r; r = iog_reader_next(r))
 		iog_reader_alone(r);
 }
@@ -165,17 +177,17 @@ static void left(struct iog *io)
 			close(fds[--n]);
 		last_words(io, &m);
 	}
-	gone(io, -EPIPE, "the agent has ended");
+	gone(io, -EPIPE, "the agent has ended", false);
 }
 
 int iog_client_say(struct iog *io, struct iog_msg *m, const int *fds, uint32_t n)
 {
 	struct iog_err err = { "" };
-	if (io->sock < 0)
+	if (io->sock < 0 || io->joining)
 		return io->rc;
 	int rc = iog_msg_send(io->sock, m, fds, n, SAY_NS, &err);
 	if (rc == -EAGAIN)
-		gone(io, -ETIMEDOUT, "the agent does not read what it is told");
+		gone(io, -ETIMEDOUT, "the agent does not read what it is told", false);
 	else if (rc)
 		left(io);
 	return rc;
@@ -186,6 +198,55 @@ void iog_client_refuse(struct iog *io, uint32_t id, uint32_t edge, const char *t
 	struct iog_msg m = { .kind = IOG_MSG_ERROR, .id = id, .edge = edge };
 	iog_strset(m.text, sizeof m.text, text);
 	iog_client_say(io, &m, NULL, 0);
+}
+
+/* Takes the page that comes with a welcome. */
+static int welcome(struct iog *io, const struct iog_msg *m, int *fds, uint32_t n, struct iog_err *err)
+{
+	if (m->kind == IOG_MSG_ERROR)
+		return iog_fail(err, -ECONNREFUSED, "the agent refuses: %.400s", m->text);
+	if (m->kind != IOG_MSG_WELCOME)
+		return iog_fail(err, -EPROTO, "the agent does not answer as one does");
+	if (m->a >> 16 != IOG_ATTACH_MAJOR)
+		return iog_fail(err, -EPROTONOSUPPORT, "the agent speaks version %u, this program %d; install them from one build",
+			m->a >> 16, IOG_ATTACH_MAJOR);
+	if (n != 1)
+		return iog_fail(err, -EPROTO, "the agent does not answer as one does");
+	struct iog_region_map page;
+	const int fd = fds[0];
+	fds[0] = -1;
+	int rc = iog_region_open(&page, fd, sizeof(struct iog_attach_page), PAGE_MAX, err);
+	if (rc)
+		return rc;
+	iog_client_drop_fd(&page);
+	iog_region_close(&io->page);
+	io->page = page;
+	io->incarnation = m->epoch;
+	return 0;
+}
+
+/* The first message of an agent that is joined. */
+static void joined(struct iog *io, const struct iog_msg *m, int *fds, uint32_t n)
+{
+	struct iog_err err = { "" };
+	/* One that let us go without having died still has what we gave it. */
+	const bool same = m->kind == IOG_MSG_WELCOME && m->epoch == io->incarnation;
+	if (same || welcome(io, m, fds, n, &err)) {
+		gone(io, -ECONNREFUSED, "", same || m->kind == IOG_MSG_WELCOME);
+		for (struct iog_stream *s = io->streams; s && same; s = iog_stream_next(s))
+			iog_stream_alone(s, false);
+		return;
+	}
+	io->joining = io->again = false;
+	io->rc = 0;
+	io->bell = 0;
+	if (io->lost)
+		io->err.text[0] = 0;
+	io->lost = false;
+	for (struct iog_stream *s = io->streams; s; s = iog_stream_next(s))
+		iog_stream_join(s);
+	for (struct iog_reader *r = io->readers; r; r = iog_reader_next(r))
+		iog_reader_join(r);
 }
 
 static void pass_on(struct iog *io, const struct iog_msg *m, int *fds, uint32_t n)
@@ -213,10 +274,10 @@ static void pass_on(struct iog *io, const struct iog_msg *m, int *fds, uint32_t 
 
 void iog_client_hear(struct iog *io, uint64_t limit_ns)
 {
-	const struct iog_attach_page *page = io->page.map;
 	int fds[IOG_FDS];
 	struct iog_msg m;
 	for (unsigned i = 0; i < MESSAGES && io->sock >= 0; i++) {
+		const struct iog_attach_page *page = io->page.map;
 		/* Before the socket is found empty: what rings later is heard later. */
 		const uint32_t bell = page ? atomic_load_explicit(&page->bell, memory_order_acquire) : 0;
 		struct iog_err err = { "" };
@@ -229,22 +290,64 @@ void iog_client_hear(struct iog *io, uint64_t limit_ns)
 		if (rc == -EPROTO) {
 			char why[600];
 			iog_format(why, sizeof why, "the agent broke the rules and was let go (%s)", err.text);
-			gone(io, rc, why);
+			gone(io, rc, why, true);
 			return;
 		}
 		if (rc <= 0) {
-			gone(io, rc == -EMFILE ? rc : -EPIPE, rc == -EMFILE ? err.text : "the agent has ended");
+			gone(io, rc == -EMFILE ? rc : -EPIPE, rc == -EMFILE ? err.text : "the agent has ended", false);
 			return;
 		}
-		pass_on(io, &m, fds, n);
+		if (io->joining)
+			joined(io, &m, fds, n);
+		else
+			pass_on(io, &m, fds, n);
 		for (uint32_t k = 0; k < n; k++)
 			if (fds[k] >= 0)
 				close(fds[k]);
 	}
 }
 
+static struct iog_msg hello(void)
+{
+	struct iog_msg m = { .kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid() };
+	struct iog_identity id;
+	iog_identity_get(&id);
+	iog_strset(m.text, sizeof m.text, program_invocation_short_name);
+	iog_strset(m.name, sizeof m.name, id.job);
+	m.edge = (uint32_t)(id.rank + 1), m.blocks = (uint32_t)(id.local + 1);
+	return m;
+}
+
+/* Connects and says hello, when somebody listens and takes it at once. */
+static void knock(struct iog *io)
+{
+	struct iog_msg m = hello();
+	struct iog_err err = { "" };
+	io->tried_ns = iog_now_ns();
+	int sock = iog_attach_connect(io->path, 0, &err);
+	if (sock < 0)
+		return;
+	if (iog_msg_send(sock, &m, NULL, 0, 0, &err)) {
+		close(sock);
+		return;
+	}
+	io->joining = true;
+	sock_set(io, sock);
+}
+
+void iog_client_join(struct iog *io, uint64_t limit_ns)
+{
+	const uint64_t until = iog_now_ns() + limit_ns;
+	if (io->sock < 0 && io->again)
+		knock(io);
+	for (uint64_t now; io->joining && (now = iog_now_ns()) < until;)
+		iog_client_hear(io, until - now);
+}
+
 void iog_client_look(struct iog *io, uint64_t now_ns, uint64_t every_ns)
 {
+	if (io->sock < 0 && io->again && now_ns - io->tried_ns >= AGAIN_NS)
+		knock(io);
 	if (io->sock < 0 || now_ns - io->looked_ns < every_ns)
 		return;
 	io->looked_ns = now_ns;
@@ -256,14 +359,9 @@ void iog_client_look(struct iog *io, uint64_t now_ns, uint64_t every_ns)
 /* HELLO, and the page that comes back. */
 static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 {
-	struct iog_msg m = { .kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .b = (uint32_t)getpid() };
+	struct iog_msg m = hello();
 	int fds[IOG_FDS], rc;
 	uint32_t n = IOG_COUNT(fds);
-	struct iog_identity id;
-	iog_identity_get(&id);
-	iog_strset(m.text, sizeof m.text, program_invocation_short_name);
-	iog_strset(m.name, sizeof m.name, id.job);
-	m.edge = (uint32_t)(id.rank + 1), m.blocks = (uint32_t)(id.local + 1);
 	rc = iog_msg_send(io->sock, &m, NULL, 0, ATTACH_NS, err);
 	if (rc == -EAGAIN)
 		return iog_fail(err, -ETIMEDOUT, "the agent does not answer");
@@ -274,19 +372,11 @@ static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 		return iog_fail(err, -ETIMEDOUT, "the agent does not answer; is it stopped?");
 	if (rc <= 0)
 		return rc ? rc : iog_fail(err, -ECONNREFUSED, "the agent has hung up");
-	if (m.kind == IOG_MSG_WELCOME && m.a >> 16 == IOG_ATTACH_MAJOR && n == 1) {
-		rc = iog_region_open(&io->page, fds[0], sizeof(struct iog_attach_page), PAGE_MAX, err);
-		iog_client_drop_fd(&io->page);
-		return rc;
-	}
+	rc = welcome(io, &m, fds, n, err);
 	while (n)
-		close(fds[--n]);
-	if (m.kind == IOG_MSG_ERROR)
-		return iog_fail(err, -ECONNREFUSED, "the agent refuses: %.400s", m.text);
-	if (m.kind == IOG_MSG_WELCOME && m.a >> 16 != IOG_ATTACH_MAJOR)
-		return iog_fail(err, -EPROTONOSUPPORT, "the agent speaks version %u, this program %d; install them from one build",
-			m.a >> 16, IOG_ATTACH_MAJOR);
-	return iog_fail(err, -EPROTO, "the agent does not answer as one does");
+		if (fds[--n] >= 0)
+			close(fds[n]);
+	return rc;
 }
 
 iog *iog_attach(const char *where)
@@ -305,8 +395,11 @@ iog *iog_attach(const char *where)
 	if (io->rc)
 		return io;
 	int sock = io->embedded ? iog_client_embedded(where, path, sizeof path, &io->err) : iog_attach_connect(path, ATTACH_NS, &io->err);
+	iog_strset(io->path, sizeof io->path, path);
 	if (sock < 0) {
 		io->rc = sock;
+		/* Who comes too early waits for the agent while it works. */
+		io->again = io->lost = sock == -ENOENT || sock == -ECONNREFUSED;
 		return io;
 	}
 	sock_set(io, sock);
@@ -394,6 +487,7 @@ int iog_param(iog *io, const char *name, double value)
 {
 	if (!io || iog_client_forked(io))
 		return -EBADF;
+	iog_client_join(io, ANSWER_NS);
 	if (io->rc)
 		return io->rc;
 	struct iog_msg m = { .kind = IOG_MSG_SET, .id = io->next_id++, .number = value };

@@ -17,7 +17,13 @@ struct iog {
 	int sock;       /* -1: no agent */
 	bool embedded;  /* the agent came with a graph: it ends with the last program */
 	int rc;         /* why there is none */
-	uint32_t forks; /* generation of this process, at attach */
+	bool again;     /* none now: one that listens there is joined */
+	bool joining;   /* connected, and not welcome yet */
+	bool lost;      /* that it ended is what err says */
+	char path[128]; /* of the socket */
+	uint32_t incarnation;
+	uint64_t tried_ns; /* when it was last connected to */
+	uint32_t forks;    /* generation of this process, at attach */
 	uint32_t next_id;
 	uint32_t bell;      /* as it was when the socket was empty */
 	uint32_t asked;     /* a command that waits for its answer */
@@ -55,8 +61,11 @@ int iog_client_embedded(const char *where, char *path, size_t size, struct iog_e
 __attribute__((format(printf, 3, 4))) int iog_client_fail(struct iog *io, int code, const char *fmt, ...);
 /* Hears what the agent has to say and passes it on; waits at most limit_ns for the first message. */
 void iog_client_hear(struct iog *io, uint64_t limit_ns);
-/* The same when it was not done for `every_ns`: how the end of an agent is noticed, which rings no bell. */
+/* The same when it was not done for `every_ns`: how the end of an agent is noticed, which rings no bell. Without one, looks for another, now and then and
+ * without waiting. */
 void iog_client_look(struct iog *io, uint64_t now_ns, uint64_t every_ns);
+/* Without an agent: joins one that listens, and waits at most limit_ns for its welcome. */
+void iog_client_join(struct iog *io, uint64_t limit_ns);
 /* Sends; a peer that is gone or takes nothing is the end of the attachment. 0 or -errno. */
 int iog_client_say(struct iog *io, struct iog_msg *m, const int *fds, uint32_t n);
 /* Tells the agent that what it asked for cannot be. */
@@ -75,8 +84,11 @@ uint32_t iog_stream_id(const struct iog_stream *s);
 uint32_t iog_reader_id(const struct iog_reader *r);
 struct iog_stream *iog_stream_next(const struct iog_stream *s);
 struct iog_reader *iog_reader_next(const struct iog_reader *r);
-/* The agent has gone. */
-void iog_stream_alone(struct iog_stream *s);
+/* The agent has gone: killed, ended in order, or, when io->again is not set, for good. */
+void iog_stream_alone(struct iog_stream *s, bool killed);
 void iog_reader_alone(struct iog_reader *r);
+/* There is one again. */
+void iog_stream_join(struct iog_stream *s);
+void iog_reader_join(struct iog_reader *r);
 
 #endif

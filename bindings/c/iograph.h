@@ -78,8 +78,8 @@ const char *iog_error(const iog *io);
 iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *options, int rank, int nranks);
 /*
  * Places what this writer has of a variable: shape of the whole, where the part starts, and its extent, each as long as the variable's rank.
- * Before the first step, for each variable of rank > 0; again to change `count` or `offset` between steps. A larger part than the largest one
- * given before the first step is refused (-EFBIG): a part that may grow is placed twice, the first time as large as it may get.
+ * Before the first step, for each variable of rank > 0; again to change it between steps. A part larger than the largest one given before the first
+ * step gets other memory when the next step begins; a whole larger than the schema declares, or than that of the first step, is refused (-EFBIG).
  */
 int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64_t *offset, const int64_t *count);
 /*

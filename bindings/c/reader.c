@@ -17,7 +17,7 @@
 
 enum {
 	REGION_SLACK = 2 << 20,
-	COMEBACKS = 4 * IOG_WRITERS, /* rings of one reader over its life: a writer that came again has a new one */
+	COMEBACKS = 4 * IOG_WRITERS, /* rings of one reader: a writer that came again, or has other memory, has a new one */
 	SPINS = 64,                  /* looks at the rings for one at the clock */
 };
 static const uint64_t SPIN_NS = 50000, SLEEP_NS = 5000000, LOOK_NS = 5000000, ANSWER_NS = 2000000000u;
@@ -58,7 +58,7 @@ struct iog_reader {
 	uint32_t id;
 	int rc;   /* the first failure */
 	int dead; /* why it cannot be used */
-	bool subscribed, ended;
+	bool subscribed, ended, apart;
 	uint8_t policy;
 	char name[IOG_STREAM_NAME];
 	struct select select;
@@ -218,6 +218,21 @@ static struct ring *ring_of(const struct iog_reader *r, uint32_t writer)
 	return NULL;
 }
 
+/* Rings that were read to their end, and of which nothing is held; and those that were never made, when another one is. */
+static void rings_sweep(struct iog_reader *r)
+{
+	for (struct ring **at = &r->rings; *at;) {
+		struct ring *g = *at;
+		if (g->made ? iog_collect_reads(r->collect, g->writer, g->down.map) : !g->gone || g == ring_of(r, g->writer)) {
+			at = &g->next;
+			continue;
+		}
+		*at = g->next;
+		r->n_rings--;
+		ring_free(g);
+	}
+}
+
 /* A writer is there: the side of the ring that we write. */
 static int ring_wanted(struct iog_reader *r, const struct iog_msg *m, struct iog_err *err)
 {
@@ -226,6 +241,7 @@ static int ring_wanted(struct iog_reader *r, const struct iog_msg *m, struct iog
 	if (m->capacity < 2 || m->capacity > IOG_CREDIT_MAX || m->capacity & (m->capacity - 1) ||
 		(m->policy == IOG_LATEST && m->capacity != IOG_LATEST_ENTRIES))
 		return iog_fail(err, -EPROTO, "stream %s: no edge has credit for %u steps", r->name, m->capacity);
+	rings_sweep(r);
 	struct ring *g = r->n_rings < COMEBACKS ? calloc(1, sizeof *g) : NULL;
 	if (!g)
 		return iog_fail(err, -ENOMEM, "stream %s: no memory for one more writer", r->name);
@@ -293,7 +309,7 @@ static int ring_made(struct iog_reader *r, const struct iog_msg *m, int *fds, ui
 	in.edge =
 		(struct iog_edge){ .down = g->down.map, .up = g->up.map, .box = g->box.map, .capacity = g->capacity, .policy = g->policy };
 	in.region[0] = (struct iog_region){ .base = g->arena.map, .size = iog_arena_bytes(a), .arena = a->id };
-	rc = iog_collect_attach(r->collect, g->writer, &in, err);
+	rc = iog_collect_attach(r->collect, g->writer, &in, false, err);
 	g->made = !rc;
 	iog_client_drop_fd(&g->arena);
 	iog_client_drop_fd(&g->down);
@@ -305,8 +321,13 @@ static int ring_made(struct iog_reader *r, const struct iog_msg *m, int *fds, ui
 
 static void subscribed(struct iog_reader *r, const struct iog_msg *m)
 {
-	if (r->subscribed)
+	if (r->subscribed) {
+		if (m->schema.id != r->schema.id || m->b != r->n_writers || m->blocks > r->blocks || !!m->apart != r->apart ||
+			memcmp(m->schema.dim, r->schema.dim, sizeof r->schema.dim))
+			r->dead =
+				FAIL(r, -ESTALE, "stream %s: it is another one since the agent was started again; subscribe anew", r->name);
 		return;
+	}
 	if (!m->schema.n_vars || !m->b || m->b > IOG_WRITERS || !m->blocks || m->blocks > IOG_BLOCKS_MAX) {
 		r->dead = FAIL(r, -EPROTO, "stream %s: the agent describes a stream of %u variables, %u writers and %u pieces", r->name,
 			m->schema.n_vars, m->b, m->blocks);
@@ -314,6 +335,7 @@ static void subscribed(struct iog_reader *r, const struct iog_msg *m)
 	}
 	r->schema = m->schema;
 	r->n_writers = m->b;
+	r->apart = m->apart;
 	r->blocks = m->blocks;
 	if ((r->dead = check_select(r)))
 		return;
@@ -374,12 +396,37 @@ void iog_reader_alone(struct iog_reader *r)
 			r->dead = r->rc = r->io->rc;
 		return;
 	}
-	/* Who is connected says by itself when it ends; nobody else comes. */
-	for (uint32_t w = 0; w < r->n_writers; w++) {
+	/* Who is connected says by itself when it ends; nobody else comes, unless another agent does. */
+	for (struct ring *g = r->rings; g; g = g->next)
+		g->gone |= !g->made;
+	for (uint32_t w = 0; w < r->n_writers && !r->io->again; w++) {
 		const struct ring *g = ring_of(r, w);
 		if (!g || !g->made)
 			iog_collect_ended(r->collect, w);
 	}
+}
+
+static void say_subscribe(struct iog_reader *r, uint64_t limit_ns)
+{
+	struct iog_msg m = { .kind = IOG_MSG_SUBSCRIBE,
+		.id = r->id,
+		.policy = r->policy,
+		.a = r->subscribed,
+		.b = (uint32_t)IOG_MIN(limit_ns / 1000000, (uint64_t)UINT32_MAX) };
+	iog_strset(m.name, sizeof m.name, r->name);
+	/* The newest ring of each writer. */
+	for (uint32_t w = 0; r->subscribed && w < r->n_writers; w++) {
+		const struct ring *g = ring_of(r, w);
+		if (g && g->made && !g->gone)
+			m.held[m.n_held++] = g->edge;
+	}
+	iog_client_say(r->io, &m, NULL, 0);
+}
+
+void iog_reader_join(struct iog_reader *r)
+{
+	if (!r->dead && r->subscribed)
+		say_subscribe(r, 0);
 }
 
 /* ---- subscribing ---- */
@@ -422,16 +469,14 @@ iog_reader *iog_subscribe(iog *io, const char *stream, const char *select, const
 		r->dead = options(r, opts, &seconds);
 	if (!r->dead)
 		r->dead = parse_select(r, select);
+	if (!r->dead)
+		iog_client_join(io, ANSWER_NS);
 	if (!r->dead && (r->dead = io->rc))
 		r->rc = r->dead;
 	if (r->dead)
 		return r;
 	const uint64_t limit = iog_client_span(seconds);
-	struct iog_msg m = {
-		.kind = IOG_MSG_SUBSCRIBE, .id = r->id, .policy = r->policy, .b = (uint32_t)IOG_MIN(limit / 1000000, (uint64_t)UINT32_MAX)
-	};
-	iog_strset(m.name, sizeof m.name, stream);
-	iog_client_say(io, &m, NULL, 0);
+	say_subscribe(r, limit);
 	/* The agent says when the time is over; it is given a little more for saying so. */
 	const uint64_t until = iog_now_ns() + limit + ANSWER_NS;
 	for (uint64_t now; !r->subscribed && !r->dead && (now = iog_now_ns()) < until;)
@@ -628,7 +673,7 @@ int iog_get(iog_rec *rec, const char *var, iog_view *view)
 	const uint32_t n = pieces(rec, v, lo, of.axis);
 	const uint64_t want = elements(def, of.axis);
 	/* One writer's part is what it says. Of several writers one is gone when there is a part missing. */
-	const bool all = r->n_writers == 1 || (n == 1 && (uint64_t)iog_block_elems(&r->block[0], def->rank) == want);
+	const bool all = rec->rec->writers == 1 || (n == 1 && (uint64_t)iog_block_elems(&r->block[0], def->rank) == want);
 	if (want && (n > 1 || !all)) {
 		of.var[v] = (struct iog_var){ .block = r->block, .n_blocks = n };
 		b = &whole;
@@ -661,6 +706,8 @@ void iog_release(iog_rec *rec)
 		return;
 	iog_collect_release(rec->r->collect, rec->rec);
 	rec->rec = NULL;
+	if (iog_unlikely(rec->r->n_rings > rec->r->n_writers))
+		rings_sweep(rec->r);
 }
 
 /* ---- the end ---- */

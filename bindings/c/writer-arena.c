@@ -37,7 +37,7 @@ int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64
 	uint64_t bytes;
 	if (iog_client_forked(s->io))
 		return -EBADF;
-	if (s->dead)
+	if (s->dead && !s->early)
 		return s->dead;
 	if (!(x = iog_stream_variable(s, var, &v)))
 		return -ENOENT;
@@ -57,15 +57,12 @@ int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64
 			return FAIL(s, -EINVAL, "stream %s: %s: %lld elements from %lld on do not lie in the %lld of dimension %s", s->name,
 				var, (long long)count[i], (long long)offset[i], (long long)global[i], d->name);
 		if ((d->fixed && global[i] != d->max) || (d->max && global[i] > d->max))
-			return FAIL(s, d->fixed ? -EINVAL : -EFBIG, "stream %s: %s: dimension %s has %s%lld elements, not %lld", s->name,
-				var, d->name, d->fixed ? "" : "at most ", (long long)d->max, (long long)global[i]);
+			return FAIL(s, d->fixed ? -EINVAL : -EFBIG, "stream %s: %s: dimension %s has %s%lld elements, not %lld%s", s->name,
+				var, d->name, d->fixed ? "" : "at most ", (long long)d->max, (long long)global[i],
+				d->fixed ? "" : "; a whole that grows declares its most, as in T: f64[x<=1000]");
 		if (!iog_mul(bytes, (uint64_t)count[i], &bytes) || bytes > INT64_MAX)
 			return FAIL(s, -EFBIG, "stream %s: %s is larger than memory", s->name, var);
 	}
-	if (s->made && bytes > x->room)
-		return FAIL(s, -EFBIG,
-			"stream %s: %s: %llu bytes do not fit where room was made for %llu at the first step; open another stream", s->name,
-			var, (unsigned long long)bytes, (unsigned long long)x->room);
 	memcpy(b.start, offset, def->rank * sizeof *offset);
 	memcpy(b.count, count, def->rank * sizeof *count);
 	iog_block_set_dense(&b, def->rank, x->elem);
@@ -74,9 +71,10 @@ int iog_block(iog_stream *s, const char *var, const int64_t *global, const int64
 	x->bytes = bytes;
 	if (!s->made)
 		x->room = IOG_MAX(x->room, bytes);
+	s->grown |= bytes > x->room;
 	x->placed = true;
 	s->shaped = true;
-	return IOG_OK;
+	return s->dead;
 }
 
 /* Extents of the axes from the shapes, which must agree. */
@@ -114,7 +112,7 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 		x->at = *where;
 		fits &= iog_add(*where, x->room + IOG_ALIGN, where) && *where < UINT64_MAX / 256;
 		*where = IOG_ROUND_UP(*where - IOG_ALIGN, IOG_ALIGN);
-		if (fits && (s->statics >> v & 1) && !(x->memory = calloc(1, IOG_MAX(x->room, 1ull))))
+		if (fits && (s->statics >> v & 1) && !x->memory && !(x->memory = calloc(1, IOG_MAX(x->room, 1ull))))
 			return FAIL(s, -ENOMEM, "stream %s: out of memory", s->name);
 	}
 	if (!fits)
@@ -141,47 +139,148 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 	return 0;
 }
 
-int iog_stream_make(struct iog_stream *s)
+/* Memory for slots of that size, and an outlet with nobody at it. */
+static int arena_new(struct iog_stream *s, struct iog_arena *a, struct iog_region_map *arena, void **memory)
 {
-	struct iog_arena a = { 0 };
 	struct iog_err err = { "" };
-	int rc = iog_stream_shape(s);
-	if (rc)
-		return rc;
-	if ((rc = layout(s, &a)))
-		return s->dead = rc; /* another step would not be smaller */
-	/* From here on dimensions are known. */
-	for (unsigned d = 0; d < s->schema.n_dims; d++)
-		if (!s->schema.dim[d].max)
-			s->schema.dim[d].max = IOG_MAX(s->rec.axis[d].extent, (int64_t)1);
-	s->memory = calloc(1, iog_outlet_memory(a.n_slots));
-	rc = s->memory ? iog_region_create(&s->arena, "iog-arena", iog_attach_counts(iog_arena_bytes(&a)) + sizeof *s->counts, 0, &err)
-		       : -ENOMEM;
-	if (rc) {
-		free(s->memory);
-		s->memory = NULL;
-		s->dead = rc; /* another step would not find more */
-		return FAIL(s, rc, "stream %s: %s", s->name, err.text[0] ? err.text : "out of memory");
-	}
-	a.base = s->arena.map;
-	s->counts = (struct iog_attach_counts *)(a.base + iog_attach_counts(iog_arena_bytes(&a)));
-	iog_outlet_init(&s->o, &a, s->memory);
-	s->view = (struct iog_region){ .base = a.base, .size = a.static_bytes, .arena = a.id };
-	s->made = true;
+	*memory = calloc(1, iog_outlet_memory(a->n_slots));
+	int rc = *memory ? iog_region_create(arena, "iog-arena", iog_attach_counts(iog_arena_bytes(a)) + sizeof *s->counts, 0, &err)
+			 : -ENOMEM;
+	if (!rc)
+		return 0;
+	free(*memory);
+	*memory = NULL;
+	return FAIL(s, rc, "stream %s: %s", s->name, err.text[0] ? err.text : "out of memory");
+}
+
+static void arena_use(struct iog_stream *s, struct iog_arena *a, struct iog_region_map *arena, void *memory)
+{
+	s->arena = *arena;
+	s->memory = memory;
+	a->base = arena->map;
+	s->counts = (struct iog_attach_counts *)(a->base + iog_attach_counts(iog_arena_bytes(a)));
+	iog_outlet_init(&s->o, a, memory);
+	s->view = (struct iog_region){ .base = a->base, .size = a->static_bytes, .arena = a->id };
+}
+
+void iog_stream_say_open(struct iog_stream *s)
+{
+	struct iog_msg m = { .kind = IOG_MSG_OPEN,
+		.id = s->id,
+		.a = s->rec.id.writer,
+		.b = s->rec.writers,
+		.epoch = s->run,
+		.policy = s->policy,
+		.apart = s->apart,
+		.schema = s->schema };
+	iog_strset(m.name, sizeof m.name, s->name);
+	iog_client_say(s->io, &m, NULL, 0);
+}
+
+/* The descriptor stays: it is sent again to an agent that comes later. */
+void iog_stream_say_arena(struct iog_stream *s, const struct past *p, bool stay)
+{
 	struct iog_msg m = { .kind = IOG_MSG_ARENA,
 		.id = s->id,
 		.epoch = s->epoch,
 		.blocks = s->schema.n_vars,
-		.capacity = s->credit,
-		.arena = a,
+		.a = stay,
+		.b = ++s->told,
+		.capacity = p ? p->credit : s->credit,
+		.arena = p ? p->o.arena : s->o.arena,
 		.schema = s->schema };
 	m.arena.base = NULL;
-	iog_client_say(s->io, &m, &s->arena.fd, 1);
-	iog_client_drop_fd(&s->arena);
+	for (unsigned i = 0; i < IOG_FANOUT; i++)
+		if (s->edge[i].state == IOG_CONSUMER_LIVE)
+			m.held[m.n_held++] = s->edge[i].number;
+	iog_client_say(s->io, &m, p ? &p->arena.fd : &s->arena.fd, 1);
+}
+
+int iog_stream_make(struct iog_stream *s)
+{
+	struct iog_arena a = { 0 };
+	struct iog_region_map arena;
+	void *memory;
+	int rc = iog_stream_shape(s);
+	if (rc)
+		return rc;
+	if ((rc = layout(s, &a)) || (rc = arena_new(s, &a, &arena, &memory)))
+		return s->dead = rc; /* another step would not be smaller, nor find more */
+	/* From here on dimensions are known. */
+	for (unsigned d = 0; d < s->schema.n_dims; d++)
+		if (!s->schema.dim[d].max)
+			s->schema.dim[d].max = IOG_MAX(s->rec.axis[d].extent, (int64_t)1);
+	arena_use(s, &a, &arena, memory);
+	s->made = true;
+	s->grown = false;
+	iog_stream_say_arena(s, NULL, false);
 	iog_stream_edges_try(s);
 	/* Who waits for this stream already shall have its first step. */
 	const uint64_t until = iog_now_ns() + IOG_MIN(IOG_MAX(s->timeout_ns, SLEEP_NS), OPEN_NS);
 	for (uint64_t now; !s->ready && s->io->sock >= 0 && (now = iog_now_ns()) < until;)
 		iog_client_hear(s->io, until - now);
+	return 0;
+}
+
+/* Room for what has outgrown its place, and half as much again: parts that grow, grow again. Not more than the whole can have. */
+static void widen(struct iog_stream *s)
+{
+	for (uint32_t v = 0; v < s->schema.n_vars; v++) {
+		const struct iog_vardef *def = &s->schema.var[v];
+		struct variable *x = &s->var[v];
+		uint64_t whole = x->elem;
+		if (x->bytes <= x->room)
+			continue;
+		for (unsigned d = 0; d < def->rank; d++)
+			if (!iog_mul(whole, (uint64_t)s->schema.dim[def->dim[d]].max, &whole))
+				whole = UINT64_MAX;
+		x->room = IOG_MIN(x->bytes + x->bytes / 2, whole);
+	}
+}
+
+bool iog_stream_grown(struct iog_stream *s)
+{
+	s->grown = false;
+	for (uint32_t v = 0; v < s->schema.n_vars; v++)
+		s->grown |= s->var[v].bytes > s->var[v].room;
+	return s->grown || s->renewed;
+}
+
+/* Steps in the old memory stay there: it goes when the last consumer lets go of it. */
+int iog_stream_grow(struct iog_stream *s)
+{
+	struct iog_arena a = { 0 }, old;
+	struct iog_region_map arena;
+	uint64_t room[IOG_VARS];
+	void *memory;
+	const uint32_t epoch = s->o.epoch;
+	const uint64_t passed = s->o.passed;
+	for (uint32_t v = 0; v < s->schema.n_vars; v++)
+		room[v] = s->var[v].room;
+	widen(s);
+	int rc = layout(s, &a);
+	if (!rc)
+		rc = arena_new(s, &a, &arena, &memory);
+	if (!rc && !iog_stream_pass_on(s)) {
+		rc = FAIL(s, -ENOMEM, "stream %s: out of memory", s->name);
+		iog_region_close(&arena);
+		free(memory);
+	}
+	if (rc) {
+		for (uint32_t v = 0; v < s->schema.n_vars; v++)
+			s->var[v].room = room[v];
+		layout(s, &old);
+		return rc;
+	}
+	for (uint32_t k = 0; k < s->o.n_edges; k++)
+		s->dropped += s->o.edge[k].dropped;
+	arena_use(s, &a, &arena, memory);
+	s->o.epoch = epoch, s->o.passed = passed;
+	s->lossy = s->wide = s->spared = 0;
+	s->ready = s->grown = false;
+	s->renewed = s->rewant = true;
+	iog_stream_say_arena(s, NULL, false);
+	iog_stream_past_reap(s);
+	iog_stream_edges_try(s);
 	return 0;
 }

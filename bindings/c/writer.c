@@ -109,20 +109,16 @@ iog_stream *iog_open(iog *io, const char *name, const char *schema, const char *
 		s->dead = options(s, opts);
 	if (!s->dead)
 		s->dead = parse(s, schema, rank, nranks);
+	if (!s->dead)
+		iog_client_join(io, OPEN_NS);
 	if (!s->dead && (s->dead = io->rc))
-		s->rc = s->dead;
-	if (s->dead)
+		s->rc = s->dead, s->early = true;
+	if (s->dead && !s->early)
 		return s;
 	record_init(s, rank, nranks);
-	struct iog_msg m = { .kind = IOG_MSG_OPEN,
-		.id = s->id,
-		.a = (uint32_t)rank,
-		.b = (uint32_t)nranks,
-		.policy = s->policy,
-		.apart = s->apart,
-		.schema = s->schema };
-	iog_strset(m.name, sizeof m.name, name);
-	iog_client_say(io, &m, NULL, 0);
+	if (s->early)
+		return s;
+	iog_stream_say_open(s);
 	const uint64_t until = iog_now_ns() + OPEN_NS;
 	for (uint64_t now; !s->opened && !s->dead && (now = iog_now_ns()) < until;)
 		iog_client_hear(io, until - now);
@@ -138,6 +134,8 @@ static void reap(struct iog_stream *s)
 	uint32_t let_go[64];
 	while (iog_outlet_reap(&s->o, let_go, 64) == 64)
 		;
+	if (iog_unlikely(s->past != NULL))
+		iog_stream_past_reap(s);
 }
 
 static bool ready(struct iog_stream *s)
@@ -160,7 +158,6 @@ static void sleeping(struct iog_stream *s, uint32_t value)
 /* Waits for room, until `until`. What the agent says is heard: that a reader is gone makes room as well. */
 static bool wait_room(struct iog_stream *s, uint64_t until)
 {
-	const struct iog_attach_page *page = s->io->page.map;
 	uint64_t now = iog_now_ns(), spin = now + SPIN_NS;
 	for (;; now = iog_now_ns()) {
 		if (iog_client_news(s->io))
@@ -184,6 +181,7 @@ static bool wait_room(struct iog_stream *s, uint64_t until)
 			const struct iog_out_edge *x = &s->o.edge[__builtin_ctzll(m)];
 			w[n++] = (struct iog_waitword){ &x->e.up->head, x->reaped };
 		}
+		const struct iog_attach_page *page = s->io->page.map; /* another one when another agent was joined */
 		if (page)
 			w[n++] = (struct iog_waitword){ &page->bell, s->io->bell };
 		if (!ready(s))
@@ -210,6 +208,14 @@ static void count(struct iog_stream *s)
 	atomic_store_explicit(&c->blocked_ns, s->blocked_ns, memory_order_relaxed);
 }
 
+static int drop(struct iog_stream *s, int rc)
+{
+	s->dropped++;
+	count(s);
+	pass(s);
+	return rc;
+}
+
 static void abandon(struct iog_stream *s)
 {
 	iog_outlet_put_back(&s->o, s->slot);
@@ -234,12 +240,54 @@ static int no_room(struct iog_stream *s)
 		s->late++;
 		rc = IOG_TIMEOUT;
 	}
-	if (s->io->sock < 0)
-		iog_stream_cut_silent(s);
-	s->dropped++;
-	count(s);
-	pass(s);
-	return rc;
+	if (s->io->rc)
+		iog_stream_spare(s);
+	return drop(s, rc);
+}
+
+/* Without one nobody brings us together with our consumers again: one is waited for once. */
+static bool agent_there(struct iog_stream *s, uint64_t until)
+{
+	for (uint64_t now = iog_now_ns();; now = iog_now_ns()) {
+		if (s->io->rc)
+			iog_client_look(s->io, now, SLEEP_NS);
+		if (!s->io->rc)
+			return !(s->gave_up = false);
+		if (s->gave_up || !s->io->again || now >= until)
+			return !(s->gave_up = true);
+		iog_wait_words(NULL, 0, IOG_MIN(until - now, SLEEP_NS));
+	}
+}
+
+/* Somebody has had all the sizes before this one for long; or a new agent does not know yet what is kept for its graphs. */
+static bool full(struct iog_stream *s) { return s->n_past == PASTS || iog_stream_unclaimed(s); }
+
+/* A part is larger than its place. */
+static int larger(struct iog_stream *s)
+{
+	const uint64_t t0 = iog_now_ns(), until = t0 + s->timeout_ns;
+	int rc = 0;
+	while (iog_stream_grown(s)) {
+		if (!agent_there(s, until)) {
+			rc = IOG_SKIP;
+			break;
+		}
+		if (s->grown && !full(s) && (rc = iog_stream_grow(s)))
+			break;
+		if (!s->grown && (s->ready || !s->timeout_ns)) {
+			s->renewed = false;
+			break;
+		}
+		const uint64_t now = iog_now_ns();
+		if (now >= until) {
+			rc = s->timeout_ns ? IOG_TIMEOUT : IOG_SKIP;
+			break;
+		}
+		iog_client_hear(s->io, IOG_MIN(until - now, SLEEP_NS));
+		reap(s);
+	}
+	s->blocked_ns += iog_now_ns() - t0;
+	return rc ? drop(s, rc) : 0;
 }
 
 /* The rare part of iog_begin: something changed, or is there for the first time. */
@@ -247,6 +295,8 @@ static __attribute__((noinline)) int prepare(struct iog_stream *s)
 {
 	if (iog_client_forked(s->io))
 		return -EBADF;
+	if (s->early)
+		iog_client_look(s->io, iog_now_ns(), LOOK_NS);
 	if (s->dead)
 		return s->dead;
 	if (iog_client_news(s->io))
@@ -257,6 +307,23 @@ static __attribute__((noinline)) int prepare(struct iog_stream *s)
 	}
 	int rc = !s->made ? iog_stream_make(s) : s->shaped ? iog_stream_shape(s) : 0;
 	return rc ? rc : s->dead;
+}
+
+/* Nobody wants the step. That the agent has ended is to be noticed all the same, and steps may be far apart: the clock is looked at several times in the
+ * time that may pass. */
+static int skip(struct iog_stream *s)
+{
+	s->skipped++;
+	count(s);
+	if (iog_likely(s->skipped & s->skip_mask))
+		return IOG_SKIP;
+	const uint64_t now = iog_now_ns(), since = now - s->skipped_ns;
+	s->skipped_ns = now;
+	s->skip_mask = since > LOOK_NS / 2                          ? s->skip_mask >> 1
+		       : since < LOOK_NS / 8 && s->skip_mask < 1023 ? s->skip_mask << 1 | 1
+								    : s->skip_mask;
+	iog_client_look(s->io, now, LOOK_NS);
+	return IOG_SKIP;
 }
 
 /* With iog_fill and iog_commit 0.15 us, whatever the size, with a reader that does not sleep: IOG_COST=1 build/tests/bindings/c/test-iograph. */
@@ -278,14 +345,18 @@ int iog_begin(iog_stream *s, int64_t step, double time)
 	s->step = s->rec.step = step;
 	s->rec.time = time;
 	s->rec.id.seq = iog_seq_of_step(step);
-	if (!s->o.live_mask) {
-		s->skipped++;
-		count(s);
-		if (iog_unlikely(s->skipped % 1024 == 0))
-			iog_client_look(s->io, iog_now_ns(), LOOK_NS);
-		return IOG_SKIP;
+	if (iog_unlikely(s->grown || s->renewed)) {
+		int rc = larger(s);
+		if (rc)
+			return rc;
 	}
+	if (!s->o.live_mask)
+		return skip(s);
 	reap(s);
+	if (iog_unlikely(s->spared) && !iog_stream_unspare(s)) {
+		iog_client_look(s->io, iog_now_ns(), LOOK_NS);
+		return drop(s, IOG_SKIP);
+	}
 	if (iog_unlikely(!ready(s))) {
 		int rc = no_room(s);
 		if (rc)
@@ -482,24 +553,30 @@ static bool all_back(const struct iog_stream *s)
 		if (x->e.policy == IOG_BLOCK && iog_edge_outstanding(x))
 			return false;
 	}
+	if (s->past && (s->io->again || !s->io->rc))
+		return false;
+	for (uint32_t m = s->spared; m; m &= m - 1) {
+		const struct iog_consumer *e = &s->edge[__builtin_ctz(m)];
+		if (e->orphan && (s->io->again || !s->io->rc) && iog_edge_outstanding(&s->o.edge[e->k]))
+			return false;
+	}
 	return true;
 }
 
-static int drain(struct iog_stream *s, double timeout)
+/* Waits for that. What a dead agent's graphs had is waited for too, as long as another one may come. */
+static bool back(struct iog_stream *s, uint64_t until)
 {
-	const uint64_t until = iog_now_ns() + iog_client_span(timeout);
 	uint64_t nap = 20000, now;
 	for (;; nap = IOG_MIN(2 * nap, (uint64_t)2000000)) {
 		reap(s);
 		if (all_back(s))
-			return IOG_OK;
+			return true;
 		now = iog_now_ns();
 		if (now >= until)
-			return FAIL(s, -ETIMEDOUT, "stream %s: readers did not take everything in time", s->name);
+			return false;
 		if (iog_client_news(s->io))
 			iog_client_hear(s->io, 0);
 		iog_client_look(s->io, now, LOOK_NS);
-		/* Without an agent nobody says who died; what was committed stays readable without us. */
 		iog_wait_words(NULL, 0, IOG_MIN(nap, until - now));
 	}
 }
@@ -510,19 +587,24 @@ int iog_close(iog_stream *s, double timeout)
 		return -EBADF;
 	if (!s->id)
 		return s->dead; /* the one that stands for all there was no memory for */
+	bool taken = false;
 	if (s->made) {
 		if (s->in_step)
 			abandon(s);
 		if (iog_client_news(s->io))
 			iog_client_hear(s->io, 0);
+		s->closing = true;
 		iog_stream_wake(s, iog_outlet_close(&s->o, IOG_EDGE_CLOSED));
-		drain(s, timeout);
+		taken = back(s, iog_now_ns() + iog_client_span(timeout));
+		if (!taken)
+			FAIL(s, -ETIMEDOUT, "stream %s: readers did not take everything in time", s->name);
 	}
 	if (s->opened) {
 		struct iog_msg m = { .kind = IOG_MSG_CLOSE, .id = s->id };
 		iog_client_say(s->io, &m, NULL, 0);
 	}
-	int rc = s->rc;
+	/* That the agent has ended does not matter when it had all before. */
+	int rc = s->rc || taken ? s->rc : s->io->rc;
 	for (struct iog_stream **at = &s->io->streams; *at; at = &(*at)->next)
 		if (*at == s) {
 			*at = s->next;
@@ -532,6 +614,7 @@ int iog_close(iog_stream *s, double timeout)
 		iog_consumer_close(&s->edge[i]);
 	for (unsigned v = 0; v < IOG_VARS; v++)
 		free(s->var[v].memory);
+	iog_stream_past_free(s);
 	iog_region_close(&s->arena);
 	free(s->memory);
 	free(s);

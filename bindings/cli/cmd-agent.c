@@ -17,13 +17,14 @@ static const struct iog_cli_opt options[] = {
 	{ "load", 'l', "FILE", "loads a graph (repeatable); it starts when the streams it takes are there" },
 	{ "set", 0, "NAME=VALUE", "value of a parameter the graphs declare (repeatable)" },
 	{ "on", 0, "TARGET", "where stages without a wish of their own run: host, sidecore, vm (default host)" },
+	{ "fresh", 0, NULL, "forgets the graphs of an agent that was killed at this socket" },
 	{ "once", 0, NULL, "ends when all graphs have ended" },
 	{ "embedded", 0, "LOG",
 		"as programs start it that name a graph: in the background, with LOG for what it says; ends with the last of them" },
 	{ "quiet", 'q', NULL, "says only what goes wrong" },
 	{ .name = NULL },
 };
-enum { SOCKET, LOAD, SET, ON, ONCE, EMBEDDED, QUIET };
+enum { SOCKET, LOAD, SET, ON, FRESH, ONCE, EMBEDDED, QUIET };
 enum { LOADS = 64 };
 static const uint64_t NOBODY_NS = 30000000000u, CLOSE_NS = 1000000000u;
 
@@ -124,6 +125,7 @@ static bool parse(struct iog_cli_args *a, struct request *r)
 			if (iog_cli_target(a, &target))
 				r->opts.engine.target = (uint8_t)target;
 			break;
+		case FRESH: r->opts.fresh = true; break;
 		case ONCE: r->once = true; break;
 		case EMBEDDED: r->embedded = a->value; break;
 		case QUIET: r->quiet = true; break;
@@ -155,6 +157,7 @@ static struct iog_agent *begin(const struct request *r)
 			return NULL;
 		}
 	}
+	iog_agent_resume(agent);
 	return agent;
 }
 
@@ -224,7 +227,8 @@ const struct iog_cli_cmd iog_cmd_agent = {
 		 "all ranks of the "
 		 "program have opened them. Steps go through shared memory and never through this process's hands.\n\n"
 		 "A program that attaches to \"heat.lua\" starts an agent of its own for this graph, with --embedded.\n\n"
-		 "The first Ctrl-C (or SIGTERM) ends the graphs in order, the second one at once.",
+		 "The first Ctrl-C (or SIGTERM) ends the graphs in order, the second one at once. After an agent that was killed, the next "
+		 "one at the same socket has its graphs, and programs that are still running join it.",
 	.examples = "iog agent --load heat.lua\niog agent --socket /tmp/my-agent --load heat.lua --once\n",
 	.opt = options,
 	.run = agent_run,

@@ -137,6 +137,24 @@ static int run_check(struct iog_agent *a, struct run *r, void (*diags)(void *, c
 	return rc;
 }
 
+void iog_agent_graphs_label(const struct iog_agent *a, const void *owner, char *text, size_t size)
+{
+	const void *conf;
+	text[0] = 0;
+	for (uint32_t i = 0; owner && i < a->n_runs; i++)
+		for (uint32_t k = 0; (conf = stream_conf(a->run[i]->g, k)); k++)
+			if (conf == owner)
+				iog_format(text, size, "%u:%.50s", k, a->run[i]->name);
+}
+
+bool iog_agent_graphs_wait(const struct iog_agent *a)
+{
+	for (uint32_t i = 0; i < a->n_runs; i++)
+		if (a->run[i]->state == WAITS)
+			return true;
+	return false;
+}
+
 /* ---- start and end ---- */
 
 static int room(struct iog_agent *a, const struct run *r, struct iog_err *err)
@@ -150,6 +168,15 @@ static int room(struct iog_agent *a, const struct run *r, struct iog_err *err)
 		rc = iog_agent_stream_room(a, name, takers, err);
 	}
 	return rc;
+}
+
+/* What is not as it was wished. */
+static void say_notes(struct iog_agent *a, const struct run *r)
+{
+	struct iog_unit_stats u[64];
+	for (uint32_t n = IOG_MIN(iog_engine_unit_stats(r->e, u, IOG_COUNT(u)), (uint32_t)IOG_COUNT(u)), i = 0; i < n; i++)
+		if (u[i].note[0])
+			iog_agent_say(a, "graph %s: %s: %s", r->name, u[i].name, u[i].note);
 }
 
 /* Threads of graphs run where this one may when they start. By then all ranks of the program are there. */
@@ -169,15 +196,18 @@ static void take_cores(struct iog_agent *a)
 
 static int engine_start(struct iog_agent *a, struct run *r, struct iog_err *err)
 {
+	const struct iog_engine_opts o = iog_agent_state_engine(a, r);
 	int rc = room(a, r, err);
 	if (a->o.widen)
 		take_cores(a);
 	if (!rc)
-		rc = iog_engine_new(&r->e, r->g, &r->cut, &a->o.engine, err);
+		rc = iog_engine_new(&r->e, r->g, &r->cut, &o, err);
 	if (!rc)
 		rc = iog_engine_start(r->e, err);
 	r->state = rc ? FAILED : RUNS;
-	a->look = true;
+	a->look = a->dirty = true;
+	if (!rc)
+		say_notes(a, r);
 	return rc;
 }
 
@@ -185,6 +215,7 @@ static int engine_start(struct iog_agent *a, struct run *r, struct iog_err *err)
 static void failed(struct iog_agent *a, struct run *r, int rc, const struct iog_err *err)
 {
 	r->state = FAILED;
+	a->dirty = true;
 	iog_strset(r->text, sizeof r->text, err->text);
 	if (!a->rc)
 		a->rc = rc, a->err = *err;
@@ -285,6 +316,7 @@ static void take_over(struct iog_agent *a, uint32_t i)
 		old->g = NULL;
 	}
 	old->e = NULL;
+	iog_agent_state_forget(a, old);
 	a->run[i] = r;
 	r->before = old;
 	r->handed = true;
@@ -407,7 +439,8 @@ static void look_after(struct iog_agent *a, uint32_t i)
 	if (r->next)
 		take_over(a, i);
 	else
-		run_release(r);
+		run_release(r), iog_agent_state_forget(a, r);
+	a->dirty = true;
 }
 
 void iog_agent_graphs_poll(struct iog_agent *a)
@@ -453,6 +486,7 @@ int iog_agent_load(
 		return rc;
 	}
 	a->run[a->n_runs++] = r;
+	a->dirty = true;
 	if (rc)
 		iog_agent_say(a, "graph %s %s", name, r->text);
 	else
@@ -471,6 +505,7 @@ int iog_agent_unload(struct iog_agent *a, const char *name, struct iog_err *err)
 			iog_engine_drain(r->e);
 		else
 			r->state = ENDED;
+		a->dirty = true;
 		return 0;
 	}
 	return iog_fail(err, -ENOENT, "no graph \"%s\" is loaded", name);

@@ -23,6 +23,11 @@ struct client {
 	bool hello, dead;
 	bool apart; /* it gives commands, or is done: no agent stays for it */
 };
+/* Numbers of edges that a client has from an agent before, and nobody here knows yet. */
+struct held {
+	uint32_t n, number[IOG_WRITERS];
+	uint64_t since_ns;
+};
 /* What a stream is, and who writes it. */
 struct stream {
 	char name[IOG_STREAM_NAME];
@@ -33,6 +38,8 @@ struct stream {
 	bool apart; /* each rank's steps are records of their own */
 	bool known; /* all ranks have their memory; apart: one has */
 	struct writer *writer[IOG_WRITERS];
+	uint64_t known_ns;
+	uint64_t back_ns;      /* when the first rank came back that had lost an agent; 0: it began here */
 	struct stream *hub_of; /* a hub's: not in the list, nobody finds it by its name */
 };
 struct writer {
@@ -41,10 +48,13 @@ struct writer {
 	struct iog_offer *offer; /* of this process itself, the client is a->self then; NULL: of a program */
 	uint32_t id, rank, blocks;
 	uint32_t credit; /* of its blocking edges, as it says: it has slots for that */
+	struct held held;
 	struct iog_region_map map;
 	struct iog_arena arena;
 	const struct iog_attach_counts *counts; /* NULL: it keeps none */
 	bool closed, ready;                     /* ready: it was told that it may begin */
+	uint32_t told;                          /* number of its memory */
+	bool renewed;                           /* it has other memory than at first, and its readers come again */
 };
 struct reader {
 	struct client *client;
@@ -53,7 +63,8 @@ struct reader {
 	uint8_t policy;
 	uint64_t until_ns; /* for the stream to appear */
 	uint64_t gone;     /* ranks, by bit, that it was told to expect nothing of */
-	bool told;
+	bool told, back; /* back: it had an agent before */
+	struct held held;
 };
 /* A writer's edge to a reader, or to a taker of the stream's feed (reader NULL). */
 struct edge {
@@ -62,8 +73,11 @@ struct edge {
 	struct stream *stream;
 	struct reader *reader;
 	uint32_t feed_life; /* the feed's taker that has it */
+	uint32_t rank;
+	bool old; /* to memory its writer has given up: kept while the feed reads it */
 	uint32_t capacity;
 	uint8_t policy;
+	bool resumed;     /* it begins with what one before it had not given back */
 	bool asked, made; /* the writer was asked, and has answered */
 	struct iog_want want;
 	/* The writer was told of a wider want, and has not answered; it has, and what it sent before is not all released. */
@@ -80,6 +94,7 @@ struct run {
 	struct iog_engine *e; /* while it runs */
 	uint64_t delivered;   /* by one that has ended */
 	char text[512];
+	char state_path[200]; /* its snapshots' names begin so */
 	/* Replacing: `next` starts when this one has ended, and keeps it as `before` until its sources are open. Neither is in the list. */
 	struct run *next, *before;
 	uint64_t wide_ns;     /* until when programs may take to send what `next` needs more; 0: it has all, and this one ends */
@@ -104,7 +119,12 @@ struct iog_agent {
 	struct hub *hub[IOG_AGENT_HUBS];
 	struct client self; /* who writes what graphs and hubs publish; has no socket */
 	uint32_t n_clients, n_streams, n_writers, n_readers, n_edges, n_runs, n_hubs, next_edge;
-	bool look; /* a stream became known, a feed opened: connect */
+	uint32_t incarnation;
+	bool ending;     /* in order */
+	bool resumed;    /* what an agent before had is loaded again, or forgotten */
+	bool dirty;      /* what is loaded is to be written down */
+	char state[160]; /* folder of what outlives this process; "": none */
+	bool look;       /* a stream became known, a feed opened: connect */
 	int rc;
 	struct iog_err err;
 	struct iog_msg msg; /* the one being handled, and the one being made: large */
@@ -148,6 +168,8 @@ const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struc
 void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
 /* Connects whom the last turn made known to each other, cuts what has ended, and tells those who wait. */
 void iog_agent_streams_poll(struct iog_agent *a);
+/* A stream that an agent before has seen opened that often. */
+void iog_agent_stream_runs(struct iog_agent *a, const char *name, uint32_t runs);
 /* All its ranks have come, and not all have gone. */
 bool iog_agent_stream_there(const struct iog_agent *a, const char *name);
 /* A writer is to be told that it may begin, as soon as its graphs' sources are open. */
@@ -159,6 +181,32 @@ void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, ch
 /* Only once all clients have left. */
 void iog_agent_streams_free(struct iog_agent *a);
 
+/* Appends x to a list of pointers; false: out of memory. */
+bool iog_agent_push(void *list, uint32_t *n, void *x);
+
+/* ---- agent-rejoin.c ---- */
+
+/* What m says its sender holds. */
+void iog_agent_hold(struct held *h, const struct iog_msg *m);
+/* The edge between the two that both of them name, from an agent before: it goes on, and is in the list from now on. False: there is none. */
+bool iog_agent_adopt(struct iog_agent *a, struct writer *w, struct reader *r);
+/* Ranks that did not come back are not waited for any longer. */
+bool iog_agent_given_up(const struct stream *s);
+/* Cuts what nobody has claimed in time. */
+void iog_agent_disown(struct iog_agent *a);
+
+/* ---- agent-state.c ---- */
+
+/* The folder beside the socket, which is made. 0 or -errno with a message. */
+int iog_agent_state_open(struct iog_agent *a, struct iog_err *err);
+/* Writes down what is loaded. */
+void iog_agent_state_save(struct iog_agent *a);
+/* Nothing is left for another agent. */
+void iog_agent_state_drop(struct iog_agent *a);
+/* Options for the engine of r, which keeps its snapshots there. */
+struct iog_engine_opts iog_agent_state_engine(struct iog_agent *a, struct run *r);
+/* r has ended: its snapshots go. */
+void iog_agent_state_forget(struct iog_agent *a, const struct run *r);
 /* A stream that this process publishes; with hub_of, one that is not in the way of others of that name. NULL with a message. The offer is kept, until its
  * writer is freed. */
 struct stream *iog_agent_stream_offered(
@@ -198,6 +246,11 @@ void iog_agent_hubs_free(struct iog_agent *a);
 void iog_agent_on_top(struct iog_agent *a, struct client *c);
 
 /* ---- agent-graphs.c ---- */
+
+/* The name by which the edge of that source is known to a later agent; "": there is none. */
+void iog_agent_graphs_label(const struct iog_agent *a, const void *owner, char *text, size_t size);
+/* A graph may still start that takes the stream. */
+bool iog_agent_graphs_wait(const struct iog_agent *a);
 
 /* Starts what waited, notices what has ended. */
 void iog_agent_graphs_poll(struct iog_agent *a);

@@ -14,18 +14,6 @@
 enum { BLOCK_CREDIT = 64 }; /* of a blocking edge, at most */
 static const uint64_t ARENA_MAX = 1ull << 42;
 
-/* Appends x to a list of pointers; false: out of memory. */
-static bool push(void *list, uint32_t *n, void *x)
-{
-	void ***l = list;
-	void **bigger = realloc(*l, (*n + 1) * sizeof *bigger);
-	if (!bigger)
-		return false;
-	*l = bigger;
-	bigger[(*n)++] = x;
-	return true;
-}
-
 /* ---- streams ---- */
 
 static struct stream *stream_find(const struct iog_agent *a, const char *name)
@@ -83,6 +71,13 @@ static struct stream *stream_get(struct iog_agent *a, const char *name)
 	if (s || a->n_streams == IOG_AGENT_STREAMS || !(s = stream_new(name, NULL)))
 		return s;
 	return a->stream[a->n_streams++] = s;
+}
+
+void iog_agent_stream_runs(struct iog_agent *a, const char *name, uint32_t runs)
+{
+	struct stream *s = stream_get(a, name);
+	if (s)
+		s->runs = IOG_MAX(s->runs, runs);
 }
 
 static uint32_t live_writers(const struct stream *s)
@@ -197,15 +192,30 @@ static void ask_writer(struct iog_agent *a, struct edge *e)
 	}
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE, e->writer->id);
 	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->want = e->want;
+	if (!e->reader)
+		iog_agent_graphs_label(a, iog_feed_owner(e->stream->feed, e->feed_life), m->name, sizeof m->name);
 	iog_agent_send(a, e->writer->client, m, &e->up.fd, 1);
 	e->asked = true;
+}
+
+/* Steps that a consumer of w may have outstanding. */
+static uint32_t capacity(const struct writer *w, uint8_t policy)
+{
+	if (policy != IOG_BLOCK)
+		return IOG_READER_CREDIT;
+	/* A stream that never waits has its blocking readers among those that drop: they must not take all its slots. */
+	const uint32_t most = w->stream->policy == IOG_BLOCK ? w->credit : w->arena.n_slots / 2;
+	uint32_t n = 2;
+	while (n * 2 <= IOG_MIN(most, (uint32_t)BLOCK_CREDIT))
+		n *= 2;
+	return n;
 }
 
 static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, uint32_t feed_life)
 {
 	struct edge *e = calloc(1, sizeof *e);
 	struct iog_err err = { "" };
-	if (!e || !push(&a->edge, &a->n_edges, e)) {
+	if (!e || !iog_agent_push(&a->edge, &a->n_edges, e)) {
 		free(e);
 		return;
 	}
@@ -214,6 +224,7 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 		.stream = w->stream,
 		.reader = r,
 		.feed_life = feed_life,
+		.rank = w->rank,
 		.up = IOG_REGION_NONE,
 		.down = IOG_REGION_NONE,
 		.box = IOG_REGION_NONE,
@@ -222,13 +233,7 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 	const bool hub = !r && iog_agent_is_hub(a, iog_feed_owner(w->stream->feed, feed_life), &e->policy, &e->want);
 	if (!r && w->stream->policy != IOG_BLOCK)
 		e->policy = IOG_DROP_NEW;
-	e->capacity = IOG_READER_CREDIT;
-	if (e->policy == IOG_BLOCK) {
-		/* A stream that never waits has its blocking readers among those that drop: they must not take all its slots. */
-		const uint32_t most = w->stream->policy == IOG_BLOCK ? w->credit : w->arena.n_slots / 2;
-		for (e->capacity = 2; e->capacity * 2 <= IOG_MIN(most, (uint32_t)BLOCK_CREDIT); e->capacity *= 2)
-			;
-	}
+	e->capacity = capacity(w, e->policy);
 	if (r) {
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE_WANTED, r->id);
 		m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->a = w->rank;
@@ -239,6 +244,10 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 	} else {
 		if (!hub && !w->offer)
 			iog_agent_graphs_want(a, w->stream, &e->want);
+		/* What its taker has been promised for a graph that comes next. */
+		for (uint32_t k = 0; k < a->n_edges && e->want.vars; k++)
+			if (a->edge[k]->old && a->edge[k]->writer == w && a->edge[k]->feed_life == feed_life && !a->edge[k]->reader)
+				e->want.vars = a->edge[k]->want.vars ? e->want.vars | a->edge[k]->want.vars : 0;
 		ask_writer(a, e);
 	}
 }
@@ -247,7 +256,7 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 static bool is_fed(const struct iog_agent *a, const struct writer *w, uint32_t life)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++)
-		if (a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life)
+		if (a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life && !a->edge[k]->old)
 			return true;
 	return false;
 }
@@ -291,8 +300,8 @@ static void connect_all(struct iog_agent *a)
 		for (uint32_t r = 0; r < a->n_readers; r++) {
 			bool have = a->reader[r]->stream != w->stream || !a->reader[r]->told;
 			for (uint32_t k = 0; k < a->n_edges && !have; k++)
-				have = a->edge[k]->writer == w && a->edge[k]->reader == a->reader[r];
-			if (!have)
+				have = a->edge[k]->writer == w && a->edge[k]->reader == a->reader[r] && !a->edge[k]->old;
+			if (!have && !iog_agent_adopt(a, w, a->reader[r]))
 				edge_new(a, w, a->reader[r], 0);
 		}
 	}
@@ -319,6 +328,10 @@ static void cut_feeds(struct iog_agent *a)
 		struct edge *e = a->edge[k];
 		uint32_t life[IOG_TAKERS];
 		bool there = e->reader;
+		if (!e->reader && e->old && !iog_feed_reads(e->stream->feed, e->feed_life, e->rank, e->down.map)) {
+			drop_edge(a, k);
+			continue;
+		}
 		for (uint32_t i = there ? 0 : iog_feed_lives(e->stream->feed, life); i-- > 0 && !there;)
 			there = life[i] == e->feed_life;
 		if (there)
@@ -331,12 +344,24 @@ static void cut_feeds(struct iog_agent *a)
 /* What a reader waits for: one that has ended may come again. */
 static bool appeared(const struct stream *s) { return s->known && live_writers(s); }
 
+/* One that had an agent before reads as it did: it has edges that writers have, too, or what it had was a hub's, which is gone. */
+static bool was_direct(const struct stream *s, const struct reader *r)
+{
+	for (uint32_t i = 0; i < IOG_WRITERS; i++)
+		for (uint32_t k = 0; s->writer[i] && k < s->writer[i]->held.n; k++)
+			for (uint32_t n = 0; n < r->held.n; n++)
+				if (s->writer[i]->held.number[k] == r->held.number[n])
+					return true;
+	return false;
+}
+
 /* The stream is there: r reads it directly, or behind a hub. False: it cannot. */
 static bool place_reader(struct iog_agent *a, struct reader *r)
 {
 	struct iog_err err = { "" };
 	struct stream *s = r->stream;
-	if (iog_agent_stream_readers(a, s) < direct_max(s))
+	const bool before = r->back && s->n_writers > 1 && direct_max(s) < IOG_READERS;
+	if (before ? was_direct(s, r) : iog_agent_stream_readers(a, s) < direct_max(s))
 		return true;
 	const bool can = !s->apart && !(s->writer[0] && s->writer[0]->offer);
 	struct stream *hub = can ? iog_agent_hub_for(a, s, r->policy, &err) : NULL;
@@ -401,10 +426,15 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 	if (!live_writers(s)) {
 		s->n_writers = m->b, s->schema = m->schema, s->known = false, s->policy = m->policy, s->blocks = 0;
 		s->apart = m->apart;
-		s->epoch = ++s->runs << 16;
+		s->back_ns = m->epoch ? iog_now_ns() : 0;
+		s->runs = m->epoch ? IOG_MAX(s->runs, m->epoch >> 16) : s->runs + 1;
+		s->epoch = m->epoch ? m->epoch : s->runs << 16;
+		a->dirty = true;
 	}
 	const struct client *other = other_job(s, c);
-	if (other)
+	if (m->epoch && m->epoch != s->epoch)
+		iog_agent_refuse(a, c, m->id, "stream \"%s\" has been opened by another run of the program meanwhile", s->name);
+	else if (other)
 		iog_agent_refuse(a, c, m->id,
 			"stream \"%s\" is being written by another run, %s, and this is %s; two runs at once need two names, or an agent "
 			"each",
@@ -416,7 +446,7 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 	else if (s->writer[m->a])
 		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" is open already, by %s", m->a, s->name,
 			iog_agent_client_name(s->writer[m->a]->client));
-	else if (push(&a->writer, &a->n_writers, w)) {
+	else if (iog_agent_push(&a->writer, &a->n_writers, w)) {
 		*w = (struct writer){ .client = c, .stream = s, .id = m->id, .rank = m->a, .map = IOG_REGION_NONE };
 		s->writer[m->a] = w;
 		struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_OPENED, m->id);
@@ -434,13 +464,60 @@ static bool all_there(const struct stream *s, uint32_t *blocks)
 	*blocks = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++) {
 		if (!s->writer[i] || s->writer[i]->map.fd < 0) {
-			if (s->apart)
+			if (s->apart || iog_agent_given_up(s))
 				continue;
 			return false;
 		}
 		*blocks = IOG_MAX(*blocks, s->writer[i]->blocks);
 	}
-	return true;
+	return *blocks; /* one has, at least */
+}
+
+/* Is the stream known now? */
+static void stream_look(struct iog_agent *a, struct stream *s)
+{
+	struct iog_err err = { "" };
+	if (s->known || !live_writers(s) || !all_there(s, &s->blocks))
+		return;
+	const enum iog_pairing how = s->apart ? IOG_PAIR_NONE : s->policy == IOG_BLOCK ? IOG_PAIR_ALL : IOG_PAIR_LOSSY;
+	uint32_t credit = BLOCK_CREDIT;
+	for (uint32_t i = 0; i < s->n_writers; i++)
+		if (s->writer[i] && s->writer[i]->map.fd >= 0)
+			credit = IOG_MIN(credit, capacity(s->writer[i], s->policy == IOG_BLOCK ? IOG_BLOCK : IOG_DROP_NEW));
+	if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, credit, how, &err))
+		iog_agent_say(a, "%s", err.text);
+	s->known = true;
+	s->known_ns = iog_now_ns();
+	const char *job = iog_agent_stream_job(s);
+	iog_agent_say(a, "stream %s is %s: %u rank%s%s%s", s->name, s->back_ns ? "back" : "there", s->n_writers,
+		s->n_writers == 1 ? "" : "s", job[0] ? " of " : "", job);
+	a->look = true;
+}
+
+/* What the writer pushes from now on has what is wanted, or nothing comes any more; what it pushed before is still to be taken. */
+static void widened(struct edge *e)
+{
+	const struct iog_down *down = e->down.map;
+	e->widens = false;
+	e->flushes = down;
+	e->flush = down ? atomic_load(&down->head) : 0;
+}
+
+/* A part has outgrown the memory of its writer: whoever has an edge gets a new one. */
+static void outgrown(struct iog_agent *a, struct writer *w, bool stay)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++) {
+		struct edge *e = a->edge[k];
+		if (e->writer != w || !e->made || (e->reader && stay))
+			continue;
+		e->old = true;
+		if (e->widens)
+			widened(e);
+	}
+	w->counts = NULL;
+	iog_region_close(&w->map);
+	w->ready = false;
+	w->renewed |= !stay;
 }
 
 const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog_msg *m, int *fds, uint32_t n)
@@ -448,7 +525,9 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	struct writer *w = writer_find(a, c, m->id);
 	struct iog_err err = { "" };
 	uint64_t bytes, slots;
-	if (!w || n != 1 || w->map.fd >= 0 || m->schema.id != w->stream->schema.id || !m->blocks || m->blocks > IOG_BLOCKS_MAX)
+	if (!w)
+		return NULL; /* it may have been refused */
+	if (n != 1 || w->closed || m->schema.id != w->stream->schema.id || !m->blocks || m->blocks > IOG_BLOCKS_MAX)
 		return "gave memory in a way that makes no sense";
 	if (!m->arena.n_slots || m->arena.n_slots > IOG_CREDIT_MAX || m->arena.slot_bytes > ARENA_MAX ||
 		m->arena.static_bytes > ARENA_MAX || !iog_mul(m->arena.slot_bytes, m->arena.n_slots, &slots) ||
@@ -458,7 +537,10 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 		if (m->schema.dim[i].max <= 0)
 			return "did not say how large a dimension is";
 	const int fd = fds[0];
+	const bool again = w->map.fd >= 0, stay = m->a;
 	fds[0] = -1; /* given */
+	if (again)
+		outgrown(a, w, stay);
 	if (iog_region_open(&w->map, fd, bytes, ARENA_MAX, &err)) {
 		w->map = IOG_REGION_NONE;
 		return "gave memory that could be taken away again";
@@ -469,6 +551,9 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	if (c->minor && w->map.bytes >= iog_attach_counts(bytes) + sizeof *w->counts)
 		w->counts = (const struct iog_attach_counts *)((const uint8_t *)w->map.map + iog_attach_counts(bytes));
 	w->credit = m->capacity;
+	w->told = m->b;
+	if (!again)
+		iog_agent_hold(&w->held, m);
 	struct stream *s = w->stream;
 	uint32_t others = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++)
@@ -482,15 +567,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 		iog_region_close(&w->map);
 		return NULL;
 	}
-	if (!s->known && all_there(s, &s->blocks)) {
-		const enum iog_pairing how = s->apart ? IOG_PAIR_NONE : s->policy == IOG_BLOCK ? IOG_PAIR_ALL : IOG_PAIR_LOSSY;
-		if (iog_feed_describe(s->feed, &s->schema, s->n_writers, s->blocks, how, &err))
-			iog_agent_say(a, "%s", err.text);
-		s->known = true;
-		const char *job = iog_agent_stream_job(s);
-		iog_agent_say(a, "stream %s is there: %u rank%s%s%s", s->name, s->n_writers, s->n_writers == 1 ? "" : "s",
-			job[0] ? " of " : "", job);
-	}
+	stream_look(a, s);
 	a->look = true;
 	return NULL;
 }
@@ -505,12 +582,15 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 		return NULL;
 	}
 	struct reader *r = calloc(1, sizeof *r);
-	if (!r || !push(&a->reader, &a->n_readers, r)) {
+	if (!r || !iog_agent_push(&a->reader, &a->n_readers, r)) {
 		free(r);
 		iog_agent_refuse(a, c, m->id, "the agent is out of memory");
 		return NULL;
 	}
-	*r = (struct reader){ .client = c, .stream = s, .id = m->id, .policy = m->policy, .until_ns = iog_now_ns() + m->b * 1000000ull };
+	*r = (struct reader){ .client = c, .stream = s, .id = m->id, .policy = m->policy };
+	r->until_ns = m->a ? UINT64_MAX : iog_now_ns() + m->b * 1000000ull;
+	r->back = m->a;
+	iog_agent_hold(&r->held, m);
 	a->look = true;
 	return NULL;
 }
@@ -546,7 +626,7 @@ const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struc
 	return NULL;
 }
 
-static int feed_edge(struct edge *e, int *fds, struct iog_err *err)
+static int feed_edge(struct edge *e, int *fds, bool resumed, struct iog_err *err)
 {
 	const struct writer *w = e->writer;
 	const int down = fds[0];
@@ -568,7 +648,7 @@ static int feed_edge(struct edge *e, int *fds, struct iog_err *err)
 		.n_regions = 1 };
 	/* The slots end where the arena ends, whatever the region is rounded up to. */
 	in.region[0] = (struct iog_region){ .base = e->arena.map, .size = iog_arena_bytes(&w->arena), .arena = w->arena.id };
-	return iog_feed_attach(e->stream->feed, e->feed_life, w->rank, &in, err);
+	return iog_feed_attach(e->stream->feed, e->feed_life, w->rank, &in, resumed, err);
 }
 
 const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n)
@@ -580,6 +660,7 @@ const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const 
 		return "answered for an edge of somebody else, or twice";
 	if (n != (e->policy == IOG_LATEST ? 2u : 1u))
 		return "made an edge without its memory";
+	e->resumed = m->a;
 	iog_agent_edge_made(a, e, fds, n);
 	return NULL;
 }
@@ -589,7 +670,7 @@ void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t
 	struct iog_err err = { "" };
 	e->made = true;
 	if (!e->reader) {
-		if (feed_edge(e, fds, &err))
+		if (feed_edge(e, fds, e->resumed, &err))
 			iog_agent_say(a, "stream %s, rank %u: %s", e->stream->name, e->writer->rank, err.text);
 		return;
 	}
@@ -624,15 +705,6 @@ void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why
 
 /* ---- wants that grow ---- */
 
-/* What the writer pushes from now on has what is wanted; what it pushed before is still to be taken. */
-static void widened(struct edge *e)
-{
-	const struct iog_down *down = e->down.map;
-	e->widens = false;
-	e->flushes = down;
-	e->flush = down ? atomic_load(&down->head) : 0;
-}
-
 void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++) {
@@ -640,8 +712,9 @@ void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars
 		if (e->reader || !e->writer || !e->asked || strcmp(e->stream->name, name) || !e->want.vars || !(vars & ~e->want.vars))
 			continue;
 		e->want.vars |= vars;
-		if (e->writer->offer) {
+		if (e->writer->offer)
 			iog_offer_want(e->writer->offer, e->id, &e->want);
+		if (e->writer->offer || e->old) {
 			widened(e);
 			continue;
 		}
@@ -694,6 +767,11 @@ bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const voi
 		struct edge *e = a->edge[k];
 		if (!is_owners(e, s, owner) || !e->writer)
 			continue;
+		if (e->old) {
+			if (wider)
+				widened(e);
+			continue;
+		}
 		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
 		e->want = *want;
 		e->widens = wider;
@@ -768,6 +846,16 @@ static void reader_free(struct iog_agent *a, uint32_t i)
 	a->reader[i] = a->reader[--a->n_readers];
 }
 
+/* A reader of w that wants every step has not answered yet. */
+static bool readers_due(const struct iog_agent *a, const struct writer *w)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (a->edge[k]->writer == w && a->edge[k]->reader && a->edge[k]->policy == IOG_BLOCK && !a->edge[k]->asked &&
+			!a->edge[k]->old)
+			return true;
+	return false;
+}
+
 /* Writers whose consumers have been seen to. */
 static void tell_writers(struct iog_agent *a)
 {
@@ -779,10 +867,12 @@ static void tell_writers(struct iog_agent *a)
 		uint32_t life[IOG_TAKERS], k = iog_feed_lives(w->stream->feed, life);
 		while (k && is_fed(a, w, life[k - 1]))
 			k--;
-		if (k)
+		if (k || (w->renewed && readers_due(a, w)))
 			continue;
 		w->ready = true;
-		iog_agent_send(a, w->client, iog_agent_fresh(a, IOG_MSG_READY, w->id), NULL, 0);
+		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_READY, w->id);
+		m->b = w->told;
+		iog_agent_send(a, w->client, m, NULL, 0);
 	}
 }
 
@@ -811,7 +901,7 @@ struct stream *iog_agent_stream_offered(
 		if (rc)
 			w->map = IOG_REGION_NONE;
 	}
-	if (!rc && !push(&a->writer, &a->n_writers, w))
+	if (!rc && !iog_agent_push(&a->writer, &a->n_writers, w))
 		rc = iog_fail(err, -ENOMEM, "the agent has no room for another stream (\"%s\")", name);
 	if (rc) {
 		if (w)
@@ -829,7 +919,7 @@ struct stream *iog_agent_stream_offered(
 	s->epoch = hub_of ? hub_of->epoch : ++s->runs << 16;
 	if (!hub_of) {
 		iog_offer_epoch(o, s->epoch);
-		if (iog_feed_describe(s->feed, &s->schema, 1, s->blocks, IOG_PAIR_ALL, err))
+		if (iog_feed_describe(s->feed, &s->schema, 1, s->blocks, 0, IOG_PAIR_ALL, err))
 			iog_agent_say(a, "%s", err->text);
 		iog_agent_say(a, "stream %s is there, from a graph", name);
 	}
@@ -871,10 +961,13 @@ void iog_agent_streams_poll(struct iog_agent *a)
 			reader_free(a, i);
 		}
 	}
+	for (uint32_t i = 0; i < a->n_streams; i++)
+		stream_look(a, a->stream[i]);
 	iog_agent_hubs_poll(a);
 	cut_feeds(a);
 	connect_all(a);
 	tell_writers(a);
+	iog_agent_disown(a);
 }
 
 bool iog_agent_streams_opening(const struct iog_agent *a)

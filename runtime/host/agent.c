@@ -150,6 +150,7 @@ static const char *on_hello(struct iog_agent *a, struct client *c, const struct 
 	struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_WELCOME, 0);
 	o->a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR;
 	o->b = (uint32_t)getpid();
+	o->epoch = a->incarnation;
 	iog_agent_send(a, c, o, &c->page.fd, 1);
 	return NULL;
 }
@@ -240,7 +241,7 @@ static void client_free(struct iog_agent *a, uint32_t i)
 	iog_agent_streams_leave(a, c);
 	iog_agent_graphs_leave(a, c);
 	if (c->page.map)
-		atomic_store(&((struct iog_attach_page *)c->page.map)->gone, 1);
+		atomic_store(&((struct iog_attach_page *)c->page.map)->gone, a->ending ? IOG_GONE_ENDED : IOG_GONE_CLIENT);
 	iog_region_close(&c->page);
 	close(c->sock);
 	free(c);
@@ -303,6 +304,9 @@ uint32_t iog_agent_poll(struct iog_agent *a, double timeout_s)
 	iog_agent_graphs_poll(a);
 	a->look = false;
 	iog_agent_streams_poll(a);
+	if (a->dirty)
+		iog_agent_state_save(a);
+	a->dirty = false;
 	for (uint32_t i = a->n_clients; i-- > 0;)
 		if (a->client[i]->dead)
 			client_free(a, i);
@@ -319,11 +323,18 @@ int iog_agent_new(struct iog_agent **out, const struct iog_agent_opts *o, struct
 	int rc = iog_attach_path(o->path, true, a->path, sizeof a->path, err);
 	if (!rc)
 		rc = a->sock = iog_attach_listen(a->path, err);
+	if (rc >= 0 && (rc = iog_agent_state_open(a, err)) < 0) {
+		unlink(a->path);
+		close(a->sock);
+	}
 	if (rc < 0) {
 		free(a);
 		return rc;
 	}
 	a->spare = spare();
+	/* Milliseconds of the node: no agent before this one has made as many edges. */
+	a->next_edge = (uint32_t)(iog_now_ns() / 1000000);
+	a->incarnation = a->next_edge | 1;
 	a->self = (struct client){ .sock = -1, .pid = getpid(), .name = "a graph", .page = IOG_REGION_NONE };
 	iog_offers_wanted(1);
 	*out = a;
@@ -364,11 +375,13 @@ void iog_agent_free(struct iog_agent *a)
 	if (!a)
 		return;
 	iog_agent_graphs_free(a);
+	a->ending = true;
 	while (a->n_clients)
 		client_free(a, a->n_clients - 1);
 	iog_agent_hubs_free(a);
 	iog_offers_wanted(-1);
 	iog_agent_streams_free(a);
+	iog_agent_state_drop(a);
 	if (a->spare >= 0)
 		close(a->spare);
 	iog_agent_close(a);

@@ -15,6 +15,7 @@ struct iog_agent;
 struct iog_agent_opts {
 	const char *path;              /* of the socket; NULL: the usual place */
 	struct iog_engine_opts engine; /* for each graph */
+	bool fresh;                    /* forgets what an agent that was killed here has left */
 	bool widen;                    /* takes the cores its programs leave, wherever it was started */
 	void *ctx;
 	/* Reads a graph file; what is wrong with it is among its diags. NULL: out of memory. */
@@ -32,6 +33,8 @@ const char *iog_agent_path(const struct iog_agent *a);
  */
 int iog_agent_load(
 	struct iog_agent *a, const char *name, const char *path, void (*diags)(void *ctx, const struct iog_graph *g), struct iog_err *err);
+/* Loads the graphs an agent had that was killed here, but for those of a name that is loaded already. Until it is called nothing of them is forgotten. */
+void iog_agent_resume(struct iog_agent *a);
 /* Ends a graph in order. -ENOENT. */
 int iog_agent_unload(struct iog_agent *a, const char *name, struct iog_err *err);
 /* Looks after clients and graphs for at most timeout_s. Returns how many graphs wait or run. */

@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <signal.h>
 #include <stdlib.h>
 #include <sys/file.h>
 #include <sys/socket.h>
@@ -134,6 +135,11 @@ static int replace_stale(const struct sockaddr_un *a, struct iog_err *err)
 	if (s < 0)
 		return iog_fail(err, -errno, "socket: %s", strerror(errno));
 	int rc = connect(s, (const struct sockaddr *)a, sizeof *a) ? errno : 0;
+	/* A child that a killed agent was just about to start may have the socket a moment longer; nobody accepts there. */
+	uint32_t uid;
+	int pid = 0;
+	if (!rc && !iog_attach_peer(s, &uid, &pid) && pid > 0 && kill(pid, 0) && errno == ESRCH)
+		rc = ECONNREFUSED;
 	close(s);
 	/* EAGAIN: somebody listens, and many wait for an answer. */
 	if (rc != ECONNREFUSED)
@@ -233,7 +239,7 @@ static int check(struct iog_msg *m, uint64_t got, struct iog_err *err)
 		return iog_fail(err, -EPROTO, "received a message of %llu bytes, not %zu or more", (unsigned long long)got, sizeof *m);
 	if (m->magic != IOG_ATTACH_MAGIC)
 		return iog_fail(err, -EPROTO, "received a message that does not begin like one of ours (0x%x)", m->magic);
-	if (!m->kind || m->policy > IOG_DROP_NEW || m->safe > 1)
+	if (!m->kind || m->policy > IOG_DROP_NEW || m->safe > 1 || m->n_held > IOG_WRITERS)
 		return iog_fail(err, -EPROTO, "received a message of kind %u with policy %u: no such thing", m->kind, m->policy);
 	if (!terminated(m->name, sizeof m->name) || !terminated(m->text, sizeof m->text))
 		return iog_fail(err, -EPROTO, "received a message of kind %u with text that does not end", m->kind);

@@ -20,6 +20,15 @@
  * A message that the agent sends to a writer also raises `bell` in the client's page (a region the agent writes, given with WELCOME), so that a
  * simulation looks at one word of memory per step and makes no system call.
  *
+ * A part that has outgrown its place: the writer waits until those who want every step have given back all, says ARENA again, and waits for READY as at
+ * the first time. Each consumer gets a new edge, reads the old one to its end, and lets go of the old memory then. Epoch and shape of the whole stay,
+ * and so do the other ranks.
+ *
+ * An agent that has died: each side keeps what it has, and connects again when one listens there. A writer says OPEN with the epoch it was given, then ARENA,
+ * with the numbers of the edges it holds; a reader SUBSCRIBE with those it holds. Edges that both ends name go on as they are. For an edge to a graph
+ * the new agent asks for a new one of the same name: the writer sends on it what the dead one had not given back, and says so. What nobody has claimed
+ * some seconds later is cut. Numbers of edges are not used by two agents; `incarnation` tells agents apart.
+ *
  * Both sides check everything: sizes, kinds, indices, names, seals of descriptors (iog_region_open). Who breaks a rule is cut off, and nobody else
  * notices. Versions: another major one is refused in words; with another minor one, unknown kinds are ignored and messages may be longer.
  */
@@ -41,20 +50,23 @@ enum iog_msg_kind {
 	IOG_MSG_HELLO =
 		1, /* text: program name; a: IOG_ATTACH_MAJOR << 16 | MINOR; b: pid; name: its job and run, as far as it knows; edge: 1 +
 	                     its rank there, blocks: 1 + its rank on this node; safe: 1: it only gives commands */
-	IOG_MSG_WELCOME, /* the same; fd: page (struct iog_attach_page) */
+	IOG_MSG_WELCOME, /* the same; epoch: incarnation of the agent; fd: page (struct iog_attach_page) */
 	IOG_MSG_ERROR,   /* text; id: of what it is about. What was asked for is not done */
 	/* writers */
-	IOG_MSG_OPEN,   /* id: the client's number of the stream; name, a: rank, b: nranks, policy, apart; schema (sealed) */
+	IOG_MSG_OPEN,   /* id: the client's number of the stream; name, a: rank, b: nranks, policy, apart; schema (sealed);
+	                   epoch: that of a stream that goes on, else 0 */
 	IOG_MSG_OPENED, /* id; epoch: first epoch of this run; a: credit to give each blocking edge, at most (0: its own choice) */
-	IOG_MSG_ARENA, /* id; arena; schema with maxima; blocks: blocks per record at most; capacity: what blocking edges may have; fd: arena.
-	                        Again for a new shape: a new epoch */
-	IOG_MSG_READY, /* id: the graphs that wait for the stream have been given edges; answers ARENA, once all ranks are there */
-	IOG_MSG_EDGE,  /* id, edge; capacity, policy, safe, want; fd: up. Agent to writer; reader to agent */
-	IOG_MSG_EDGE_MADE, /* id, edge; capacity, policy; fds: down, and box when policy is latest. Agent to reader: also arena, fds: arena, down, box */
+	IOG_MSG_ARENA, /* id, b: number of it, for READY; arena; schema with maxima; blocks: blocks per record at most; capacity: what blocking edges may have; held; fd: arena.
+	                  Again when a part has outgrown it; a = 1, to an agent that came later: it was told of older memory first, and
+	                  edges to readers are as they were */
+	IOG_MSG_READY, /* id, b: the graphs that wait for the stream have been given edges; answers ARENA, once all ranks are there */
+	IOG_MSG_EDGE, /* id, edge; capacity, policy, safe, want; name: of a graph's, by which it is known again; fd: up. Agent to writer; reader to agent */
+	IOG_MSG_EDGE_MADE, /* id, edge; capacity, policy; a = 1: it begins with what one of its name had not given back; fds: down, and box when policy is
+	                      latest. Agent to reader: also arena, fds: arena, down, box */
 	IOG_MSG_CUT,   /* id, edge: its consumer is gone */
 	IOG_MSG_CLOSE, /* id: nothing more comes; the writer waits for releases by itself */
 	/* readers */
-	IOG_MSG_SUBSCRIBE,   /* id: the client's number of the reader; name; policy; b: milliseconds to wait for the stream */
+	IOG_MSG_SUBSCRIBE, /* id: the client's number of the reader; name; policy; b: milliseconds to wait for the stream; a = 1: it goes on, with held */
 	IOG_MSG_SUBSCRIBED,  /* id; schema with maxima; b: nranks; epoch; apart; blocks: of one writer's record at most */
 	IOG_MSG_EDGE_WANTED, /* id, edge; a: rank of the writer; capacity, policy: make `up` for this, answer with EDGE */
 	IOG_MSG_WRITER_GONE, /* id, edge: its writer closed or died; what is in the ring still counts */
@@ -80,8 +92,9 @@ struct iog_msg {
 	uint32_t capacity;
 	uint8_t policy, safe, apart /* what ranks commit is not put together */, pad;
 	double number;
-	struct iog_arena arena; /* base is not used */
-	struct iog_want want;   /* of the consumer of an edge; receivers check it against the stream's schema */
+	struct iog_arena arena;             /* base is not used */
+	struct iog_want want;               /* of the consumer of an edge; receivers check it against the stream's schema */
+	uint32_t n_held, held[IOG_WRITERS]; /* edges from an agent before */
 	char name[IOG_STREAM_NAME];
 	struct iog_schema schema;
 	char text[4096];
@@ -96,7 +109,12 @@ static inline uint64_t iog_attach_counts(uint64_t arena_bytes) { return IOG_ROUN
 /* Written by the agent, read by one client. */
 struct iog_attach_page {
 	_Atomic uint32_t bell; /* raised after each message to a writer */
-	_Atomic uint32_t gone; /* 1: the agent has let this client go */
+	_Atomic uint32_t gone; /* enum iog_attach_gone; what it is when the socket ends says why */
+};
+enum iog_attach_gone {
+	IOG_GONE_DEAD /* the agent was killed */,
+	IOG_GONE_CLIENT /* it let this client go */,
+	IOG_GONE_ENDED /* in order */
 };
 
 /*

@@ -18,26 +18,42 @@ struct key {
 static const struct key KEY_END = { UINT32_MAX, UINT64_MAX };
 static bool less(struct key a, struct key b) { return a.epoch != b.epoch ? a.epoch < b.epoch : a.seq < b.seq; }
 
-struct writer {
+/* RINGS: of one writer; a reader holds records of two beside the one that is read, a graph may keep some of more. */
+enum { SUCCESSORS = 4, KEPT = 64, RINGS = 8 };
+
+struct ring {
 	struct iog_inlet in;
-	struct iog_worker_in at, next;
-	bool attached, has_next;
-	bool gone;     /* nobody adds to its ring any more */
-	bool ended;    /* and it is empty */
-	uint32_t life; /* of the ring that is read */
+	struct iog_worker_in at;
+	uint32_t out; /* taken, and not given back */
+};
+/* A writer, and the rings it is read from: the one that is read, and those before of which something is held. */
+struct writer {
+	struct ring ring[RINGS];
+	struct iog_worker_in next[SUCCESSORS];
+	uint32_t now; /* the one that is read */
+	uint32_t n_next;
+	bool attached;
+	bool gone;  /* nobody adds to its ring any more */
+	bool over;  /* and nobody will to the last of those that come next */
+	bool ended; /* and it is empty */
 	uint32_t seen_head;
 	uint32_t next_slot; /* where the next record probably lies */
 	struct key low;     /* of its front, or the smallest that may still come */
 	struct key last;    /* ended: what it did not send before this it had dropped */
 	bool front;
 };
+/* A record that is to be given back. */
+struct loan {
+	uint32_t slot, gen, ring;
+	bool held;
+};
 /* What one writer contributed to a step. */
 struct part {
 	struct iog_record rec;
 	struct iog_block *block;
 	uint8_t *head;
-	uint32_t slot, gen, life;
-	bool held, good;
+	struct loan loan;
+	bool good;
 };
 struct step {
 	struct iog_record rec; /* first: a step is found by it */
@@ -50,13 +66,16 @@ struct iog_collect {
 	uint32_t n_writers, blocks;
 	uint64_t head_size;
 	enum iog_pairing how;
-	bool started;
+	bool started, resumed;
 	uint32_t epoch; /* not paired: of the last step, and how many of it there were */
 	int64_t next_step;
 	struct writer *writer;
 	struct step step[IOG_COLLECT_HELD];
+	struct loan *kept; /* KEPT steps of n_writers, a ring: oldest first; NULL: none are kept */
+	uint32_t first_kept, n_kept;
 	struct iog_collect_stats stats;
 };
+static inline struct iog_inlet *ring(struct writer *w) { return &w->ring[w->now].in; }
 
 static void step_free(struct step *s, uint32_t n)
 {
@@ -74,6 +93,7 @@ void iog_collect_free(struct iog_collect *c)
 		return;
 	for (uint32_t i = 0; i < IOG_COLLECT_HELD; i++)
 		step_free(&c->step[i], c->n_writers);
+	free(c->kept);
 	free(c->writer);
 	free(c);
 }
@@ -113,19 +133,34 @@ struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_
 
 /* ---- writers ---- */
 
-static void read_ring(struct writer *w, const struct iog_worker_in *in)
+static void read_ring(struct writer *w, uint32_t at, const struct iog_worker_in *in)
 {
-	const struct iog_inlet old = w->in;
-	w->at = *in;
-	iog_inlet_init(&w->in, &in->edge, in->n_slots, in->slot_bytes);
+	const struct iog_inlet old = *ring(w);
+	w->now = at;
+	w->ring[at].at = *in;
+	iog_inlet_init(ring(w), &in->edge, in->n_slots, in->slot_bytes);
 	/* What was seen of the writer's former life is not taken again. */
-	w->in.epoch = old.epoch, w->in.next_seq = old.next_seq, w->in.taken = old.taken;
-	w->life++;
+	ring(w)->epoch = old.epoch, ring(w)->next_seq = old.next_seq, ring(w)->taken = old.taken;
 	w->attached = true;
-	w->gone = w->ended = false;
+	w->ended = false;
 }
 
-int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worker_in *in, struct iog_err *err)
+/* The next ring can be read: there is place for it beside those of which something is held. */
+static bool successor(struct writer *w)
+{
+	uint32_t at = 0;
+	while (at < RINGS && (w->ring[at].out || (w->attached && at == w->now)))
+		at++;
+	if (!w->n_next || at == RINGS)
+		return false;
+	const struct iog_worker_in in = w->next[0];
+	memmove(&w->next[0], &w->next[1], --w->n_next * sizeof w->next[0]);
+	read_ring(w, at, &in);
+	w->gone = w->n_next || w->over;
+	return true;
+}
+
+int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worker_in *in, bool resumed, struct iog_err *err)
 {
 	if (w >= c->n_writers)
 		return iog_fail(err, -EINVAL, "writer %u of %u", w, c->n_writers);
@@ -133,38 +168,57 @@ int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worke
 	if (!in->n_regions || !in->n_slots || in->region[0].size < need || (in->slot_bytes && need / in->slot_bytes != in->n_slots))
 		return iog_fail(err, -EINVAL, "the memory of writer %u does not have the slots it says", w);
 	struct writer *x = &c->writer[w];
-	if (x->attached && !x->ended) {
-		x->next = *in;
-		x->has_next = true;
+	if (x->n_next == SUCCESSORS)
+		return iog_fail(err, -EBUSY, "writer %u came again %d times, and what it sent first is not read yet", w, SUCCESSORS);
+	x->next[x->n_next++] = *in;
+	x->over = false;
+	if (!x->attached)
+		successor(x);
+	else
 		x->gone = true;
-	} else {
-		read_ring(x, in);
-	}
+	c->resumed |= resumed;
 	return 0;
 }
 
 bool iog_collect_ended(struct iog_collect *c, uint32_t w)
 {
-	if (w >= c->n_writers || c->writer[w].gone)
+	struct writer *x = w < c->n_writers ? &c->writer[w] : NULL;
+	if (!x || x->over)
 		return false;
-	c->writer[w].gone = true;
-	if (!c->writer[w].attached)
-		c->writer[w].ended = true;
+	x->gone = x->over = true;
+	if (!x->attached)
+		x->ended = true;
 	return true;
 }
 
-static void give_back(struct writer *w, uint32_t slot, uint32_t gen, uint32_t life)
+bool iog_collect_reads(const struct iog_collect *c, uint32_t w, const struct iog_down *down)
 {
-	if (life != w->life)
-		return; /* nobody is there who would read it */
-	iog_inlet_release(&w->in, slot, gen);
-	w->next_slot = slot; /* a writer takes the slot that came back last */
+	const struct writer *x = &c->writer[w];
+	bool reads = x->attached && x->ring[x->now].at.edge.down == down;
+	for (uint32_t i = 0; i < RINGS; i++)
+		reads |= x->ring[i].out && x->ring[i].at.edge.down == down;
+	for (uint32_t i = 0; i < x->n_next; i++)
+		reads |= x->next[i].edge.down == down;
+	return reads;
 }
 
-static void publish(struct writer *w)
+static void publish(struct iog_inlet *in)
 {
-	if (w->attached && iog_inlet_publish(&w->in))
-		iog_wake_word(&w->in.e.up->head);
+	if (iog_inlet_publish(in))
+		iog_wake_word(&in->e.up->head);
+}
+
+static void give_back(struct writer *w, struct loan *l)
+{
+	if (!l->held)
+		return;
+	l->held = false;
+	struct ring *r = &w->ring[l->ring];
+	iog_inlet_release(&r->in, l->slot, l->gen);
+	r->out--;
+	if (l->ring == w->now)
+		w->next_slot = l->slot; /* a writer takes the slot that came back last */
+	publish(&r->in);
 }
 
 /*
@@ -174,10 +228,11 @@ static void publish(struct writer *w)
 enum { LINE = 64, HEAD_LINES = 4, MORE_LINES = 16 /* and where its payload begins */ };
 static inline void expect(const struct writer *w, uint32_t slot, unsigned lines)
 {
-	const struct iog_region *r = &w->at.region[0];
-	if (slot >= w->at.n_slots)
+	const struct iog_worker_in *in = &w->ring[w->now].at;
+	const struct iog_region *r = &in->region[0];
+	if (slot >= in->n_slots)
 		return;
-	const uint8_t *at = r->base + (r->size - (uint64_t)(w->at.n_slots - slot) * w->at.slot_bytes);
+	const uint8_t *at = r->base + (r->size - (uint64_t)(in->n_slots - slot) * in->slot_bytes);
 	for (unsigned i = 0; i < lines; i++)
 		__builtin_prefetch(at + i * LINE);
 }
@@ -185,10 +240,10 @@ static inline void expect(const struct writer *w, uint32_t slot, unsigned lines)
 /* Skips what is at the front of w: dropped, and released at once. */
 static void skip(struct writer *w)
 {
-	const uint32_t slot = w->in.front.slot, gen = w->in.front.gen;
-	iog_inlet_take(&w->in);
-	iog_inlet_release(&w->in, slot, gen);
-	publish(w);
+	const uint32_t slot = ring(w)->front.slot, gen = ring(w)->front.gen;
+	iog_inlet_take(ring(w));
+	iog_inlet_release(ring(w), slot, gen);
+	publish(ring(w));
 	w->front = false;
 }
 
@@ -201,34 +256,34 @@ static void look(struct iog_collect *c, struct writer *w)
 		w->low = w->ended ? KEY_END : (struct key){ 0, 0 };
 		return;
 	}
-	for (uint32_t i = 0; i < 2 * w->in.e.capacity + 2; i++) {
+	for (uint32_t i = 0; i < 2 * ring(w)->e.capacity + 2; i++) {
 		bool closed = false;
-		if (w->in.seen == w->in.tail) { /* else more is known to be there, and the writer's line stays with the writer */
+		if (ring(w)->seen == ring(w)->tail) { /* else more is known to be there, and the writer's line stays with the writer */
 			/* State and passed before the ring: what they say then covers an empty ring. */
-			closed = iog_inlet_state(&w->in) != IOG_EDGE_OPEN || w->gone;
-			iog_inlet_passed(&w->in, &w->low.epoch, &w->low.seq);
-			w->seen_head = atomic_load_explicit(&w->in.e.down->head, memory_order_relaxed);
-			if (w->seen_head != w->in.seen)
+			closed = iog_inlet_state(ring(w)) != IOG_EDGE_OPEN || w->gone;
+			iog_inlet_passed(ring(w), &w->low.epoch, &w->low.seq);
+			w->seen_head = atomic_load_explicit(&ring(w)->e.down->head, memory_order_relaxed);
+			if (w->seen_head != ring(w)->seen)
 				expect(w, w->next_slot, HEAD_LINES);
 		}
-		switch (iog_inlet_peek(&w->in)) {
+		switch (iog_inlet_peek(ring(w))) {
 		case IOG_FRONT_RECORD:
-			w->low = (struct key){ w->in.front.epoch, w->in.front.seq };
+			w->low = (struct key){ ring(w)->front.epoch, ring(w)->front.seq };
 			w->front = true;
 			return;
 		case IOG_FRONT_DUPLICATE: skip(w); continue;
 		case IOG_FRONT_FORGED:
 			c->stats.forged++;
-			iog_inlet_take(&w->in);
+			iog_inlet_take(ring(w));
 			continue;
 		case IOG_FRONT_NONE: break;
 		}
-		if (closed && w->has_next) {
-			w->has_next = false;
-			read_ring(w, &w->next);
-			continue;
+		if (closed && w->n_next) {
+			if (successor(w))
+				continue;
+			return;
 		}
-		if (closed && !iog_inlet_full(&w->in)) {
+		if (closed && !iog_inlet_full(ring(w))) {
 			w->ended = true;
 			w->last = w->low;
 			w->low = KEY_END;
@@ -244,16 +299,18 @@ static void take(struct iog_collect *c, struct step *s, uint32_t i)
 {
 	struct writer *w = &c->writer[i];
 	struct part *p = &s->part[i];
-	const struct iog_desc d = w->in.front;
-	iog_inlet_take(&w->in);
+	const struct iog_desc d = ring(w)->front;
+	iog_inlet_take(ring(w));
 	w->front = false;
-	p->held = true, p->slot = d.slot, p->gen = d.gen, p->life = w->life;
-	if (w->in.seen != w->in.tail && w->in.e.box == NULL) /* more is there already */
-		expect(w, w->in.e.down->ring[w->in.tail & (w->in.e.capacity - 1)].slot, MORE_LINES);
-	const struct iog_region *r = &w->at.region[0];
-	const uint8_t *at = r->base + (r->size - (uint64_t)w->at.n_slots * w->at.slot_bytes) + (uint64_t)d.slot * w->at.slot_bytes;
-	p->good = !iog_wire_open(&p->rec, at, d.length, c->schema, w->at.region, w->at.n_regions, p->block, c->blocks, p->head,
-			  c->head_size, 0, NULL) &&
+	p->loan = (struct loan){ .held = true, .slot = d.slot, .gen = d.gen, .ring = w->now };
+	if (ring(w)->seen != ring(w)->tail && ring(w)->e.box == NULL) /* more is there already */
+		expect(w, ring(w)->e.down->ring[ring(w)->tail & (ring(w)->e.capacity - 1)].slot, MORE_LINES);
+	const struct iog_worker_in *in = &w->ring[w->now].at;
+	w->ring[w->now].out++;
+	const struct iog_region *r = &in->region[0];
+	const uint8_t *at = r->base + (r->size - (uint64_t)in->n_slots * in->slot_bytes) + (uint64_t)d.slot * in->slot_bytes;
+	p->good = !iog_wire_open(&p->rec, at, d.length, c->schema, in->region, in->n_regions, p->block, c->blocks, p->head, c->head_size, 0,
+			  NULL) &&
 		  p->rec.id.seq == d.seq && p->rec.id.epoch == d.epoch;
 	c->stats.records++;
 	c->stats.bytes += d.length;
@@ -266,19 +323,20 @@ static bool merge(struct iog_collect *c, struct step *s)
 	const struct part *first = NULL;
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < c->n_writers && !first; i++)
-		if (s->part[i].held && s->part[i].good)
+		if (s->part[i].loan.held && s->part[i].good)
 			first = &s->part[i];
 	if (!first)
 		return false;
 	s->rec.schema = c->schema;
 	iog_record_head(&s->rec, &first->rec, c->schema->n_dims);
-	s->rec.writers = c->n_writers;
+	/* Of how many: one that was put together before still is of several. */
+	s->rec.writers = c->how == IOG_PAIR_NONE ? 1 : IOG_MAX(c->n_writers, first->rec.writers);
 	s->rec.id.writer = 0;
 	for (uint32_t v = 0; v < c->schema->n_vars; v++) {
 		struct iog_block *at = &s->block[n];
 		for (uint32_t i = 0; i < c->n_writers; i++) {
 			struct part *p = &s->part[i];
-			if (!p->held || !p->good || (!c->schema->var[v].rank && &s->block[n] != at))
+			if (!p->loan.held || !p->good || (!c->schema->var[v].rank && &s->block[n] != at))
 				continue; /* a value of the record is that of the first who has it */
 			if (memcmp(p->rec.axis, first->rec.axis, c->schema->n_dims * sizeof p->rec.axis[0])) {
 				p->good = false; /* of another shape */
@@ -332,7 +390,7 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 {
 	struct step *s = NULL;
 	*ended = false;
-	for (uint32_t i = 0; i < IOG_COLLECT_HELD && !s; i++)
+	for (uint32_t i = 0; i < IOG_COLLECT_HELD && !s && c->n_kept < KEPT; i++)
 		if (!c->step[i].used)
 			s = &c->step[i];
 	if (!s)
@@ -349,6 +407,9 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 				more |= c->how == IOG_PAIR_NONE && !had && c->writer[i].front;
 			}
 		}
+		/* What is sent again and is kept begins where all was given back by each writer's count: where one begins earlier, others' parts were
+		 * stored. */
+		c->started |= c->resumed && c->kept;
 		if (c->how != IOG_PAIR_NONE && !c->started && c->n_writers > 1 && !start(c))
 			return NULL;
 		for (uint32_t i = 0; i < c->n_writers; i++) {
@@ -374,7 +435,7 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 		const bool all = c->how != IOG_PAIR_LOSSY || n_best == n_live + n_had;
 		for (uint32_t i = 0; i < c->n_writers; i++) {
 			struct writer *w = &c->writer[i];
-			s->part[i].held = false;
+			s->part[i].loan.held = false;
 			if (!w->front || less(best, w->low) || (c->how == IOG_PAIR_NONE && i != who))
 				continue;
 			if (all) {
@@ -403,12 +464,33 @@ void iog_collect_release(struct iog_collect *c, struct iog_record *r)
 {
 	struct step *s = (struct step *)r;
 	for (uint32_t i = 0; i < c->n_writers; i++)
-		if (s->part[i].held) {
-			give_back(&c->writer[i], s->part[i].slot, s->part[i].gen, s->part[i].life);
-			publish(&c->writer[i]);
-			s->part[i].held = false;
-		}
+		give_back(&c->writer[i], &s->part[i].loan);
 	s->used = false;
+}
+
+bool iog_collect_keeps(struct iog_collect *c)
+{
+	if (!c->kept && c->how != IOG_PAIR_NONE)
+		c->kept = calloc((size_t)KEPT * c->n_writers, sizeof *c->kept);
+	return c->kept;
+}
+
+static struct loan *kept(struct iog_collect *c, uint32_t i) { return &c->kept[(size_t)((c->first_kept + i) % KEPT) * c->n_writers]; }
+
+void iog_collect_keep(struct iog_collect *c, struct iog_record *r)
+{
+	struct step *s = (struct step *)r;
+	struct loan *to = kept(c, c->n_kept++);
+	for (uint32_t i = 0; i < c->n_writers; i++)
+		to[i] = s->part[i].loan, s->part[i].loan.held = false;
+	s->used = false;
+}
+
+void iog_collect_let_go(struct iog_collect *c, uint32_t n)
+{
+	for (n = IOG_MIN(n, c->n_kept); n; n--, c->n_kept--, c->first_kept++)
+		for (uint32_t i = 0; i < c->n_writers; i++)
+			give_back(&c->writer[i], &kept(c, 0)[i]);
 }
 
 /* ---- waiting ---- */
@@ -421,9 +503,9 @@ uint32_t iog_collect_sleep(struct iog_collect *c, struct iog_waitword *word, uin
 		if (!w->attached || w->ended || w->front)
 			continue;
 		/* Sequentially consistent, so that the look that follows is not done before the flag is on its way out. */
-		atomic_store(&w->in.e.up->sleeping, 1);
+		atomic_store(&ring(w)->e.up->sleeping, 1);
 		if (n < max)
-			word[n++] = (struct iog_waitword){ &w->in.e.down->head, w->seen_head };
+			word[n++] = (struct iog_waitword){ &ring(w)->e.down->head, w->seen_head };
 	}
 	return n;
 }
@@ -432,7 +514,7 @@ void iog_collect_awake(struct iog_collect *c)
 {
 	for (uint32_t i = 0; i < c->n_writers; i++)
 		if (c->writer[i].attached)
-			atomic_store_explicit(&c->writer[i].in.e.up->sleeping, 0, memory_order_relaxed);
+			atomic_store_explicit(&ring(&c->writer[i])->e.up->sleeping, 0, memory_order_relaxed);
 }
 
 void iog_collect_stats(const struct iog_collect *c, struct iog_collect_stats *s) { *s = c->stats; }

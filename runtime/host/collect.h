@@ -34,9 +34,14 @@ enum iog_pairing {
  */
 struct iog_collect *iog_collect_new(const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how);
 void iog_collect_free(struct iog_collect *c);
-/* The consuming end of writer w's edge; everything in `in` is kept mapped by the caller until iog_collect_detach of w, or free. A second one for the
- * same writer (it came again) is read when the first is drained. */
-int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worker_in *in, struct iog_err *err);
+/*
+ * The consuming end of an edge of writer w; everything in `in` is kept mapped by the caller as long as iog_collect_reads, or until free. A second one
+ * for the same writer (it came again, or has other memory) is read when the first is drained, to which nobody adds any more. `resumed`: it begins with
+ * what a collector before this one had not given back.
+ */
+int iog_collect_attach(struct iog_collect *c, uint32_t w, const struct iog_worker_in *in, bool resumed, struct iog_err *err);
+/* The ring of writer w with this part may still be looked at, or something of it is held. */
+bool iog_collect_reads(const struct iog_collect *c, uint32_t w, const struct iog_down *down);
 /* Writer w has closed or died: what is in its ring still counts, then nobody waits for it. False: that was known. */
 bool iog_collect_ended(struct iog_collect *c, uint32_t w);
 /*
@@ -45,6 +50,14 @@ bool iog_collect_ended(struct iog_collect *c, uint32_t w);
  */
 struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended);
 void iog_collect_release(struct iog_collect *c, struct iog_record *r);
+/*
+ * Instead of release: the record has been copied, and is given back later, so that writers send it again when this process dies. Before the first
+ * step iog_collect_keeps says that this will be done; false: no memory, or steps that are not paired have no number to be known by. let_go: the n
+ * that were kept longest.
+ */
+bool iog_collect_keeps(struct iog_collect *c);
+void iog_collect_keep(struct iog_collect *c, struct iog_record *r);
+void iog_collect_let_go(struct iog_collect *c, uint32_t n);
 /* Words to sleep on until something may have changed: fills at most max, returns how many. Raises the sleeping flags; iog_collect_awake lowers them. */
 uint32_t iog_collect_sleep(struct iog_collect *c, struct iog_waitword *w, uint32_t max);
 void iog_collect_awake(struct iog_collect *c);

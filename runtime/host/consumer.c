@@ -66,34 +66,63 @@ static int box_make(struct iog_consumer *c, struct iog_err *err)
 	return madvise(map, c->box.bytes, MADV_DONTFORK) ? iog_fail(err, -ENOMEM, "mapping a mailbox: %s", strerror(errno)) : 0;
 }
 
-int iog_consumer_make(struct iog_consumer *c, struct iog_outlet *o, const char *stream, const struct iog_schema *schema, uint32_t room,
-	bool waits, struct iog_err *err)
+/* Maps what the consumer writes, and makes what we write. */
+static int parts(struct iog_consumer *c, bool waits, struct iog_edge *shared, struct iog_err *err)
 {
-	int rc = check(c, stream, schema, room, err);
-	if (rc)
-		return rc;
 	const uint64_t up = iog_up_bytes(c->capacity);
 	const int fd = c->up.fd; /* given to open, which closes it when it fails */
 	c->up = IOG_REGION_NONE;
-	rc = iog_region_open(&c->up, fd, up, up + REGION_SLACK, err);
+	int rc = iog_region_open(&c->up, fd, up, up + REGION_SLACK, err);
 	if (!rc)
 		rc = iog_region_create(&c->down, "iog-down", iog_down_bytes(c->capacity), 0, err);
 	if (!rc && c->policy == IOG_LATEST)
 		rc = box_make(c, err);
 	if (rc)
 		return rc;
-	const struct iog_edge shared = { .down = c->down.map,
+	*shared = (struct iog_edge){ .down = c->down.map,
 		.up = c->up.map,
 		.box = c->box_map,
 		.capacity = c->capacity,
 		.policy = c->policy == IOG_BLOCK && !waits ? IOG_DROP_NEW : c->policy,
 		.safe = c->safe };
+	return 0;
+}
+
+int iog_consumer_make(struct iog_consumer *c, struct iog_outlet *o, const char *stream, const struct iog_schema *schema, uint32_t room,
+	bool waits, struct iog_err *err)
+{
+	struct iog_edge shared;
+	int rc = check(c, stream, schema, room, err);
+	if (!rc)
+		rc = parts(c, waits, &shared, err);
+	if (rc)
+		return rc;
 	const int k = iog_outlet_join(o, &shared);
 	if (k < 0)
 		return iog_fail(err, k, "stream %s: %d consumers take it, which is as many as there can be", stream, IOG_OUTLET_EDGES);
 	c->k = (uint32_t)k;
 	c->state = IOG_CONSUMER_LIVE;
 	iog_consumers_wake(o, iog_outlet_publish(o)); /* what is past already */
+	return 0;
+}
+
+int iog_consumer_resume(struct iog_consumer *c, struct iog_consumer *former, struct iog_outlet *o, const char *stream,
+	const struct iog_schema *schema, bool waits, struct iog_err *err)
+{
+	struct iog_edge shared;
+	const uint32_t k = former->k;
+	int rc = check(c, stream, schema, iog_consumer_slots(former), err);
+	if (!rc && (iog_edge_outstanding(&o->edge[k]) > c->capacity || c->policy == IOG_LATEST || former->policy == IOG_LATEST))
+		rc = iog_fail(err, -ENOSPC, "stream %s: %s has no room for what was kept for it", stream, former->name);
+	if (!rc)
+		rc = parts(c, waits, &shared, err);
+	if (rc)
+		return rc;
+	iog_outlet_replace(o, k, &shared);
+	iog_consumer_close(former);
+	c->k = k;
+	c->state = IOG_CONSUMER_LIVE;
+	iog_consumers_wake(o, iog_outlet_publish(o));
 	return 0;
 }
 

@@ -20,6 +20,9 @@ struct iog_consumer {
 	uint32_t k;      /* in the outlet */
 	uint32_t capacity;
 	uint8_t policy, safe; /* policy: as it asked for */
+	bool orphan;          /* its agent has died: what it had not given back is for who comes under its name */
+	bool spared;          /* nobody waits for it at present */
+	char name[64];        /* of one that may come again; "" */
 	struct iog_want want;
 	bool told; /* want has changed, and the agent waits to hear that steps have it */
 	struct iog_region_map up, down, box;
@@ -36,6 +39,9 @@ struct iog_consumer *iog_consumer_find(struct iog_consumer *list, uint32_t n, ui
  */
 int iog_consumer_make(struct iog_consumer *c, struct iog_outlet *o, const char *stream, const struct iog_schema *schema, uint32_t room,
 	bool waits, struct iog_err *err);
+/* The same in the place of `former`, which is dead: what that had not given back is sent to c. `former` is closed; or left as it is, after a failure. */
+int iog_consumer_resume(struct iog_consumer *c, struct iog_consumer *former, struct iog_outlet *o, const char *stream,
+	const struct iog_schema *schema, bool waits, struct iog_err *err);
 /* Slots one that drops steps may keep; 0 for others. */
 uint32_t iog_consumer_slots(const struct iog_consumer *c);
 /* It often gave back what it did not have, and is to be cut off. */

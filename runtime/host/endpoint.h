@@ -36,6 +36,14 @@ struct iog_source {
 	void (*close)(void *self);
 	/* Optional: called from another thread to make a blocked next() return soon. */
 	void (*wake)(void *self);
+	/*
+	 * Optional, on a path that is safe: called once after open, and then release says how many of the records that were given out, oldest first, are stored
+	 * for good. Until then what they were made from is kept where it comes from, and comes again if this process dies; `credit` is how many records
+	 * that can be, from conf, after open too. The identity of such a record is what next() sets (epoch, seq), whoever runs the graph. False: it cannot.
+	 */
+	bool (*keep)(void *self);
+	void (*release)(void *self, uint32_t n);
+	uint32_t (*credit)(const void *conf);
 };
 
 enum {

@@ -69,6 +69,7 @@ struct iog_rt {
 	const struct iog_launcher *launch; /* stages */
 	uint8_t target;                    /* where it really runs */
 	uint32_t credit;                   /* the least on any way from a source to here */
+	bool keeps;                        /* a source that gives back what it took when that is stored */
 	int core;                          /* stages: the CPU to run on, -1: any */
 	char note[160], death[256];
 	struct iog_arena_mem arena[IOG_PORTS];
@@ -77,6 +78,8 @@ struct iog_rt {
 	uint32_t n_first;
 	/* stages */
 	struct iog_region_map image, status, snapshots;
+	bool resumed;        /* there were some */
+	bool snapshots_file; /* they lie in a file: no seal, and a successor goes on in it */
 	struct iog_worker_args args;
 	struct iog_status total; /* of earlier incarnations */
 	uint32_t restarts, deaths;
@@ -128,6 +131,9 @@ extern const struct iog_launcher iog_launch_thread, iog_launch_process, iog_laun
 /* Runs the commands posted to rt with these handlers; the unit's thread. False: stop. */
 bool iog_commands_run(struct iog_rt *rt, void *ctx, void (*in)(void *, uint32_t, const struct iog_worker_in *),
 	void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *), void (*cut)(void *, uint32_t, uint32_t));
+/* Snapshots of at least `bytes` in the file at path, which is made when there is none. *kept: it has those of the same key; else they are empty.
+ * 0 or -errno with a message. */
+int iog_snapshots_open(struct iog_region_map *r, const char *path, uint64_t bytes, uint64_t key, bool *kept, struct iog_err *err);
 /* The first failure of the run is kept and decides its result. */
 void iog_engine_fail(struct iog_engine *e, int rc, const char *who, const char *text);
 /* I/O threads. */

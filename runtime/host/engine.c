@@ -17,7 +17,7 @@
 #include "engine-parts.h"
 #include "wait.h"
 
-enum { RESTARTS_DEFAULT = 5, STUCK_S = 10, OPEN_S = 300, JOIN_S = 60 };
+enum { STATE_PATH = 512, RESTARTS_DEFAULT = 5, STUCK_S = 10, OPEN_S = 300, JOIN_S = 60 };
 static const uint64_t LIVELY_NS = 1000000000, HEALTHY_NS = 60000000000;
 
 uint32_t iog_host_isa(void)
@@ -157,6 +157,34 @@ static void stage_args(struct iog_engine *e, struct iog_rt *rt)
 	}
 }
 
+/* What the state of a stage depends on: every stage of the graph, with its configuration, and what the caller says. */
+static uint64_t state_key(const struct iog_engine *e)
+{
+	uint64_t key = e->o.state_key, bytes;
+	for (uint32_t i = 0; i < e->cut->n_units; i++) {
+		struct iog_stage *st = e->cut->unit[i].kind == IOG_G_OP ? iog_stage_build(e->g, e->cut, i, &bytes) : NULL;
+		key = st ? iog_hash(st, bytes, key) : key + 1;
+		free(st);
+	}
+	return key;
+}
+
+static int snapshots_make(struct iog_engine *e, struct iog_rt *rt, uint64_t bytes, struct iog_err *err)
+{
+	char path[STATE_PATH];
+	struct iog_err why = { "" };
+	if (!e->o.state)
+		return region_for(&rt->snapshots, rt, "iog-snapshots", bytes, err);
+	if (iog_format(path, sizeof path, "%s%u", e->o.state, (uint32_t)(rt - e->rt)) >= (int)sizeof path)
+		iog_fail(&why, -ENAMETOOLONG, "the path is too long");
+	else
+		rt->snapshots_file = !iog_snapshots_open(&rt->snapshots, path, bytes, state_key(e), &rt->resumed, &why);
+	if (rt->snapshots_file)
+		return 0;
+	snprintf(rt->note, sizeof rt->note, "its state would be lost with this process: %.100s", why.text);
+	return region_for(&rt->snapshots, rt, "iog-snapshots", bytes, err);
+}
+
 static int stage_memory(struct iog_engine *e, struct iog_rt *rt, struct iog_err *err)
 {
 	uint64_t bytes;
@@ -169,7 +197,7 @@ static int stage_memory(struct iog_engine *e, struct iog_rt *rt, struct iog_err 
 	if (!rc)
 		rc = region_for(&rt->status, rt, "iog-status", sizeof(struct iog_status), err);
 	if (!rc && st->safe && st->state_bytes)
-		rc = region_for(&rt->snapshots, rt, "iog-snapshots", iog_snapshots_bytes(st->state_bytes), err);
+		rc = snapshots_make(e, rt, iog_snapshots_bytes(st->state_bytes), err);
 	free(st);
 	return rc;
 }
@@ -189,6 +217,30 @@ static const struct iog_launcher *launcher_for(struct iog_rt *rt)
 	}
 	rt->target = IOG_T_HOST;
 	return &iog_launch_thread;
+}
+
+/* Whether it can: its peer has to bear what the graph holds, and records on their way. */
+static void source_keeps(struct iog_engine *e, struct iog_rt *rt)
+{
+	const struct iog_gnode *n = node_at(e, rt->u->node[0]);
+	const struct iog_source *end = n->end.what;
+	uint32_t hold = 0;
+	for (uint32_t k = 0; k < e->cut->n_edges; k++)
+		if (&e->rt[e->cut->edge[k].from] == rt)
+			hold = IOG_MAX(hold, e->cut->edge[k].hold);
+	const uint32_t credit = end->keep ? end->credit(n->conf) : 0;
+	rt->keeps = credit >= hold + 2;
+	if (rt->keeps)
+		rt->credit = credit;
+	else if (credit)
+		snprintf(rt->note, sizeof rt->note,
+			"holds %u steps, and the program has room for %u: what is not stored when this process dies is lost", hold, credit);
+}
+
+static uint32_t credit_behind(const struct iog_engine *e, const struct iog_uedge *u)
+{
+	const struct iog_rt *from = &e->rt[u->from];
+	return from->keeps ? IOG_MIN(u->capacity, from->credit) - u->hold : IOG_MIN(u->capacity - u->hold, from->credit);
 }
 
 int iog_engine_new(
@@ -219,10 +271,11 @@ int iog_engine_new(
 			rt->launch = launcher_for(rt);
 		/* Units come in topological order: what is above is known. */
 		rt->credit = IOG_CREDIT_MAX;
+		if (rt->u->kind == IOG_G_SOURCE && rt->u->safe)
+			source_keeps(e, rt);
 		for (uint32_t k = 0; k < cut->n_edges; k++)
 			if (cut->edge[k].to == (int)i)
-				rt->credit = IOG_MIN(
-					rt->credit, IOG_MIN(cut->edge[k].capacity - cut->edge[k].hold, e->rt[cut->edge[k].from].credit));
+				rt->credit = IOG_MIN(rt->credit, credit_behind(e, &cut->edge[k]));
 	}
 	for (uint32_t k = 0; e->edge && k < cut->n_edges; k++)
 		e->edge[k].down = e->edge[k].up = e->edge[k].box = IOG_REGION_NONE;
@@ -451,7 +504,8 @@ static int successor_memory(struct iog_engine *e, struct iog_rt *rt, struct iog_
 	struct iog_region_map status = IOG_REGION_NONE, snaps = IOG_REGION_NONE;
 	if (!rc)
 		rc = region_for(&status, rt, "iog-status", sizeof(struct iog_status), err);
-	if (!rc && rt->snapshots.map) {
+	const bool move = rt->snapshots.map && !rt->snapshots_file;
+	if (!rc && move) {
 		rc = region_for(&snaps, rt, "iog-snapshots", rt->snapshots.bytes, err);
 		if (!rc && snaps.writable)
 			memcpy(snaps.map, rt->snapshots.map, rt->snapshots.bytes);
@@ -465,7 +519,7 @@ static int successor_memory(struct iog_engine *e, struct iog_rt *rt, struct iog_
 	}
 	iog_region_close(&rt->status);
 	rt->status = status;
-	if (rt->snapshots.map) {
+	if (move) {
 		iog_region_close(&rt->snapshots);
 		rt->snapshots = snaps;
 	}

@@ -19,6 +19,10 @@ struct iog_engine_opts {
 	bool spin;         /* never sleep: for benches */
 	uint8_t target;    /* where stages without a wish of their own run; IOG_T_ANY: host */
 	uint32_t restarts; /* how often a dead process or VM is replaced before the engine gives up; default 5 */
+	/* Where snapshots are kept for a process that does the same after this one was killed: the path their names begin with, and what tells the graph from
+	 * others. NULL: in memory. Who ends in order removes the files. */
+	const char *state;
+	uint64_t state_key;
 	/* Tests: a sidecore process kills itself with SIGKILL at this point of the protocol, the n-th time it comes there. */
 	uint32_t kill_point, kill_count;
 };

@@ -33,7 +33,7 @@ struct iog_feed {
 	bool known;
 	enum iog_pairing how;
 	struct iog_schema schema;
-	uint32_t n_writers, blocks, lives;
+	uint32_t n_writers, blocks, credit, lives;
 	struct iog_taker *taker[IOG_TAKERS];
 	uint32_t n_takers;
 };
@@ -97,8 +97,8 @@ static void ring(struct iog_taker *t)
 
 /* ---- the agent ---- */
 
-int iog_feed_describe(
-	struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how, struct iog_err *err)
+int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, uint32_t credit,
+	enum iog_pairing how, struct iog_err *err)
 {
 	int rc = 0;
 	pthread_mutex_lock(&f->lock);
@@ -106,7 +106,7 @@ int iog_feed_describe(
 				   memcmp(f->schema.dim, schema->dim, sizeof f->schema.dim)))
 		rc = iog_fail(err, -EEXIST, "stream \"%s\" is in use with another schema, shape or number of writers", f->name);
 	else if (!f->n_takers)
-		f->schema = *schema, f->n_writers = n_writers, f->blocks = blocks, f->how = how, f->known = true;
+		f->schema = *schema, f->n_writers = n_writers, f->blocks = blocks, f->credit = credit, f->how = how, f->known = true;
 	pthread_mutex_unlock(&f->lock);
 	return rc;
 }
@@ -139,7 +139,7 @@ const void *iog_feed_owner(struct iog_feed *f, uint32_t life)
 	return owner;
 }
 
-int iog_feed_attach(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, struct iog_err *err)
+int iog_feed_attach(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, bool resumed, struct iog_err *err)
 {
 	int rc;
 	pthread_mutex_lock(&f->lock);
@@ -148,12 +148,26 @@ int iog_feed_attach(struct iog_feed *f, uint32_t life, uint32_t writer, const st
 		rc = iog_fail(err, -ENOENT, "the graph that took \"%s\" has ended", f->name);
 	} else {
 		pthread_mutex_lock(&t->lock);
-		rc = iog_collect_attach(t->collect, writer, in, err);
+		rc = iog_collect_attach(t->collect, writer, in, resumed, err);
 		pthread_mutex_unlock(&t->lock);
 		ring(t);
 	}
 	pthread_mutex_unlock(&f->lock);
 	return rc;
+}
+
+bool iog_feed_reads(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_down *down)
+{
+	pthread_mutex_lock(&f->lock);
+	struct iog_taker *t = taker_of(f, life);
+	bool reads = false;
+	if (t) {
+		pthread_mutex_lock(&t->lock);
+		reads = iog_collect_reads(t->collect, writer, down);
+		pthread_mutex_unlock(&t->lock);
+	}
+	pthread_mutex_unlock(&f->lock);
+	return reads;
 }
 
 void iog_feed_ended(struct iog_feed *f, uint32_t life, uint32_t writer)
@@ -200,6 +214,14 @@ bool iog_feed_schema(struct iog_feed *f, struct iog_schema *schema)
 	const bool known = f->known;
 	pthread_mutex_unlock(&f->lock);
 	return known;
+}
+
+uint32_t iog_feed_credit(struct iog_feed *f)
+{
+	pthread_mutex_lock(&f->lock);
+	const uint32_t n = f->known ? f->credit : 0;
+	pthread_mutex_unlock(&f->lock);
+	return n;
 }
 
 static struct iog_taker *taker_new(struct iog_feed *f, const void *owner, bool lossy)
@@ -281,6 +303,28 @@ void iog_taker_release(struct iog_taker *t, struct iog_record *r)
 {
 	pthread_mutex_lock(&t->lock);
 	iog_collect_release(t->collect, r);
+	pthread_mutex_unlock(&t->lock);
+}
+
+bool iog_taker_keeps(struct iog_taker *t)
+{
+	pthread_mutex_lock(&t->lock);
+	const bool keeps = iog_collect_keeps(t->collect);
+	pthread_mutex_unlock(&t->lock);
+	return keeps;
+}
+
+void iog_taker_keep(struct iog_taker *t, struct iog_record *r)
+{
+	pthread_mutex_lock(&t->lock);
+	iog_collect_keep(t->collect, r);
+	pthread_mutex_unlock(&t->lock);
+}
+
+void iog_taker_let_go(struct iog_taker *t, uint32_t n)
+{
+	pthread_mutex_lock(&t->lock);
+	iog_collect_let_go(t->collect, n);
 	pthread_mutex_unlock(&t->lock);
 }
 

@@ -23,16 +23,19 @@ void iog_feed_put(struct iog_feed *f);
 
 /* ---- the agent ---- */
 
-/* What the writers write: known from now on. n_writers of them, `blocks` blocks in one's record at most; `how` as for iog_collect_new. -EEXIST when another schema is in use. */
-int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, enum iog_pairing how,
-	struct iog_err *err);
+/* What the writers write: known from now on. n_writers of them, `blocks` blocks in one's record at most, `credit` steps that each may have unreleased,
+ * 0: they are not to be kept, for they go with this process; `how`
+ * as for iog_collect_new. -EEXIST when another schema is in use. */
+int iog_feed_describe(struct iog_feed *f, const struct iog_schema *schema, uint32_t n_writers, uint32_t blocks, uint32_t credit,
+	enum iog_pairing how, struct iog_err *err);
 /* A number for each taker (never 0, never used again), IOG_TAKERS at most; returns how many. */
 uint32_t iog_feed_lives(struct iog_feed *f, uint32_t *life);
 /* Whose taker that is; NULL when there is none of that number, or it waits for an heir. */
 const void *iog_feed_owner(struct iog_feed *f, uint32_t life);
-/* As iog_collect_attach, of the taker of that number; -ENOENT when there is none. What `in` points to is kept until the taker has gone (its number
- * is not among iog_feed_lives any more) or the writer ended. */
-int iog_feed_attach(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, struct iog_err *err);
+/* As iog_collect_attach, of the taker of that number; -ENOENT when there is none. */
+int iog_feed_attach(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_worker_in *in, bool resumed, struct iog_err *err);
+/* As iog_collect_reads; false when there is no taker of that number. */
+bool iog_feed_reads(struct iog_feed *f, uint32_t life, uint32_t writer, const struct iog_down *down);
 /* As iog_collect_ended, of that taker; 0: of all. Telling it again changes nothing. */
 void iog_feed_ended(struct iog_feed *f, uint32_t life, uint32_t writer);
 /*
@@ -46,6 +49,8 @@ bool iog_feed_bequeath(struct iog_feed *f, const void *from, const void *heir);
 
 /* The schema, with maxima; false when nobody has opened the stream yet. */
 bool iog_feed_schema(struct iog_feed *f, struct iog_schema *schema);
+/* Steps that may be taken and not released; 0: nobody has opened the stream yet. */
+uint32_t iog_feed_credit(struct iog_feed *f);
 /* NULL with a message: -ENOENT when nobody has opened the stream. The feed is kept until close. `lossy`: its edges may drop records, whatever the policy
  * of the stream is. */
 struct iog_taker *iog_taker_open(struct iog_feed *f, const void *owner, bool lossy, struct iog_err *err);
@@ -53,6 +58,10 @@ void iog_taker_close(struct iog_taker *t);
 /* The next step, until release; NULL: none within limit_ns, or *ended. */
 struct iog_record *iog_taker_next(struct iog_taker *t, uint64_t limit_ns, bool *ended);
 void iog_taker_release(struct iog_taker *t, struct iog_record *r);
+/* As iog_collect_keeps, _keep and _let_go. */
+bool iog_taker_keeps(struct iog_taker *t);
+void iog_taker_keep(struct iog_taker *t, struct iog_record *r);
+void iog_taker_let_go(struct iog_taker *t, uint32_t n);
 /* Makes a next that waits return soon; any thread. */
 void iog_taker_wake(struct iog_taker *t);
 

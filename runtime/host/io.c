@@ -13,7 +13,7 @@
 #include "spill.h"
 #include "wait.h"
 
-enum { LIMIT_MS = 50, FLUSH_DEFAULT = 32, BLOCKS_SPARE = 64, SUCCESSORS = 4 };
+enum { ORDER_SPARE = 256 /* records without a slot */, LIMIT_MS = 50, FLUSH_DEFAULT = 32, BLOCKS_SPARE = 64, SUCCESSORS = 4 };
 static const uint64_t LIMIT_NS = LIMIT_MS * 1000000ull, IDLE_FLUSH_NS = 100000000ull, SPIN_NS = 20000;
 
 #define COUNT(x, n) atomic_store_explicit(&(x), atomic_load_explicit(&(x), memory_order_relaxed) + (n), memory_order_relaxed)
@@ -64,6 +64,9 @@ struct source {
 	bool any, statics;
 	uint64_t sent;
 	struct iog_region view;
+	/* What was given out and is not stored yet, oldest first; by slot, what is stored but for older ones. Only when rt->keeps. */
+	uint32_t *order, first, n_order, max_order;
+	bool *stored;
 };
 
 static void source_cut(void *ctx, uint32_t port, uint32_t edge)
@@ -88,19 +91,38 @@ static void source_out(void *ctx, uint32_t port, uint32_t edge, const struct iog
 	outlet_wake(&s->o, iog_outlet_publish(&s->o)); /* what was sent again, though nothing new may come for a while */
 }
 
-static void outlet_reap_all(struct iog_outlet *o)
+/* The endpoint made a record that is in this slot, or, IOG_NO_SLOT, in none. */
+static void source_gave(struct source *s, uint32_t slot)
 {
-	uint32_t freed[64];
-	while (iog_outlet_reap(o, freed, 64))
-		;
+	if (s->order)
+		s->order[(s->first + s->n_order++) % s->max_order] = slot;
+}
+
+static void source_reap(struct source *s)
+{
+	uint32_t freed[64], n, stored = 0;
+	while ((n = iog_outlet_reap(&s->o, freed, IOG_COUNT(freed))))
+		for (uint32_t i = 0; s->order && i < n; i++)
+			s->stored[freed[i]] = true;
+	for (; s->n_order; s->n_order--, s->first++, stored++) {
+		const uint32_t slot = s->order[s->first % s->max_order];
+		if (slot != IOG_NO_SLOT && !s->stored[slot])
+			break;
+		if (slot != IOG_NO_SLOT)
+			s->stored[slot] = false;
+	}
+	if (stored)
+		s->end->release(s->rt->self, stored);
 }
 
 /* Waits for releases, at most LIMIT_NS. */
-static void outlet_wait(struct iog_rt *rt, struct iog_outlet *o)
+static void outlet_wait(struct source *s)
 {
+	struct iog_rt *rt = s->rt;
+	struct iog_outlet *o = &s->o;
 	uint64_t t0 = iog_now_ns();
 	while (iog_now_ns() - t0 < SPIN_NS) {
-		outlet_reap_all(o);
+		source_reap(s);
 		if (iog_outlet_ready(o))
 			return;
 		__builtin_ia32_pause();
@@ -112,7 +134,7 @@ static void outlet_wait(struct iog_rt *rt, struct iog_outlet *o)
 			atomic_store(&o->edge[k].e.down->sleeping, 1);
 			w[n++] = (struct iog_waitword){ &o->edge[k].e.up->head, o->edge[k].reaped };
 		}
-	outlet_reap_all(o);
+	source_reap(s);
 	atomic_store_explicit(&rt->forged, iog_outlet_forged(o), memory_order_relaxed);
 	if (!iog_outlet_ready(o)) {
 		COUNT(rt->sleeps, 1);
@@ -121,7 +143,7 @@ static void outlet_wait(struct iog_rt *rt, struct iog_outlet *o)
 	for (uint32_t k = 0; k < o->n_edges; k++)
 		if (o->edge[k].used && !o->edge[k].muted)
 			atomic_store(&o->edge[k].e.down->sleeping, 0);
-	outlet_reap_all(o);
+	source_reap(s);
 }
 
 static bool source_goes_on(struct source *s)
@@ -132,9 +154,11 @@ static bool source_goes_on(struct source *s)
 /* Identity: steps rise within an epoch; a step that does not, or a restarted peer, opens the next one. */
 static void identify(struct source *s, struct iog_record *r)
 {
+	if (s->order) /* the same whoever makes the record, before a death of this process and after it */
+		s->epoch = r->id.epoch;
 	bool restarted = s->any && r->id.epoch != s->seen_epoch;
 	s->seen_epoch = r->id.epoch;
-	if (!s->any || restarted || r->step <= s->last_step)
+	if (!s->order && (!s->any || restarted || r->step <= s->last_step))
 		s->epoch++;
 	s->any = true;
 	s->last_step = r->step;
@@ -162,13 +186,14 @@ static bool source_send(struct source *s, uint32_t slot)
 	if (r->step == INT64_MAX || r->schema->id != s->schema->id) {
 		COUNT(rt->bad, 1);
 		iog_outlet_put_back(&s->o, slot);
+		source_gave(s, IOG_NO_SLOT);
 		return true;
 	}
 	r->schema = s->schema;
 	identify(s, r);
 	while (s->statics && iog_outlet_static(&s->o, r) == -EAGAIN) {
 		outlet_wake(&s->o, iog_outlet_publish(&s->o));
-		outlet_reap_all(&s->o);
+		source_reap(s);
 		iog_wait_words(NULL, 0, 1000000); /* once per epoch, while the one before the last is still looked at */
 		/* Draining is no reason: this record was taken, and nobody else has it. */
 		if (!iog_commands_run(rt, s, no_in, source_out, source_cut)) {
@@ -183,8 +208,9 @@ static bool source_send(struct source *s, uint32_t slot)
 	if (len < 0) {
 		COUNT(rt->bad, 1);
 		iog_outlet_put_back(&s->o, slot);
+		source_gave(s, IOG_NO_SLOT);
 	} else {
-		iog_outlet_push(&s->o, slot, r, (uint64_t)len);
+		source_gave(s, iog_outlet_push(&s->o, slot, r, (uint64_t)len) ? slot : IOG_NO_SLOT);
 		outlet_wake(&s->o, iog_outlet_publish(&s->o));
 	}
 	atomic_store_explicit(&rt->stamping, 0, memory_order_release); /* in a ring now, where it is seen */
@@ -202,9 +228,9 @@ static void source_loop(struct source *s)
 	struct iog_rt *rt = s->rt;
 	uint64_t steps = rt->engine->o.steps;
 	while (source_goes_on(s) && (!steps || s->sent < steps)) {
-		outlet_reap_all(&s->o);
+		source_reap(s);
 		if (!iog_outlet_ready(&s->o)) {
-			outlet_wait(rt, &s->o);
+			outlet_wait(s);
 			continue;
 		}
 		uint32_t slot = iog_outlet_take(&s->o);
@@ -238,10 +264,27 @@ static int source_open(struct source *s, const struct iog_gnode *n)
 {
 	void *self = NULL;
 	int rc = s->end->open(n->conf, s->schema, &self, &s->rt->err);
+	s->rt->keeps = !rc && s->rt->keeps && s->end->keep(self);
 	pthread_mutex_lock(&s->rt->self_lock);
 	s->rt->self = rc ? NULL : self;
 	pthread_mutex_unlock(&s->rt->self_lock);
 	return rc;
+}
+
+/* Room for the order of what is given out, when it is kept: with an edge to each consumer, of which the safe ones decide. */
+static bool source_order(struct source *s)
+{
+	const uint32_t slots = s->o.arena.n_slots;
+	uint64_t safe = 0;
+	for (uint32_t k = 0; k < s->o.n_edges; k++)
+		safe |= (uint64_t)(s->o.edge[k].e.safe != 0) << k;
+	if (!s->rt->keeps || !safe)
+		return true;
+	s->max_order = slots + ORDER_SPARE;
+	s->order = calloc(s->max_order, sizeof *s->order);
+	s->stored = calloc(slots, sizeof *s->stored);
+	s->o.hold_mask = safe;
+	return (s->order && s->stored) || iog_fail(&s->rt->err, -ENOMEM, "out of memory") == 0;
 }
 
 static void source_close(struct source *s)
@@ -273,29 +316,36 @@ void *iog_source_thread(void *arg)
 		iog_outlet_init(&s.o, a, memory);
 		for (uint32_t k = 0; k < rt->n_first; k++)
 			iog_outlet_add(&s.o, &rt->first[k]);
+		const bool ready = source_order(&s);
 		s.out.block = blocks, s.out.max_blocks = max_blocks;
 		s.out.size = a->slot_bytes - s.head_max;
 		s.view = (struct iog_region){ .base = a->base, .size = a->static_bytes, .arena = a->id };
 		for (uint32_t v = 0; v < s.schema->n_vars; v++)
 			s.statics |= s.schema->var[v].flags & IOG_VAR_STATIC;
 		phase(rt, IOG_PHASE_OPEN);
-		source_loop(&s);
+		if (ready)
+			source_loop(&s);
 		outlet_wake(&s.o, iog_outlet_close(&s.o, rt->err.text[0] ? IOG_EDGE_FAILED : IOG_EDGE_CLOSED));
-		source_close(&s);
+		if (!s.order)
+			source_close(&s);
 		/* What is on its way needs this outlet: a successor stage may ask for it again. */
 		while (iog_outlet_busy(&s.o) && iog_commands_run(rt, &s, no_in, source_out, source_cut)) {
 			uint32_t before = iog_outlet_busy(&s.o);
-			outlet_reap_all(&s.o);
+			source_reap(&s);
 			outlet_wake(&s.o, iog_outlet_close(&s.o, rt->err.text[0] ? IOG_EDGE_FAILED : IOG_EDGE_CLOSED));
 			if (iog_outlet_busy(&s.o) == before)
 				iog_wait_words(NULL, 0, 1000000);
 		}
+		if (s.order)
+			source_close(&s);
 	} else {
 		iog_outlet_init(&s.o, a, memory);
 		for (uint32_t k = 0; k < rt->n_first; k++)
 			iog_outlet_add(&s.o, &rt->first[k]);
 		outlet_wake(&s.o, iog_outlet_close(&s.o, IOG_EDGE_FAILED));
 	}
+	free(s.order);
+	free(s.stored);
 	atomic_store_explicit(&rt->dropped, iog_outlet_dropped(&s.o), memory_order_relaxed);
 	free(memory);
 	free(blocks);

@@ -306,6 +306,18 @@ int iog_region_open_writer(struct iog_region_map *r, int fd, uint64_t min, uint6
 	return open_fd(r, fd, min, max, true, err);
 }
 
+int iog_region_open_file(struct iog_region_map *r, int fd, uint64_t bytes, struct iog_err *err)
+{
+	struct stat st;
+	*r = (struct iog_region_map){ .fd = fd, .bytes = bytes };
+	int rc = syscall(SYS_fstat, fd, &st) < 0 || !S_ISREG(st.st_mode) || (uint64_t)st.st_size != bytes
+			 ? iog_fail(err, -EPROTO, "received file refused: it has not %llu bytes", (unsigned long long)bytes)
+			 : map(r, true, err);
+	if (rc)
+		iog_region_close(r);
+	return rc;
+}
+
 void iog_region_close(struct iog_region_map *r)
 {
 	if (r->map)

@@ -49,6 +49,8 @@ int iog_region_seal(struct iog_region_map *r, struct iog_err *err);
 int iog_region_open(struct iog_region_map *r, int fd, uint64_t min, uint64_t max, struct iog_err *err);
 /* The writer's side of iog_region_create_for: likewise, but mapped writable and not yet sealed against that. */
 int iog_region_open_writer(struct iog_region_map *r, int fd, uint64_t min, uint64_t max, struct iog_err *err);
+/* A file of exactly `bytes` that another process keeps for this one to write, mapped writable. It is trusted not to change its size. fd is given. */
+int iog_region_open_file(struct iog_region_map *r, int fd, uint64_t bytes, struct iog_err *err);
 
 /*
  * Bytes that can be allocated without pushing anyone out: MemAvailable, or what is left in the control groups (v1 or v2) of this process

@@ -49,7 +49,7 @@ struct msg {
 	uint32_t magic;
 	uint8_t part, port, edge, policy;
 	uint32_t capacity, isa;
-	uint8_t safe, pad[7];
+	uint8_t safe, file, pad[6];
 	struct iog_arena arena; /* its base means nothing here */
 	uint64_t bytes, spin_ns;
 	struct iog_poison poison[IOG_POISON];
@@ -173,6 +173,7 @@ static int send_writable(struct iog_rt *rt, struct process *p, struct iog_err *e
 {
 	struct msg m = { 0 };
 	int rc = send_part(p, &m, P_STATUS, &rt->status, err);
+	m.file = rt->snapshots_file;
 	if (!rc && rt->snapshots.map)
 		rc = send_part(p, &m, P_SNAPSHOTS, &rt->snapshots, err);
 	for (uint32_t q = 0; !rc && q < rt->u->n_out; q++) {
@@ -206,7 +207,7 @@ static int seal(struct iog_rt *rt, struct iog_err *err)
 {
 	struct iog_engine *e = rt->engine;
 	int rc = iog_region_seal(&rt->status, err);
-	if (!rc && rt->snapshots.map)
+	if (!rc && rt->snapshots.map && !rt->snapshots_file)
 		rc = iog_region_seal(&rt->snapshots, err);
 	for (uint32_t q = 0; !rc && q < rt->u->n_out; q++)
 		rc = iog_region_seal(&rt->arena[q].map, err);
@@ -439,8 +440,9 @@ static int place(const struct msg *m, int fd, struct iog_err *err)
 		close(fd);
 		return iog_fail(err, -EPROTO, "malformed set-up message");
 	}
-	int rc = writes[m->part] ? iog_region_open_writer(&r, fd, m->bytes, m->bytes, err)
-				 : iog_region_open(&r, fd, m->bytes, m->bytes, err);
+	int rc = m->part == P_SNAPSHOTS && m->file ? iog_region_open_file(&r, fd, m->bytes, err)
+		 : writes[m->part]                 ? iog_region_open_writer(&r, fd, m->bytes, m->bytes, err)
+						   : iog_region_open(&r, fd, m->bytes, m->bytes, err);
 	if (rc)
 		return rc;
 	struct iog_worker_in *in = &a->in[m->port];

@@ -28,6 +28,7 @@ struct stream {
 	struct iog_feed *feed;
 	struct iog_taker *taker;
 	struct iog_record *held;
+	bool keeps;
 };
 
 static int describe(const void *conf, struct iog_schema *schema, struct iog_err *err)
@@ -78,13 +79,22 @@ static bool assemble(struct iog_out *out, const struct iog_record *r, uint32_t v
 	return to;
 }
 
+/* The record that was copied last, or the copy is kept account of. */
+static void give_back(struct stream *s)
+{
+	if (s->held && s->keeps)
+		iog_taker_keep(s->taker, s->held);
+	else if (s->held)
+		iog_taker_release(s->taker, s->held);
+	s->held = NULL;
+}
+
 static enum iog_step next(void *self, struct iog_out *out, uint64_t limit_ns, struct iog_err *err)
 {
 	struct stream *s = self;
 	bool ended;
 	(void)err;
-	if (s->held)
-		iog_taker_release(s->taker, s->held);
+	give_back(s);
 	s->held = iog_taker_next(s->taker, limit_ns, &ended);
 	if (!s->held)
 		return ended ? IOG_FATAL : IOG_HOLD;
@@ -93,17 +103,40 @@ static enum iog_step next(void *self, struct iog_out *out, uint64_t limit_ns, st
 	for (uint32_t v = 0; v < schema->n_vars; v++) {
 		if (schema->var[v].flags & IOG_VAR_STATIC || !s->held->var[v].n_blocks)
 			out->rec.var[v] = s->held->var[v]; /* stays until the next call, and is copied once per epoch */
-		else if (!assemble(out, s->held, v))
+		else if (!assemble(out, s->held, v)) {
+			iog_taker_release(s->taker, s->held);
+			s->held = NULL;
 			return IOG_ELIDE;
+		}
 	}
 	return IOG_OK;
+}
+
+static bool keep(void *self)
+{
+	struct stream *s = self;
+	return s->keeps = iog_taker_keeps(s->taker);
+}
+
+static void release(void *self, uint32_t n)
+{
+	struct stream *s = self;
+	give_back(s); /* it may be among them */
+	iog_taker_let_go(s->taker, n);
+}
+
+static uint32_t credit(const void *conf)
+{
+	struct iog_feed *f = iog_feed_get(((const struct conf *)conf)->name);
+	const uint32_t n = f ? iog_feed_credit(f) : 0;
+	iog_feed_put(f);
+	return n;
 }
 
 static void finish(void *self)
 {
 	struct stream *s = self;
-	if (s->held)
-		iog_taker_release(s->taker, s->held);
+	release(s, UINT32_MAX); /* what was not stored is counted by those who had it */
 	iog_taker_close(s->taker);
 	iog_feed_put(s->feed);
 	free(s);
@@ -122,4 +155,7 @@ const struct iog_source iog_source_stream = {
 	.next = next,
 	.close = finish,
 	.wake = wake,
+	.keep = keep,
+	.release = release,
+	.credit = credit,
 };
