@@ -458,7 +458,7 @@ static bool all_there(const struct stream *s, uint32_t *blocks)
 		}
 		*blocks = IOG_MAX(*blocks, s->writer[i]->blocks);
 	}
-	return true;
+	return *blocks;
 }
 
 /* Is the stream known now? */
