@@ -58,7 +58,7 @@ s.send(b"IOGA" + struct.pack("<I", 1) + b"\xff" * 20000)
 END
 	"$iog" ps --socket "$S" >/dev/null
 }
-agent || echo "Bail out! no agent"
+agent || { cat "$TMPDIR/agent.log"; echo "Bail out! no agent"; exit 1; }
 point "what launchers and batch systems say" environments
 point "log lines name the run" log_lines
 point "two runs that write one stream" two_runs

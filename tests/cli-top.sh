@@ -15,7 +15,7 @@ END
 running() { # an agent, two ranks that write for long, a reader
 	"$iog" agent --socket "$S" --load "$TMPDIR/heat.lua" >"$TMPDIR/agent.log" 2>&1 &
 	agent=$!
-	for _ in $(seq 200); do grep -q ': listens at' "$TMPDIR/agent.log" && break; sleep 0.05; done
+	for _ in $(seq 200); do grep -q ': listens at' "$TMPDIR/agent.log" && break; kill -0 "$agent" || return 1; sleep 0.05; done
 	for r in 0 1; do
 		PMIX_NAMESPACE=run PMIX_RANK=$r "$pump" write "$S" heat $r 2 100000000 2000 >/dev/null &
 		w[r]=$!
@@ -96,7 +96,7 @@ mistakes() {
 	code 2 "$iog" top --interval 0 2>/dev/null && code 2 "$iog" top extra 2>/dev/null && code 1 "$iog" top --socket "$TMPDIR/nobody" --once 2>"$TMPDIR/err" && grep -q 'no agent answers' "$TMPDIR/err"
 }
 w=()
-running || { cat "$TMPDIR/agent.log"; echo "Bail out! nothing runs"; }
+running || { cat "$TMPDIR/agent.log"; echo "Bail out! nothing runs"; exit 1; }
 point "one interval as text" once
 point "two intervals as JSON" json
 point "the live view, its window changed, ended by q" live q

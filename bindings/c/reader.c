@@ -673,7 +673,7 @@ int iog_get(iog_rec *rec, const char *var, iog_view *view)
 	const uint32_t n = pieces(rec, v, lo, of.axis);
 	const uint64_t want = elements(def, of.axis);
 	/* One writer's part is what it says. Of several writers one is gone when there is a part missing. */
-	const bool all = r->n_writers == 1 || (n == 1 && (uint64_t)iog_block_elems(&r->block[0], def->rank) == want);
+	const bool all = rec->rec->writers == 1 || (n == 1 && (uint64_t)iog_block_elems(&r->block[0], def->rank) == want);
 	if (want && (n > 1 || !all)) {
 		of.var[v] = (struct iog_var){ .block = r->block, .n_blocks = n };
 		b = &whole;

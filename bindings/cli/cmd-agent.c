@@ -26,7 +26,7 @@ static const struct iog_cli_opt options[] = {
 };
 enum { SOCKET, LOAD, SET, ON, FRESH, ONCE, EMBEDDED, QUIET };
 enum { LOADS = 64 };
-static const uint64_t NOBODY_NS = 30000000000u;
+static const uint64_t NOBODY_NS = 30000000000u, CLOSE_NS = 1000000000u;
 
 extern const struct iog_cli_cmd iog_cmd_agent;
 
@@ -99,85 +99,119 @@ static bool all_left(const struct iog_agent *a, uint64_t started_ns)
 	return !iog_agent_programs(a, &came) && (came || iog_now_ns() - started_ns > NOBODY_NS);
 }
 
-static int agent_run(int argc, char **argv)
-{
-	struct iog_cli_args a = { .cmd = &iog_cmd_agent, .argc = argc, .argv = argv };
-	static const char *loads[LOADS];
-	uint32_t n_loads = 0;
-	bool once = false, quiet = false;
-	const char *embedded = NULL;
-	int ready = -1;
-	struct iog_agent_opts o = { .ctx = &quiet, .load = load_graph, .log = log_line };
-	enum iog_target target;
-	for (int k; (k = iog_cli_next(&a)) != IOG_ARG_END;)
-		switch (k) {
-		case SOCKET: o.path = a.value; break;
-		case LOAD:
-			if (n_loads == LOADS)
-				return iog_cli_usage(a.cmd, "loads at most %d graphs at the start", LOADS);
-			loads[n_loads++] = a.value;
-			break;
-		case SET: iog_cli_set(&a, set, &n_set); break;
-		case ON:
-			if (iog_cli_target(&a, &target))
-				o.engine.target = (uint8_t)target;
-			break;
-		case FRESH: o.fresh = true; break;
-		case ONCE: once = true; break;
-		case EMBEDDED: embedded = a.value; break;
-		case QUIET: quiet = true; break;
-		default: return iog_cli_usage(a.cmd, "takes no argument, got \"%s\"; --load FILE loads a graph", a.value);
-		}
-	if (a.done)
-		return a.code;
-	if (embedded && (ready = background(embedded)) < 0)
-		return IOG_EXIT_FAILED;
-	o.widen = embedded;
-	iog_cli_signals_watch();
-	iog_cli_allow_files();
+struct request {
+	struct iog_agent_opts opts;
+	const char *load[LOADS];
+	uint32_t n_loads;
+	bool once, quiet;
+	const char *embedded; /* where to log; NULL: it is not */
+};
 
+static bool parse(struct iog_cli_args *a, struct request *r)
+{
+	enum iog_target target;
+	for (int k; (k = iog_cli_next(a)) != IOG_ARG_END;)
+		switch (k) {
+		case SOCKET: r->opts.path = a->value; break;
+		case LOAD:
+			if (r->n_loads < LOADS) {
+				r->load[r->n_loads++] = a->value;
+				break;
+			}
+			a->code = iog_cli_usage(a->cmd, "loads at most %d graphs at the start", LOADS);
+			return false;
+		case SET: iog_cli_set(a, set, &n_set); break;
+		case ON:
+			if (iog_cli_target(a, &target))
+				r->opts.engine.target = (uint8_t)target;
+			break;
+		case FRESH: r->opts.fresh = true; break;
+		case ONCE: r->once = true; break;
+		case EMBEDDED: r->embedded = a->value; break;
+		case QUIET: r->quiet = true; break;
+		default:
+			a->code = iog_cli_usage(a->cmd, "takes no argument, got \"%s\"; --load FILE loads a graph", a->value);
+			return false;
+		}
+	return !a->done;
+}
+
+/* With the graphs it begins with; NULL after a mistake. */
+static struct iog_agent *begin(const struct request *r)
+{
 	struct iog_agent *agent;
 	struct iog_err err = { "" };
-	if (iog_agent_new(&agent, &o, &err)) {
+	if (iog_agent_new(&agent, &r->opts, &err)) {
 		fprintf(stderr, "iog agent: %s\n", err.text);
-		return IOG_EXIT_FAILED;
+		return NULL;
 	}
-	if (!quiet)
+	if (!r->quiet)
 		fprintf(stderr, "iog agent: listens at %s\n", iog_agent_path(agent));
-	for (uint32_t i = 0; i < n_loads; i++) {
+	for (uint32_t i = 0; i < r->n_loads; i++) {
 		char name[IOG_STREAM_NAME];
-		iog_cli_graph_name(loads[i], name, sizeof name);
+		iog_cli_graph_name(r->load[i], name, sizeof name);
 		err.text[0] = 0;
-		if (iog_agent_load(agent, name, loads[i], show_diags, &err)) {
+		if (iog_agent_load(agent, name, r->load[i], show_diags, &err)) {
 			fprintf(stderr, "iog agent: %s\n", err.text[0] ? err.text : "the graph was not loaded");
 			iog_agent_free(agent);
-			return IOG_EXIT_FAILED;
+			return NULL;
 		}
 	}
 	iog_agent_resume(agent);
+	return agent;
+}
+
+/* Until there is nothing more to do; how many signals came. */
+static int attend(struct iog_agent *agent, const struct request *r)
+{
+	const uint64_t started_ns = iog_now_ns();
+	uint64_t busy_ns = started_ns;
+	bool ends = r->once && !r->embedded;
+	for (int seen = 0;;) {
+		const bool busy = iog_agent_poll(agent, 0.1);
+		const int now = iog_cli_signals_seen();
+		if (r->embedded && !ends && all_left(agent, started_ns)) {
+			iog_agent_close(agent);
+			iog_agent_end(agent, false);
+			ends = true;
+			continue;
+		}
+		if (now > seen && seen < 2) {
+			iog_agent_end(agent, now > 1);
+			seen = now;
+			continue;
+		}
+		if (busy)
+			busy_ns = iog_now_ns();
+		/* A program whose last step was stored is about to say that it closes, and should be heard. */
+		else if (seen || (ends && (!iog_agent_writing(agent) || iog_now_ns() - busy_ns > CLOSE_NS)))
+			return seen;
+	}
+}
+
+static int agent_run(int argc, char **argv)
+{
+	struct iog_cli_args a = { .cmd = &iog_cmd_agent, .argc = argc, .argv = argv };
+	static struct request r;
+	struct iog_err err = { "" };
+	int ready = -1;
+	r.opts = (struct iog_agent_opts){ .ctx = &r.quiet, .load = load_graph, .log = log_line };
+	if (!parse(&a, &r))
+		return a.code;
+	r.opts.widen = r.embedded;
+	if (r.embedded && (ready = background(r.embedded)) < 0)
+		return IOG_EXIT_FAILED;
+	iog_cli_signals_watch();
+	iog_cli_allow_files();
+	struct iog_agent *agent = begin(&r);
+	if (!agent)
+		return IOG_EXIT_FAILED;
 	if (ready >= 0) {
 		if (write(ready, "", 1) != 1)
 			fprintf(stderr, "iog agent: who started this is gone\n");
 		close(ready);
 	}
-	int seen = 0;
-	bool left = false;
-	const uint64_t started = iog_now_ns();
-	for (;;) {
-		uint32_t busy = iog_agent_poll(agent, 0.1);
-		if (embedded && !left && all_left(agent, started)) {
-			iog_agent_close(agent);
-			iog_agent_end(agent, false);
-			left = once = true;
-		}
-		int now = iog_cli_signals_seen();
-		if (now > seen && seen < 2) {
-			iog_agent_end(agent, now > 1);
-			seen = now;
-		}
-		if (!busy && (seen || (once && (left || !embedded))))
-			break;
-	}
+	const int seen = attend(agent, &r);
 	int rc = iog_agent_result(agent, &err);
 	if (rc)
 		fprintf(stderr, "iog agent: %s\n", err.text);

@@ -86,6 +86,7 @@ static int hub_start(struct iog_agent *a, struct hub *h, struct iog_err *err)
 		.waits = h->blocks,
 		.timeout_ns = UINT64_MAX,
 		.stop = &h->stop };
+	iog_target_reason(IOG_T_HOST); /* probes by a fork, which is better done before there is one more thread */
 	int rc = iog_offer_open(&h->offer, "", &s->schema, &o, err);
 	if (rc)
 		return rc;
@@ -146,7 +147,7 @@ static void together(const struct iog_agent *a, const struct hub *h, struct iog_
 	for (uint32_t k = 0; k < a->n_edges; k++)
 		if (is_reader(h, a->edge[k]) && a->edge[k]->up.map)
 			iog_wants_add(&u, &a->edge[k]->want, &h->of->schema);
-	iog_wants_as_one(&u, want);
+	iog_wants_as_one(&u, &h->of->schema, want);
 }
 
 /* Less than it gets, when readers have said what they want or left; more, when one that waits wants it. */

@@ -63,7 +63,7 @@ struct reader {
 	uint8_t policy;
 	uint64_t until_ns; /* for the stream to appear */
 	uint64_t gone;     /* ranks, by bit, that it was told to expect nothing of */
-	bool told;
+	bool told, back;   /* back: it had an agent before */
 	struct held held;
 };
 /* A writer's edge to a reader, or to a taker of the stream's feed (reader NULL). */

@@ -344,12 +344,24 @@ static void cut_feeds(struct iog_agent *a)
 /* What a reader waits for: one that has ended may come again. */
 static bool appeared(const struct stream *s) { return s->known && live_writers(s); }
 
+/* One that had an agent before reads as it did: it has edges that writers have, too, or what it had was a hub's, which is gone. */
+static bool was_direct(const struct stream *s, const struct reader *r)
+{
+	for (uint32_t i = 0; i < IOG_WRITERS; i++)
+		for (uint32_t k = 0; s->writer[i] && k < s->writer[i]->held.n; k++)
+			for (uint32_t n = 0; n < r->held.n; n++)
+				if (s->writer[i]->held.number[k] == r->held.number[n])
+					return true;
+	return false;
+}
+
 /* The stream is there: r reads it directly, or behind a hub. False: it cannot. */
 static bool place_reader(struct iog_agent *a, struct reader *r)
 {
 	struct iog_err err = { "" };
 	struct stream *s = r->stream;
-	if (iog_agent_stream_readers(a, s) < direct_max(s))
+	const bool before = r->back && s->n_writers > 1 && direct_max(s) < IOG_READERS;
+	if (before ? was_direct(s, r) : iog_agent_stream_readers(a, s) < direct_max(s))
 		return true;
 	const bool can = !s->apart && !(s->writer[0] && s->writer[0]->offer);
 	struct stream *hub = can ? iog_agent_hub_for(a, s, r->policy, &err) : NULL;
@@ -458,7 +470,7 @@ static bool all_there(const struct stream *s, uint32_t *blocks)
 		}
 		*blocks = IOG_MAX(*blocks, s->writer[i]->blocks);
 	}
-	return *blocks;
+	return *blocks; /* one has, at least */
 }
 
 /* Is the stream known now? */
@@ -577,6 +589,7 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 	}
 	*r = (struct reader){ .client = c, .stream = s, .id = m->id, .policy = m->policy };
 	r->until_ns = m->a ? UINT64_MAX : iog_now_ns() + m->b * 1000000ull;
+	r->back = m->a;
 	iog_agent_hold(&r->held, m);
 	a->look = true;
 	return NULL;
@@ -1002,6 +1015,14 @@ void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, ch
 {
 	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u\t%s", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers,
 		readers_of(a, s), iog_agent_stream_job(s));
+}
+
+uint32_t iog_agent_writing(const struct iog_agent *a)
+{
+	uint32_t n = 0;
+	for (uint32_t i = 0; i < a->n_writers; i++)
+		n += !a->writer[i]->offer;
+	return n;
 }
 
 void iog_agent_streams_free(struct iog_agent *a)

@@ -41,6 +41,8 @@ int iog_agent_unload(struct iog_agent *a, const char *name, struct iog_err *err)
 uint32_t iog_agent_poll(struct iog_agent *a, double timeout_s);
 /* How many programs are attached and not done; *came: any was. */
 uint32_t iog_agent_programs(const struct iog_agent *a, bool *came);
+/* Streams that programs have open to write. */
+uint32_t iog_agent_writing(const struct iog_agent *a);
 /* Listens no more: the place is free for another agent. */
 void iog_agent_close(struct iog_agent *a);
 /* 0, or the first failure of a graph. */

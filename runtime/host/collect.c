@@ -329,7 +329,8 @@ static bool merge(struct iog_collect *c, struct step *s)
 		return false;
 	s->rec.schema = c->schema;
 	iog_record_head(&s->rec, &first->rec, c->schema->n_dims);
-	s->rec.writers = c->n_writers;
+	/* Of how many: one that was put together before still is of several. */
+	s->rec.writers = c->how == IOG_PAIR_NONE ? 1 : IOG_MAX(c->n_writers, first->rec.writers);
 	s->rec.id.writer = 0;
 	for (uint32_t v = 0; v < c->schema->n_vars; v++) {
 		struct iog_block *at = &s->block[n];

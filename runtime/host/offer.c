@@ -211,7 +211,6 @@ static void copy_head(struct iog_offer *o, const struct iog_record *r, struct io
 	to->id.stream = o->schema.id;
 	to->id.epoch += o->epoch;
 	to->id.writer = 0;
-	to->writers = 1;
 	if (o->rewant) {
 		iog_consumers_want(o->edge, IOG_OUTLET_EDGES, &o->schema, &o->wants);
 		o->rewant = false;

@@ -78,10 +78,36 @@ static void range(void **state)
 	assert_int_equal(b.start[0] + b.count[0], 8); /* still within the whole */
 }
 
+static void as_one(void **state)
+{
+	const struct iog_want all = { 0 }, a = part(0, 1, 3, 4, 6), inside = part(0, 1, 2, 5, 6), c = { .vars = 2 };
+	struct iog_wants u = { 0 };
+	struct iog_want w;
+	(void)state;
+	iog_wants_add(&u, &a, &s);
+	iog_wants_as_one(&u, &s, &w);
+	assert_true(iog_want_covers(&w, &a) && iog_want_covers(&w, &inside));
+	assert_false(iog_want_covers(&w, &all) || iog_want_covers(&w, &c) || iog_want_covers(&inside, &a));
+	assert_false(iog_want_covers(&w, &(struct iog_want){ .vars = 1 }));
+	iog_wants_add(&u, &c, &s);
+	iog_wants_as_one(&u, &s, &w);
+	assert_true(iog_want_covers(&w, &a) && iog_want_covers(&w, &c));
+	/* Somebody who wants everything is not kept waiting for more than that. */
+	iog_wants_add(&u, &all, &s);
+	iog_wants_as_one(&u, &s, &w);
+	assert_true(iog_want_covers(&w, &all));
+	u = (struct iog_wants){ 0 };
+	iog_wants_add(&u, &inside, &s);
+	iog_wants_add(&u, &(struct iog_want){ .vars = 0xf }, &s);
+	iog_wants_as_one(&u, &s, &w);
+	assert_true(iog_want_covers(&w, &all));
+}
+
 int main(void)
 {
 	struct iog_err err;
-	const struct CMUnitTest tests[] = { cmocka_unit_test(together), cmocka_unit_test(valid), cmocka_unit_test(range) };
+	const struct CMUnitTest tests[] = { cmocka_unit_test(together), cmocka_unit_test(valid), cmocka_unit_test(range),
+		cmocka_unit_test(as_one) };
 	if (iog_schema_parse(&s, "T: f64[y<=20,x<=20]; U: f64[y,x]; n: f64; static m: f64[y,x]", &err))
 		return 1;
 	return cmocka_run_group_tests(tests, NULL, NULL);

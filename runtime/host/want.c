@@ -44,9 +44,9 @@ void iog_wants_add(struct iog_wants *u, const struct iog_want *w, const struct i
 	}
 }
 
-void iog_wants_as_one(const struct iog_wants *u, struct iog_want *w)
+void iog_wants_as_one(const struct iog_wants *u, const struct iog_schema *s, struct iog_want *w)
 {
-	*w = (struct iog_want){ .vars = u->vars };
+	*w = (struct iog_want){ .vars = u->parts || u->vars != all_of(s) ? u->vars : 0 };
 	if (!u->parts || u->parts & (u->parts - 1)) /* a box is of one variable */
 		return;
 	w->part = (uint32_t)__builtin_ctzll(u->parts) + 1;

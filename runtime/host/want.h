@@ -32,9 +32,9 @@ struct iog_wants {
 bool iog_want_valid(const struct iog_want *w, const struct iog_schema *s);
 /* A valid one, or NULL for everything, is wanted as well. */
 void iog_wants_add(struct iog_wants *u, const struct iog_want *w, const struct iog_schema *s);
-/* What several want, as the wish of one: at least that. Nothing becomes everything. */
-void iog_wants_as_one(const struct iog_wants *u, struct iog_want *w);
-/* Who gets what w says has what x says. */
+/* What several want, as the wish of one: at least that. All variables whole, and nothing at all, become everything. */
+void iog_wants_as_one(const struct iog_wants *u, const struct iog_schema *s, struct iog_want *w);
+/* Who gets what w says has what x says; w is everything, or lacks something. */
 bool iog_want_covers(const struct iog_want *w, const struct iog_want *x);
 /* The part of `whole` that lies in box; its indices stay those of the whole. False: nothing of it does, and `part` is empty. */
 bool iog_range_of(const struct iog_range *box, const struct iog_block *whole, unsigned rank, struct iog_block *part);
