@@ -260,7 +260,7 @@ static bool agent_there(struct iog_stream *s, uint64_t until)
 }
 
 /* Somebody has had all the sizes before this one for long; or a new agent does not know yet what is kept for its graphs. */
-static bool full(struct iog_stream *s) { return s->n_past == PASTS || iog_stream_unclaimed(s); }
+static bool full(struct iog_stream *s) { return s->n_past == IOG_PASTS || iog_stream_unclaimed(s); }
 
 /* A part is larger than its place. */
 static int larger(struct iog_stream *s)
