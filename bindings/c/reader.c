@@ -20,7 +20,7 @@ enum {
 	COMEBACKS = 4 * IOG_WRITERS, /* rings of one reader: a writer that came again, or has other memory, has a new one */
 	SPINS = 64,                  /* looks at the rings for one at the clock */
 };
-static const uint64_t SPIN_NS = 50000, SLEEP_NS = 5000000, LOOK_NS = 5000000, ANSWER_NS = 2000000000u;
+static const uint64_t SPIN_NS = 50000, SLEEP_NS = 5000000, LOOK_NS = 5000000, ANSWER_NS = 2000000000u, GATHER_NS = 1000000000;
 static const double TIMEOUT_DEFAULT_S = 10;
 
 /* A writer's ring. Kept mapped until the end: what is held lies there. */
@@ -446,6 +446,23 @@ static int options(struct iog_reader *r, const char *text, double *seconds)
 	return 0;
 }
 
+/*
+ * Ranks apart: what one committed before another began comes first, also of the first records, so the rings of all are there before any is read. A rank that
+ * computes for longer joins later.
+ */
+static void gather(struct iog_reader *r)
+{
+	const uint64_t until = iog_now_ns() + GATHER_NS;
+	uint32_t w = 0;
+	for (uint64_t now; !r->dead && w < r->n_writers && (now = iog_now_ns()) < until;) {
+		const struct ring *g = ring_of(r, w);
+		if (g && (g->made || g->gone))
+			w++;
+		else
+			iog_client_hear(r->io, until - now);
+	}
+}
+
 iog_reader *iog_subscribe(iog *io, const char *stream, const char *select, const char *opts)
 {
 	static struct iog no_handle = { .sock = -1, .rc = -EBADF, .page = { .fd = -1 } };
@@ -483,6 +500,8 @@ iog_reader *iog_subscribe(iog *io, const char *stream, const char *select, const
 		iog_client_hear(io, until - now);
 	if (!r->subscribed && !r->dead)
 		r->dead = FAIL(r, -ETIMEDOUT, "stream %s: the agent does not answer", stream);
+	if (r->apart && !r->dead)
+		gather(r);
 	return r;
 }
 

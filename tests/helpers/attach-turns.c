@@ -52,6 +52,9 @@ int main(int argc, char **argv)
 	for (int r = 0; r < 2; r++)
 		if (!fork())
 			return write_turns(argv[1], argv[2], r, turns, turn);
+	/* Both are there: of one that comes later a reader hears a moment after its first steps. */
+	for (int i = 0; i < 20000 && atomic_load(turn) < 2; i++)
+		usleep(1000);
 	iog *io = iog_attach(argv[1]);
 	iog_reader *reader = iog_subscribe(io, argv[2], NULL, "policy=block");
 	iog_rec *rec;
