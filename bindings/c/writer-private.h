@@ -34,7 +34,6 @@ struct past {
 	struct iog_region_map arena;
 	struct iog_consumer edge[IOG_FANOUT];
 };
-enum { PASTS = 16 };
 
 struct iog_stream {
 	struct iog *io;

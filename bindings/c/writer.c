@@ -260,7 +260,7 @@ static bool agent_there(struct iog_stream *s, uint64_t until)
 }
 
 /* Somebody has had all the sizes before this one for long; or a new agent does not know yet what is kept for its graphs. */
-static bool full(struct iog_stream *s) { return s->n_past == PASTS || iog_stream_unclaimed(s); }
+static bool full(struct iog_stream *s) { return s->n_past == IOG_PASTS || iog_stream_unclaimed(s); }
 
 /* A part is larger than its place. */
 static int larger(struct iog_stream *s)
@@ -545,32 +545,31 @@ int iog_commit(iog_stream *s)
 
 /* ---- the end ---- */
 
-/* Blocking consumers have what was sent. Others have what they want of it. */
-static bool all_back(const struct iog_stream *s)
+/* Consumers that want every step have given back what they had; those whose agent has died count when somebody may come in their place. */
+static bool all_back(const struct iog_stream *s, bool orphans)
 {
-	for (uint64_t m = s->o.live_mask; m; m &= m - 1) {
-		const struct iog_out_edge *x = &s->o.edge[__builtin_ctzll(m)];
-		if (x->e.policy == IOG_BLOCK && iog_edge_outstanding(x))
+	for (unsigned i = 0; i < IOG_FANOUT; i++) {
+		const struct iog_consumer *e = &s->edge[i];
+		const bool waits = e->orphan ? orphans : e->state == IOG_CONSUMER_LIVE && s->o.edge[e->k].e.policy == IOG_BLOCK;
+		if (waits && iog_edge_outstanding(&s->o.edge[e->k]))
 			return false;
 	}
-	if (s->past && (s->io->again || !s->io->rc))
-		return false;
-	for (uint32_t m = s->spared; m; m &= m - 1) {
-		const struct iog_consumer *e = &s->edge[__builtin_ctz(m)];
-		if (e->orphan && (s->io->again || !s->io->rc) && iog_edge_outstanding(&s->o.edge[e->k]))
-			return false;
-	}
+	for (const struct past *p = s->past; p; p = p->next)
+		for (unsigned i = 0; i < IOG_FANOUT; i++)
+			if (p->edge[i].state == IOG_CONSUMER_LIVE && (orphans || !p->edge[i].orphan))
+				return false;
 	return true;
 }
 
-/* Waits for that. What a dead agent's graphs had is waited for too, as long as another one may come. */
+/* Waits for that; for another agent as long as for room in a step. */
 static bool back(struct iog_stream *s, uint64_t until)
 {
-	uint64_t nap = 20000, now;
+	uint64_t nap = 20000, now = iog_now_ns();
+	const uint64_t alone_until = now + s->timeout_ns;
 	for (;; nap = IOG_MIN(2 * nap, (uint64_t)2000000)) {
 		reap(s);
-		if (all_back(s))
-			return true;
+		if (all_back(s, !s->io->rc || (s->io->again && now < alone_until)))
+			return all_back(s, true);
 		now = iog_now_ns();
 		if (now >= until)
 			return false;

@@ -12,7 +12,13 @@
 #include "region.h"
 #include "wait.h"
 
-enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64, IOG_AGENT_HUBS = 64 };
+enum {
+	IOG_AGENT_CLIENTS = 1024,
+	IOG_AGENT_STREAMS = 256,
+	IOG_AGENT_GRAPHS = 64,
+	IOG_AGENT_RUNS = 0x7fff /* of a stream, then they are counted anew */,
+	IOG_AGENT_HUBS = 64
+};
 
 struct client {
 	int sock, pid;

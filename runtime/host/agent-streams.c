@@ -77,7 +77,7 @@ void iog_agent_stream_runs(struct iog_agent *a, const char *name, uint32_t runs)
 {
 	struct stream *s = stream_get(a, name);
 	if (s)
-		s->runs = IOG_MAX(s->runs, runs);
+		s->runs = IOG_MAX(s->runs, IOG_MIN(runs, (uint32_t)IOG_AGENT_RUNS));
 }
 
 static uint32_t live_writers(const struct stream *s)
@@ -413,7 +413,8 @@ static const struct client *other_job(const struct stream *s, const struct clien
 
 const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struct iog_msg *m)
 {
-	if (!m->name[0] || !m->b || m->b > IOG_WRITERS || m->a >= m->b || m->policy > IOG_DROP_NEW || !m->schema.id)
+	if (!m->name[0] || !m->b || m->b > IOG_WRITERS || m->a >= m->b || m->policy > IOG_DROP_NEW || !m->schema.id ||
+		m->epoch >> 16 > IOG_AGENT_RUNS)
 		return "opened a stream in a way that makes no sense";
 	if (writer_find(a, c, m->id))
 		return "opened a stream twice";
@@ -427,7 +428,7 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 		s->n_writers = m->b, s->schema = m->schema, s->known = false, s->policy = m->policy, s->blocks = 0;
 		s->apart = m->apart;
 		s->back_ns = m->epoch ? iog_now_ns() : 0;
-		s->runs = m->epoch ? IOG_MAX(s->runs, m->epoch >> 16) : s->runs + 1;
+		s->runs = m->epoch ? IOG_MAX(s->runs, m->epoch >> 16) : s->runs % IOG_AGENT_RUNS + 1;
 		s->epoch = m->epoch ? m->epoch : s->runs << 16;
 		a->dirty = true;
 	}
@@ -503,6 +504,20 @@ static void widened(struct edge *e)
 	e->flush = down ? atomic_load(&down->head) : 0;
 }
 
+/* Steps of old memory that a reader has not given back are known to the writer by the edge's number: of the youngest, as many as it keeps. */
+static void prune(struct iog_agent *a, const struct writer *w, const struct reader *r)
+{
+	uint32_t n = 0, oldest = 0;
+	for (uint32_t k = 0; k < a->n_edges; k++) {
+		if (!a->edge[k]->old || a->edge[k]->writer != w || a->edge[k]->reader != r)
+			continue;
+		if (!n++ || a->edge[k]->id < a->edge[oldest]->id)
+			oldest = k;
+	}
+	if (n > IOG_PASTS)
+		drop_edge(a, oldest);
+}
+
 /* A part has outgrown the memory of its writer: whoever has an edge gets a new one. */
 static void outgrown(struct iog_agent *a, struct writer *w, bool stay)
 {
@@ -514,6 +529,9 @@ static void outgrown(struct iog_agent *a, struct writer *w, bool stay)
 		if (e->widens)
 			widened(e);
 	}
+	for (uint32_t k = 0; k < a->n_readers; k++)
+		if (a->reader[k]->stream == w->stream)
+			prune(a, w, a->reader[k]);
 	w->counts = NULL;
 	iog_region_close(&w->map);
 	w->ready = false;

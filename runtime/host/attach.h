@@ -43,6 +43,7 @@ enum {
 	IOG_WRITERS = 64, /* of one stream on a node; one segment each in a merged record */
 	IOG_READERS = 4,  /* that read a writer's memory directly */
 	IOG_READER_CREDIT = 4,
+	IOG_PASTS = 16, /* memories of a writer that parts have outgrown, and that steps are still in */
 	IOG_STREAM_NAME = 64,
 };
 
