@@ -4,7 +4,8 @@
  *     attach-pump write SOCKET STREAM RANK RANKS STEPS MICROSECONDS [OPTIONS [LOG]]
  *     attach-pump read SOCKET STREAM STEPS [OPTIONS [LOG]]
  * Each rank has 4 of 4 * RANKS rows of T[z,y,x]; the value of rank r at step s is s + r. The reader checks every value. Prints one line:
- * "wrote N skipped N code N: ERROR", "read N first N last N code N: ERROR". With PUMP_PAD=N in the environment of a writer its steps are N MiB larger.
+ * "wrote N skipped N code N: ERROR", "read N first N last N code N: ERROR". With PUMP_PAD=N in the environment of a writer its steps are N MiB larger,
+ * with PUMP_CLOSE=N it gives readers N seconds at the end, not ten.
  *
  * LOG is a file that says what was done even by one that was killed, for tests/helpers/attach-chaos.py. Of a writer a byte for each step: 'b'
  * begun, 'c' committed, or how iog_begin refused: 's' skipped, 't' timed out, 'e' an error. Of a reader 16 bytes for each step it took: its
@@ -68,7 +69,7 @@ static int write_steps(iog *io, char **v)
 		if (wait)
 			usleep((useconds_t)wait);
 	}
-	const int code = iog_close(s, 10);
+	const int code = iog_close(s, getenv("PUMP_CLOSE") ? atof(getenv("PUMP_CLOSE")) : 10);
 	printf("wrote %lld skipped %lld code %d: %s\n", (long long)wrote, (long long)skipped, code, iog_error(io));
 	return 0;
 }
