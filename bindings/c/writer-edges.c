@@ -252,6 +252,7 @@ static void edge_asked(struct iog_stream *s, const struct iog_msg *m, int *fds, 
 	}
 	e->number = m->edge, e->capacity = m->capacity, e->policy = m->policy, e->safe = m->safe, e->want = m->want;
 	iog_strset(e->name, sizeof e->name, m->name);
+	e->goes = m->a;
 	e->state = IOG_CONSUMER_ASKED;
 	e->up.fd = fds[0];
 	fds[0] = -1;
@@ -306,7 +307,7 @@ void iog_stream_alone(struct iog_stream *s, bool killed)
 			iog_consumer_close(e);
 		else if (e->state == IOG_CONSUMER_LIVE && e->name[0] && killed)
 			e->orphan = true;
-		else if (e->state == IOG_CONSUMER_LIVE && e->name[0])
+		else if (e->state == IOG_CONSUMER_LIVE && (e->name[0] || e->goes))
 			iog_stream_edge_cut(s, e);
 	}
 	s->telling = NULL;
@@ -315,7 +316,7 @@ void iog_stream_alone(struct iog_stream *s, bool killed)
 			struct iog_consumer *e = &p->edge[i];
 			if (e->state == IOG_CONSUMER_LIVE && e->name[0] && killed)
 				e->orphan = true;
-			else if (e->state == IOG_CONSUMER_LIVE && e->name[0])
+			else if (e->state == IOG_CONSUMER_LIVE && (e->name[0] || e->goes))
 				past_cut(p, e);
 		}
 	s->skip_mask = 0;

@@ -194,6 +194,7 @@ static void ask_writer(struct iog_agent *a, struct edge *e)
 	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->want = e->want;
 	if (!e->reader)
 		iog_agent_graphs_label(a, iog_feed_owner(e->stream->feed, e->feed_life), m->name, sizeof m->name);
+	m->a = !e->reader && !m->name[0];
 	iog_agent_send(a, e->writer->client, m, &e->up.fd, 1);
 	e->asked = true;
 }
