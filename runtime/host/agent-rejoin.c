@@ -79,6 +79,14 @@ static bool late(const struct held *h, const struct stream *s, bool soon)
 	return h->n && iog_now_ns() - since > (soon ? CLAIM_NS : BACK_NS);
 }
 
+static bool written(const struct stream *s)
+{
+	for (uint32_t i = 0; i < s->n_writers; i++)
+		if (s->writer[i])
+			return true;
+	return false;
+}
+
 void iog_agent_disown(struct iog_agent *a)
 {
 	const bool wait = iog_agent_graphs_wait(a);
@@ -94,7 +102,9 @@ void iog_agent_disown(struct iog_agent *a)
 	}
 	for (uint32_t i = 0; i < a->n_readers; i++) {
 		struct reader *r = a->reader[i];
-		if (!late(&r->held, r->stream, r->told))
+		/* When it was told of the stream, all its ranks were there, and have said what they hold; or they have come and gone. */
+		const bool all = (r->told && !r->stream->apart) || (r->stream->known && !written(r->stream));
+		if (!all && !late(&r->held, r->stream, r->told))
 			continue;
 		for (; r->held.n; r->held.n--) {
 			struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WRITER_GONE, r->id);

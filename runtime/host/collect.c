@@ -390,7 +390,7 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 {
 	struct step *s = NULL;
 	*ended = false;
-	for (uint32_t i = 0; i < IOG_COLLECT_HELD && !s && c->n_kept < KEPT; i++)
+	for (uint32_t i = 0; i < IOG_COLLECT_HELD && !s && c->n_kept + IOG_COLLECT_HELD <= KEPT; i++)
 		if (!c->step[i].used)
 			s = &c->step[i];
 	if (!s)

@@ -33,6 +33,7 @@ static struct {
 	struct iog_schema schema;
 	struct life life[WRITERS][LIVES];
 	uint32_t lives[WRITERS];
+	bool keeps;
 	struct iog_collect *c;
 	struct iog_record *held[IOG_COLLECT_HELD];
 	int64_t step[WRITERS];
@@ -87,7 +88,7 @@ static void begin_life(unsigned w)
 	REQUIRE(iog_outlet_add(&l->o, &l->edge) == 0);
 	struct iog_worker_in in = { .edge = l->edge, .n_slots = SLOTS, .slot_bytes = SLOT, .n_regions = 1 };
 	in.region[0] = (struct iog_region){ .base = a.base, .size = iog_arena_bytes(&a), .arena = w };
-	REQUIRE(!iog_collect_attach(t.c, w, &in, NULL));
+	REQUIRE(!iog_collect_attach(t.c, w, &in, t.lives[w] > 2, NULL));
 }
 
 static void end_life(struct life *l)
@@ -176,7 +177,10 @@ static void release(unsigned i)
 	if (!t.held[i])
 		return;
 	look_at(t.held[i]);
-	iog_collect_release(t.c, t.held[i]);
+	if (t.keeps)
+		iog_collect_keep(t.c, t.held[i]);
+	else
+		iog_collect_release(t.c, t.held[i]);
 	t.held[i] = NULL;
 }
 
@@ -208,6 +212,10 @@ static void one(const uint8_t *op, const uint8_t *more, size_t n)
 			iog_collect_ended(t.c, w);
 		else if (arg == 2 && t.lives[w] < LIVES)
 			begin_life(w);
+		else if (arg == 3)
+			iog_collect_let_go(t.c, op[1]);
+		else if (arg == 4)
+			iog_collect_reads(t.c, w, l->edge.down);
 		else if (iog_collect_sleep(t.c, word, WRITERS))
 			iog_collect_awake(t.c);
 	}
@@ -228,6 +236,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 	pthread_mutex_lock(&race);
 	t.latest = options & 4;
 	REQUIRE(t.c = iog_collect_new(&t.schema, WRITERS, t.schema.n_vars, how));
+	t.keeps = options & 16 && iog_collect_keeps(t.c);
 	for (unsigned w = 0; w < WRITERS; w++) {
 		t.lives[w] = 0;
 		t.step[w] = 0;

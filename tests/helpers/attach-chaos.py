@@ -235,10 +235,11 @@ class Round:
                 # With neither an agent nor a writer there is nobody left who could say that it ended.
                 end = "code 3:" in said or "stream" in said or "agent" in said
                 need(end or ("code 2:" in said and self.alone and any(w.killed for w in self.writers)), r.name, said)
-            if self.policies[k] != "block" or not took:
+            # The third reader has its steps from the agent.
+            if self.policies[k] != "block" or not took or (len(self.readers) > 2 and any(a.killed for a in self.agents)):
                 continue
-            # With neither, it waits for the part of a rank that nobody says is gone; and the third reader has its steps from the agent.
-            last = took[-1][0] if r.killed or (self.alone and (any(w.killed for w in self.writers) or len(self.readers) > 2)) else STEPS - 1
+            # With neither, it waits for the part of a rank that nobody says is gone.
+            last = took[-1][0] if r.killed or (self.alone and any(w.killed for w in self.writers)) else STEPS - 1
             have = dict(took)
             # A rank that was killed before it had made a ring for this reader.
             never = sum(1 << i for i, w in enumerate(self.writers) if w.killed and not any(ranks >> i & 1 for _, ranks in took))
