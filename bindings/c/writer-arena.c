@@ -216,7 +216,7 @@ int iog_stream_make(struct iog_stream *s)
 	iog_stream_say_arena(s, NULL, false);
 	iog_stream_edges_try(s);
 	/* Who waits for this stream already shall have its first step. */
-	const uint64_t until = iog_now_ns() + IOG_MIN(IOG_MAX(s->timeout_ns, SLEEP_NS), OPEN_NS);
+	const uint64_t until = iog_now_ns() + IOG_MIN(IOG_MAX(s->timeout_ns, SLEEP_NS), START_NS);
 	for (uint64_t now; !s->ready && s->io->sock >= 0 && (now = iog_now_ns()) < until;)
 		iog_client_hear(s->io, until - now);
 	return 0;

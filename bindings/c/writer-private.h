@@ -12,7 +12,7 @@
 #include "runtime/host/consumer.h"
 #include "runtime/host/wait.h"
 
-static const uint64_t OPEN_NS = 2000000000u, SLEEP_NS = 20000000;
+static const uint64_t OPEN_NS = 2000000000u, START_NS = 10000000000u, SLEEP_NS = 20000000;
 
 struct variable {
 	bool placed;
