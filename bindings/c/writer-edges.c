@@ -250,9 +250,8 @@ static void edge_asked(struct iog_stream *s, const struct iog_msg *m, int *fds, 
 			s->io, s->id, m->edge, "an edge comes with one descriptor, once, for a stream that is open and has place for it");
 		return;
 	}
-	e->number = m->edge, e->capacity = m->capacity, e->policy = m->policy, e->safe = m->safe, e->want = m->want;
+	e->number = m->edge, e->capacity = m->capacity, e->policy = m->policy, e->safe = m->safe, e->want = m->want, e->inside = m->a == 1;
 	iog_strset(e->name, sizeof e->name, m->name);
-	e->goes = m->a;
 	e->state = IOG_CONSUMER_ASKED;
 	e->up.fd = fds[0];
 	fds[0] = -1;
@@ -307,8 +306,8 @@ void iog_stream_alone(struct iog_stream *s, bool killed)
 			iog_consumer_close(e);
 		else if (e->state == IOG_CONSUMER_LIVE && e->name[0] && killed)
 			e->orphan = true;
-		else if (e->state == IOG_CONSUMER_LIVE && (e->name[0] || e->goes))
-			iog_stream_edge_cut(s, e);
+		else if (e->state == IOG_CONSUMER_LIVE && e->inside)
+			iog_stream_edge_cut(s, e); /* a hub, whose readers come to another one */
 	}
 	s->telling = NULL;
 	for (struct past *p = s->past; p; p = p->next)
@@ -316,7 +315,7 @@ void iog_stream_alone(struct iog_stream *s, bool killed)
 			struct iog_consumer *e = &p->edge[i];
 			if (e->state == IOG_CONSUMER_LIVE && e->name[0] && killed)
 				e->orphan = true;
-			else if (e->state == IOG_CONSUMER_LIVE && (e->name[0] || e->goes))
+			else if (e->state == IOG_CONSUMER_LIVE && e->inside)
 				past_cut(p, e);
 		}
 	s->skip_mask = 0;

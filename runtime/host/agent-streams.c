@@ -192,9 +192,9 @@ static void ask_writer(struct iog_agent *a, struct edge *e)
 	}
 	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE, e->writer->id);
 	m->edge = e->id, m->capacity = e->capacity, m->policy = e->policy, m->want = e->want;
+	m->a = !e->reader;
 	if (!e->reader)
 		iog_agent_graphs_label(a, iog_feed_owner(e->stream->feed, e->feed_life), m->name, sizeof m->name);
-	m->a = !e->reader && !m->name[0];
 	iog_agent_send(a, e->writer->client, m, &e->up.fd, 1);
 	e->asked = true;
 }

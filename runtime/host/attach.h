@@ -61,7 +61,8 @@ enum iog_msg_kind {
 	                  Again when a part has outgrown it; a = 1, to an agent that came later: it was told of older memory first, and
 	                  edges to readers are as they were */
 	IOG_MSG_READY, /* id, b: the graphs that wait for the stream have been given edges; answers ARENA, once all ranks are there */
-	IOG_MSG_EDGE, /* id, edge; capacity, policy, safe, want; name: of a graph's, by which it is known again; a = 1: it goes with the agent; fd: up. Agent to writer; reader to agent */
+	IOG_MSG_EDGE, /* id, edge; capacity, policy, safe, want; a = 1: the consumer is the agent's own process and goes with it; name: of a graph's, by which
+	                 it is known again; fd: up. Agent to writer; reader to agent */
 	IOG_MSG_EDGE_MADE, /* id, edge; capacity, policy; a = 1: it begins with what one of its name had not given back; fds: down, and box when policy is
 	                      latest. Agent to reader: also arena, fds: arena, down, box */
 	IOG_MSG_CUT,   /* id, edge: its consumer is gone */

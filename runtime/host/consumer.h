@@ -20,8 +20,8 @@ struct iog_consumer {
 	uint32_t k;      /* in the outlet */
 	uint32_t capacity;
 	uint8_t policy, safe; /* policy: as it asked for */
+	bool inside;          /* it is in the agent's process */
 	bool orphan;          /* its agent has died: what it had not given back is for who comes under its name */
-	bool goes;            /* it is the agent itself, and goes when that dies */
 	bool spared;          /* nobody waits for it at present */
 	char name[64];        /* of one that may come again; "" */
 	struct iog_want want;
