@@ -361,8 +361,8 @@ static bool place_reader(struct iog_agent *a, struct reader *r)
 {
 	struct iog_err err = { "" };
 	struct stream *s = r->stream;
-	const bool before = r->back && s->n_writers > 1 && direct_max(s) < IOG_READERS;
-	if (before ? was_direct(s, r) : iog_agent_stream_readers(a, s) < direct_max(s))
+	const bool direct = r->back && was_direct(s, r), hubs = r->back && s->n_writers > 1 && direct_max(s) < IOG_READERS;
+	if (direct || (!hubs && iog_agent_stream_readers(a, s) < direct_max(s)))
 		return true;
 	const bool can = !s->apart && !(s->writer[0] && s->writer[0]->offer);
 	struct stream *hub = can ? iog_agent_hub_for(a, s, r->policy, &err) : NULL;
