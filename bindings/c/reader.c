@@ -319,13 +319,26 @@ static int ring_made(struct iog_reader *r, const struct iog_msg *m, int *fds, ui
 
 /* ---- what the agent says ---- */
 
+/* As long as nothing came it is as if it had not subscribed: another agent may have other ranks for it, or a hub. False: something came. */
+static bool forget(struct iog_reader *r)
+{
+	for (const struct ring *g = r->rings; g; g = g->next)
+		if (g->made)
+			return false;
+	for (struct ring *g; (g = r->rings); ring_free(g))
+		r->rings = g->next;
+	r->n_rings = 0;
+	return !(r->subscribed = false);
+}
+
 static void subscribed(struct iog_reader *r, const struct iog_msg *m)
 {
-	if (r->subscribed) {
-		if (m->schema.id != r->schema.id || m->b != r->n_writers || m->blocks > r->blocks || !!m->apart != r->apart ||
-			memcmp(m->schema.dim, r->schema.dim, sizeof r->schema.dim))
-			r->dead =
-				FAIL(r, -ESTALE, "stream %s: it is another one since the agent was started again; subscribe anew", r->name);
+	const bool same = m->schema.id == r->schema.id && m->b == r->n_writers && m->blocks <= r->blocks && !!m->apart == r->apart &&
+			  !memcmp(m->schema.dim, r->schema.dim, sizeof r->schema.dim);
+	if (r->subscribed && same)
+		return;
+	if (r->subscribed && !forget(r)) {
+		r->dead = FAIL(r, -ESTALE, "stream %s: it is another one since the agent was started again; subscribe anew", r->name);
 		return;
 	}
 	if (!m->schema.n_vars || !m->b || m->b > IOG_WRITERS || !m->blocks || m->blocks > IOG_BLOCKS_MAX) {
@@ -339,15 +352,20 @@ static void subscribed(struct iog_reader *r, const struct iog_msg *m)
 	r->blocks = m->blocks;
 	if ((r->dead = check_select(r)))
 		return;
-	r->collect = iog_collect_new(&r->schema, r->n_writers, r->blocks,
+	struct iog_collect *collect = iog_collect_new(&r->schema, r->n_writers, r->blocks,
 		m->apart                 ? IOG_PAIR_NONE
 		: r->policy == IOG_BLOCK ? IOG_PAIR_ALL
 					 : IOG_PAIR_LOSSY);
-	r->block = calloc((size_t)r->n_writers * r->blocks, sizeof *r->block);
-	if (!r->collect || !r->block) {
+	struct iog_block *block = calloc((size_t)r->n_writers * r->blocks, sizeof *block);
+	if (!collect || !block) {
+		iog_collect_free(collect);
+		free(block);
 		r->dead = FAIL(r, -ENOMEM, "stream %s: out of memory", r->name);
 		return;
 	}
+	iog_collect_free(r->collect);
+	free(r->block);
+	r->collect = collect, r->block = block;
 	r->subscribed = true;
 }
 

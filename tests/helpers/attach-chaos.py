@@ -102,9 +102,9 @@ class Round:
             self.events.append((when, "kill" if what == "kill" else "stop", whom))
             if what != "kill":
                 self.events.append((when + r.uniform(0.02, 0.25), "cont" if what == "pause" else "kill", whom))
-        # The next agent comes while the programs still run. A rank that died meanwhile would be waited for longer than a round may take.
+        # The next agent comes while the programs still run. Who died meanwhile would be waited for longer than a round may take.
         dies = max((when for when, what, whom in self.events if what == "kill" and whom == "agent"), default=None)
-        self.again = dies is not None and r.random() < 0.6 and not any(what == "kill" and "writer" in whom for _, what, whom in self.events)
+        self.again = dies is not None and r.random() < 0.6 and not any(what == "kill" and whom != "agent" for _, what, whom in self.events)
         if self.again:
             self.events.append((dies + r.uniform(0.01, 0.3), "start", "agent"))
         self.events.sort()
