@@ -346,6 +346,14 @@ $(BUILD)/fuzz-%: $(BUILD)/obj/tests/fuzz/fuzz-%.o $(LIB_A) $(SUP_A)
 faults: all $(call program,$(HELPER_SRC))
 	$(S)IOG=$(BUILD)/iog IOG_HELPERS=$(BUILD)/tests/helpers $(PYTHON) tests/helpers/attach-chaos.py --rounds $(ROUNDS) $(if $(SEED),--seed $(SEED))
 
+## nightly: what takes an hour: the whole suite as nobody and in a user namespace, a thousand rounds of accidents, ubsan
+.PHONY: nightly
+nightly: all test-programs
+	+$(S)build-aux/unprivileged user
+	+$(S)build-aux/unprivileged namespace
+	+$(S)$(MAKE) --no-print-directory faults
+	+$(S)$(MAKE) --no-print-directory ubsan
+
 ## headers: every header compiles alone; nobody includes what the layers forbid
 .PHONY: headers purity
 headers: $(BUILD)/config.mk
