@@ -57,13 +57,16 @@ two_ranks() { # steps microseconds
 		w+=($!)
 	done
 }
+records() { # of the file, whatever its epoch, which is that of a run and so one
+	"$iog" dump "$TMPDIR/atoms.iogr" --values 3000 >"$TMPDIR/dump" && [ "$(grep -o ', epoch [0-9]*,' "$TMPDIR/dump" | sort -u | wc -l)" = 1 ] && sed 's/, epoch [0-9]*,/,/' "$TMPDIR/dump"
+}
 undisturbed() { # what the following are to be like
 	begins
 	agent --load "$TMPDIR/atoms.lua" --once || return 1
 	two_ranks 600 0
 	wait "${w[@]}"
 	ended 0 && [ "$(cat "$TMPDIR"/w? | grep -c '^wrote 600 skipped 0 code 0: $')" = 2 ] || { cat "$TMPDIR"/w? "$TMPDIR/agent.log"; return 1; }
-	mv "$TMPDIR/atoms.h5" "$TMPDIR/ref.h5" && "$iog" dump "$TMPDIR/atoms.iogr" --values 3000 >"$TMPDIR/ref.txt" && [ "$(grep -c '^record' "$TMPDIR/ref.txt")" = 600 ]
+	mv "$TMPDIR/atoms.h5" "$TMPDIR/ref.h5" && records >"$TMPDIR/ref.txt" && [ "$(grep -c '^record' "$TMPDIR/ref.txt")" = 600 ]
 }
 exactly_once() { # where stages run: every step once in both files, though parts grow, operators have state and three agents are killed
 	begins
@@ -78,7 +81,7 @@ exactly_once() { # where stages run: every step once in both files, though parts
 	done
 	wait "${w[@]}"
 	ended 0 && [ "$(cat "$TMPDIR"/w? | grep -c '^wrote 600 skipped 0 code 0: $')" = 2 ] || { cat "$TMPDIR"/w? "$TMPDIR/agent.log"; return 1; }
-	said 4 'graph atoms runs' && h5diff "$TMPDIR/ref.h5" "$TMPDIR/atoms.h5" && "$iog" dump "$TMPDIR/atoms.iogr" --values 3000 | cmp - "$TMPDIR/ref.txt"
+	said 4 'graph atoms runs' && h5diff --exclude-path /iograph/epoch "$TMPDIR/ref.h5" "$TMPDIR/atoms.h5" && records | cmp - "$TMPDIR/ref.txt"
 }
 readers() { # who reads directly notices nothing, whether it came before an agent was killed or after
 	begins

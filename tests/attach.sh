@@ -33,6 +33,14 @@ one_rank() {
 	agent --load "$TMPDIR/heat.lua" --once || return 1
 	"$pump" write "$S" heat 0 1 500 0 >"$TMPDIR/w" && grep -q '^wrote 500 skipped 0 code 0: $' "$TMPDIR/w" && ended 0 && rows 500 0
 }
+second_run() { # what the first one left in the file is not taken for what the second one sends
+	sed 's/on_restart = "truncate"/on_restart = "append", release = "safe"/; s/heat.csv/both.csv/' "$TMPDIR/heat.lua" >"$TMPDIR/both.lua"
+	for _ in 1 2; do
+		agent --load "$TMPDIR/both.lua" --once || return 1
+		"$pump" write "$S" heat 0 1 20 0 >"$TMPDIR/w" && grep -q '^wrote 20 skipped 0 code 0: $' "$TMPDIR/w" && ended 0 || return 1
+	done
+	[ "$(awk -F, '$1 == "19"' "$TMPDIR/both.csv" | wc -l)" = 2 ] && [ "$(wc -l <"$TMPDIR/both.csv")" = 41 ]
+}
 declared() { # a graph that says itself what the stream holds waits for it like any other
 	sed 's/"heat"/{ "heat", schema = "T: f64[z<=99,y<=99,x<=99]" }/' "$TMPDIR/heat.lua" >"$TMPDIR/declared.lua"
 	"$iog" check "$TMPDIR/declared.lua" && agent --load "$TMPDIR/declared.lua" --once && "$iog" ps --socket "$S" | grep -q '^declared *waits' || return 1
@@ -179,6 +187,7 @@ END
 	wait $p && ended 0 && grep -q '^wrote 1000 skipped 0 code 0: $' "$TMPDIR/w" && rows 1000 0
 }
 point "every step of one rank reaches the graph" one_rank
+point "a second run is appended" second_run
 point "a graph that declares what the stream holds" declared
 point "steps of four ranks are put together" four_ranks
 point "a program without an agent runs, and says so" no_agent

@@ -12,13 +12,7 @@
 #include "region.h"
 #include "wait.h"
 
-enum {
-	IOG_AGENT_CLIENTS = 1024,
-	IOG_AGENT_STREAMS = 256,
-	IOG_AGENT_GRAPHS = 64,
-	IOG_AGENT_RUNS = 0x7fff /* of a stream, then they are counted anew */,
-	IOG_AGENT_HUBS = 64
-};
+enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64, IOG_AGENT_HUBS = 64 };
 
 struct client {
 	int sock, pid;
@@ -39,7 +33,7 @@ struct stream {
 	char name[IOG_STREAM_NAME];
 	struct iog_feed *feed;
 	struct iog_schema schema;
-	uint32_t n_writers, blocks, epoch, runs;
+	uint32_t n_writers, blocks, epoch;
 	uint8_t policy;
 	bool apart; /* each rank's steps are records of their own */
 	bool known; /* all ranks have their memory; apart: one has */
@@ -174,8 +168,6 @@ const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struc
 void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
 /* Connects whom the last turn made known to each other, cuts what has ended, and tells those who wait. */
 void iog_agent_streams_poll(struct iog_agent *a);
-/* A stream that an agent before has seen opened that often. */
-void iog_agent_stream_runs(struct iog_agent *a, const char *name, uint32_t runs);
 /* All its ranks have come, and not all have gone. */
 bool iog_agent_stream_there(const struct iog_agent *a, const char *name);
 /* A writer is to be told that it may begin, as soon as its graphs' sources are open. */

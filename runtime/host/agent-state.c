@@ -60,8 +60,6 @@ void iog_agent_state_save(struct iog_agent *a)
 			fprintf(f, "graph\t%s\t%s\n", a->run[i]->name, at);
 		free(at);
 	}
-	for (uint32_t i = 0; i < a->n_streams; i++)
-		fprintf(f, "stream\t%s\t%u\n", a->stream[i]->name, a->stream[i]->runs);
 	const bool bad = ferror(f);
 	if (fclose(f) || bad || rename(next, path))
 		iog_agent_say(a, "%s: %s: this would be lost if the agent were killed", path, strerror(errno));
@@ -126,10 +124,6 @@ static bool line_take(struct iog_agent *a, char *line)
 	*name++ = *rest++ = *end = 0;
 	if (!name[0] || strlen(name) >= IOG_STREAM_NAME || strlen(rest) >= sizeof a->run[0]->path)
 		return false;
-	if (!strcmp(line, "stream")) {
-		iog_agent_stream_runs(a, name, (uint32_t)strtoul(rest, NULL, 10));
-		return true;
-	}
 	if (strcmp(line, "graph"))
 		return false;
 	for (uint32_t i = 0; i < a->n_runs; i++)

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "agent-private.h"
@@ -73,11 +74,23 @@ static struct stream *stream_get(struct iog_agent *a, const char *name)
 	return a->stream[a->n_streams++] = s;
 }
 
-void iog_agent_stream_runs(struct iog_agent *a, const char *name, uint32_t runs)
+/* Quarters of a second since 2025; up to 2042. */
+static uint32_t epoch_now(void)
 {
-	struct stream *s = stream_get(a, name);
-	if (s)
-		s->runs = IOG_MAX(s->runs, IOG_MIN(runs, (uint32_t)IOG_AGENT_RUNS));
+	struct timespec t;
+	clock_gettime(CLOCK_REALTIME, &t);
+	const int64_t now = 4 * ((int64_t)t.tv_sec - 1735689600) + t.tv_nsec / 250000000;
+	return now > 0 && now < INT32_MAX ? (uint32_t)now : 0;
+}
+
+/*
+ * First epoch of a new run: the time, so that sinks which have the steps of a run before, of this agent or another, take these for later ones. A program
+ * that begins epochs faster than that for all its time should not be run again at once.
+ */
+static uint32_t epoch_new(const struct stream *s)
+{
+	const uint32_t now = epoch_now();
+	return IOG_MAX(now, s->epoch + 1);
 }
 
 static uint32_t live_writers(const struct stream *s)
@@ -414,8 +427,7 @@ static const struct client *other_job(const struct stream *s, const struct clien
 
 const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struct iog_msg *m)
 {
-	if (!m->name[0] || !m->b || m->b > IOG_WRITERS || m->a >= m->b || m->policy > IOG_DROP_NEW || !m->schema.id ||
-		m->epoch >> 16 > IOG_AGENT_RUNS)
+	if (!m->name[0] || !m->b || m->b > IOG_WRITERS || m->a >= m->b || m->policy > IOG_DROP_NEW || !m->schema.id || m->epoch > INT32_MAX)
 		return "opened a stream in a way that makes no sense";
 	if (writer_find(a, c, m->id))
 		return "opened a stream twice";
@@ -429,9 +441,7 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 		s->n_writers = m->b, s->schema = m->schema, s->known = false, s->policy = m->policy, s->blocks = 0;
 		s->apart = m->apart;
 		s->back_ns = m->epoch ? iog_now_ns() : 0;
-		s->runs = m->epoch ? IOG_MAX(s->runs, m->epoch >> 16) : s->runs % IOG_AGENT_RUNS + 1;
-		s->epoch = m->epoch ? m->epoch : s->runs << 16;
-		a->dirty = true;
+		s->epoch = m->epoch ? m->epoch : epoch_new(s);
 	}
 	const struct client *other = other_job(s, c);
 	if (m->epoch && m->epoch != s->epoch)
@@ -935,7 +945,7 @@ struct stream *iog_agent_stream_offered(
 	s->schema = *iog_offer_schema(o);
 	s->n_writers = 1, s->blocks = w->blocks, s->policy = IOG_BLOCK, s->apart = false, s->known = true;
 	/* A hub's records have the epochs of the stream it is of. */
-	s->epoch = hub_of ? hub_of->epoch : ++s->runs << 16;
+	s->epoch = hub_of ? hub_of->epoch : epoch_new(s);
 	if (!hub_of) {
 		iog_offer_epoch(o, s->epoch);
 		if (iog_feed_describe(s->feed, &s->schema, 1, s->blocks, 0, IOG_PAIR_ALL, err))
@@ -1046,6 +1056,10 @@ uint32_t iog_agent_writing(const struct iog_agent *a)
 
 void iog_agent_streams_free(struct iog_agent *a)
 {
+	/* The next agent's first run is not of the same moment. */
+	for (uint32_t i = 0; i < a->n_streams; i++)
+		for (int k = 0; k < 30 && a->stream[i]->epoch == epoch_now(); k++)
+			iog_wait_words(NULL, 0, 10000000);
 	while (a->n_edges)
 		drop_edge(a, a->n_edges - 1);
 	for (uint32_t i = 0; i < a->n_streams; i++) {
