@@ -176,6 +176,8 @@ bool iog_agent_streams_opening(const struct iog_agent *a);
 const char *iog_agent_stream_job(const struct stream *s);
 /* One line about a stream, as of iog_agent_describe. */
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size);
+/* Returns when the next agent's runs are not of the same moment as the last of ours, whose epochs are the time: a quarter of a second at most. */
+void iog_agent_streams_age(const struct iog_agent *a);
 /* Only once all clients have left. */
 void iog_agent_streams_free(struct iog_agent *a);
 

@@ -1054,12 +1054,15 @@ uint32_t iog_agent_writing(const struct iog_agent *a)
 	return n;
 }
 
-void iog_agent_streams_free(struct iog_agent *a)
+void iog_agent_streams_age(const struct iog_agent *a)
 {
-	/* The next agent's first run is not of the same moment. */
 	for (uint32_t i = 0; i < a->n_streams; i++)
 		for (int k = 0; k < 30 && a->stream[i]->epoch == epoch_now(); k++)
 			iog_wait_words(NULL, 0, 10000000);
+}
+
+void iog_agent_streams_free(struct iog_agent *a)
+{
 	while (a->n_edges)
 		drop_edge(a, a->n_edges - 1);
 	for (uint32_t i = 0; i < a->n_streams; i++) {

@@ -376,6 +376,7 @@ void iog_agent_free(struct iog_agent *a)
 		return;
 	iog_agent_graphs_free(a);
 	a->ending = true;
+	iog_agent_streams_age(a); /* while programs still wait for our end */
 	while (a->n_clients)
 		client_free(a, a->n_clients - 1);
 	iog_agent_hubs_free(a);
