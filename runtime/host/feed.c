@@ -273,8 +273,9 @@ struct iog_record *iog_taker_next(struct iog_taker *t, uint64_t limit_ns, bool *
 {
 	const uint64_t end = iog_now_ns() + limit_ns;
 	for (uint32_t spin = 0;; spin++) {
-		struct iog_waitword word[1 + IOG_WRITERS] = { { &t->bell, atomic_load(&t->bell) } };
+		struct iog_waitword word[1 + IOG_WRITERS]; /* a kilobyte, of which a step that is there needs nothing */
 		uint32_t n = 1;
+		word[0] = (struct iog_waitword){ &t->bell, atomic_load(&t->bell) };
 		pthread_mutex_lock(&t->lock);
 		struct iog_record *r = iog_collect_next(t->collect, ended);
 		if (!r && !*ended && spin >= SPINS) {
