@@ -125,7 +125,8 @@ enum iog_attach_gone {
  * beyond 107 bytes.
  */
 int iog_attach_path(const char *where, bool make, char *path, size_t size, struct iog_err *err);
-/* A listening socket (0600). One that nobody listens at any more is replaced; -EADDRINUSE when an agent answers there. */
+/* A listening socket (0600). One that nobody listens at any more is replaced; -EADDRINUSE when an agent answers there. Waits two seconds at most, for
+ * others who do the same. */
 int iog_attach_listen(const char *path, struct iog_err *err);
 /* Connects within limit_ns; the peer must be of this user or root. The socket, or -errno with a message that says what to do. */
 int iog_attach_connect(const char *path, uint64_t limit_ns, struct iog_err *err);
