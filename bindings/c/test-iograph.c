@@ -766,6 +766,18 @@ static void ranks_are_put_together(void **state)
 }
 
 /* The reader takes nothing and gives nothing back; the writer does not notice. */
+/* What the agent sees of the dropped ones. */
+static uint64_t seen_dropped(const struct agent *a)
+{
+	const struct iog_arena *arena = &a->rank[0].arena.arena;
+	const uint64_t at = iog_attach_counts(iog_arena_bytes(arena));
+	struct iog_region_map m;
+	assert_int_equal(iog_region_open(&m, dup(a->rank[0].arena_fd), at + sizeof(struct iog_attach_counts), UINT32_MAX, NULL), 0);
+	const uint64_t n = ((const struct iog_attach_counts *)((const uint8_t *)m.map + at))->dropped;
+	iog_region_close(&m);
+	return n;
+}
+
 static void never_waits(const char *writer, const char *reader, bool newest)
 {
 	enum { N = 2000 };
@@ -780,6 +792,7 @@ static void never_waits(const char *writer, const char *reader, bool newest)
 	iog_stream_stats(p.s, &st);
 	assert_true(st.blocked_s < 0.01);
 	assert_true(st.dropped >= N - IOG_READER_CREDIT && st.dropped < N);
+	assert_int_equal(seen_dropped(&p.a), st.dropped);
 	check_step(held, 0); /* what is held stays what it was */
 	iog_release(held);
 	assert_int_equal(iog_next(p.reader, 1, &rec), 0);

@@ -274,8 +274,7 @@ int iog_stream_grow(struct iog_stream *s)
 		layout(s, &old);
 		return rc;
 	}
-	for (uint32_t k = 0; k < s->o.n_edges; k++)
-		s->dropped += s->o.edge[k].dropped;
+	s->dropped += iog_outlet_dropped(&s->o);
 	arena_use(s, &a, &arena, memory);
 	s->o.epoch = epoch, s->o.passed = passed;
 	s->lossy = s->wide = s->spared = 0;
