@@ -382,7 +382,7 @@ static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 iog *iog_attach(const char *where)
 {
 	static struct iog no_memory = { .sock = -1, .rc = -ENOMEM, .page = { .fd = -1 }, .err = { "out of memory" } };
-	char path[128];
+	char path[128] = ""; /* it stays so when there is no such graph */
 	struct iog *io = calloc(1, sizeof *io);
 	if (!io)
 		return &no_memory;
@@ -399,7 +399,7 @@ iog *iog_attach(const char *where)
 	if (sock < 0) {
 		io->rc = sock;
 		/* Who comes too early waits for the agent while it works. */
-		io->again = io->lost = sock == -ENOENT || sock == -ECONNREFUSED;
+		io->again = io->lost = path[0] && (sock == -ENOENT || sock == -ECONNREFUSED);
 		return io;
 	}
 	sock_set(io, sock);

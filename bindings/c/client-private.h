@@ -54,7 +54,7 @@ static inline bool iog_client_news(const struct iog *io)
 /* `where` is the file of a graph, and not a socket. */
 bool iog_client_is_graph(const char *where);
 /* A socket to the agent of that graph and this run, which is started when it is not there. Waits for another process that does
- * so, and for what it started: 16 s at most. path: of the socket. -errno with a message. */
+ * so, and for what it started: 14 s at most. path: of the socket. -errno with a message. */
 int iog_client_embedded(const char *where, char *path, size_t size, struct iog_err *err);
 
 /* Keeps the first failure of an attachment; returns code. */

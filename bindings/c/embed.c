@@ -205,24 +205,33 @@ static int start(const char *graph, const char *path, const char *log, struct io
 	return iog_fail(err, -EIO, "the agent for %s could not start: %s; see %s", graph, why[0] ? why : program, log);
 }
 
+/* A socket to the agent; -ENOENT when none listens there, and only then one is to be started. */
+static int join(const char *path, struct iog_err *err)
+{
+	struct iog_err why = { "" };
+	const int sock = iog_attach_connect(path, CONNECT_NS, &why);
+	if (sock == -ENOENT || sock == -ECONNREFUSED)
+		return -ENOENT;
+	return sock < 0 ? iog_fail(err, sock, "%s", why.text) : sock;
+}
+
 int iog_client_embedded(const char *where, char *path, size_t size, struct iog_err *err)
 {
 	char graph[PATH_MAX], log[PATH_MAX];
-	struct iog_err none = { "" };
 	if (!realpath(where, graph))
 		return iog_fail(err, -errno, "the graph %s: %s", where, strerror(errno));
 	int rc = places(graph, path, size, log, err);
 	if (rc)
 		return rc;
-	int sock = iog_attach_connect(path, CONNECT_NS, &none);
-	if (sock >= 0)
+	int sock = join(path, err);
+	if (sock != -ENOENT)
 		return sock;
 	int fd = lock(log, err);
 	if (fd < 0)
 		return fd;
 	/* Somebody may have been faster. */
-	sock = iog_attach_connect(path, CONNECT_NS, &none);
-	if (sock < 0) {
+	sock = join(path, err);
+	if (sock == -ENOENT) {
 		rc = start(graph, path, log, err);
 		sock = rc ? rc : iog_attach_connect(path, CONNECT_NS, err);
 	}

@@ -23,7 +23,7 @@ static int number(const char *const *names)
 	const char *v = first(names);
 	char *end;
 	const long n = v ? strtol(v, &end, 10) : -1;
-	return !v || *end || n < 0 || n > INT32_MAX ? -1 : (int)n;
+	return !v || *end || n < 0 || n >= INT32_MAX ? -1 : (int)n; /* one more is said to the agent */
 }
 
 void iog_identity_get(struct iog_identity *id)

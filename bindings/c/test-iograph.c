@@ -54,7 +54,10 @@ struct agent {
 	struct rank rank[RANKS];
 	struct sub sub[SUBS];
 	double param;
-	bool deaf; /* does not answer */
+	bool deaf;  /* does not answer */
+	bool graph; /* one takes what comes, and gives nothing back */
+	uint32_t incarnation;
+	_Atomic uint32_t resumed, refused; /* edges of the graph */
 	pthread_t thread;
 };
 
@@ -81,6 +84,20 @@ static void may_begin(struct rank *w)
 	if (!w->ready)
 		say(w->who, &m, NULL, 0);
 	w->ready = true;
+}
+
+/* The graph's edge; numbers of its own. */
+static void ask_for_graph(struct agent *a, struct rank *w)
+{
+	static uint32_t number;
+	struct iog_msg m = {
+		.kind = IOG_MSG_EDGE, .id = w->id, .a = 1, .edge = ++number, .capacity = w->arena.capacity, .name = "graph 0"
+	};
+	struct iog_region_map up;
+	if (!a->graph || iog_region_create(&up, "iog-up", iog_up_bytes(m.capacity), 0, NULL))
+		return;
+	say(w->who, &m, &up.fd, 1);
+	iog_region_close(&up);
 }
 
 /* Brings writers and readers together as far as they have come. */
@@ -164,7 +181,7 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 	case IOG_MSG_HELLO:
 		if (iog_region_create(&c->page, "iog-page", sizeof(struct iog_attach_page), 0, NULL))
 			return;
-		out.kind = IOG_MSG_WELCOME, out.a = m->a;
+		out.kind = IOG_MSG_WELCOME, out.a = m->a, out.epoch = a->incarnation;
 		iog_msg_send(c->sock, &out, &c->page.fd, 1, SEC, NULL);
 		break;
 	case IOG_MSG_OPEN:
@@ -191,6 +208,7 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 		}
 		a->rank[r].arena_known = true, a->rank[r].arena = *m, a->rank[r].arena_fd = fds[0];
 		fds[0] = -1;
+		ask_for_graph(a, &a->rank[r]);
 		if (!a->expected)
 			may_begin(&a->rank[r]);
 		break;
@@ -204,7 +222,9 @@ static void told(struct agent *a, struct client *c, struct iog_msg *m, int *fds,
 		say(a->rank[r].who, &out, fds, 1);
 		may_begin(&a->rank[r]); /* one is expected at most */
 		break;
+	case IOG_MSG_ERROR: a->refused++; break;
 	case IOG_MSG_EDGE_MADE:
+		a->resumed += m->edge < 100 && m->a;
 		if (r == RANKS || m->edge < 100 || n > 2)
 			break;
 		i = (m->edge - 100) / RANKS % SUBS;
@@ -288,13 +308,11 @@ static void *agent_thread(void *arg)
 	}
 }
 
-static void agent_start(struct agent *a)
+static void agent_listen(struct agent *a)
 {
 	struct iog_err err = { "" };
-	*a = (struct agent){ .dir = "/tmp/iog-test-XXXXXX", .epoch = 3, .ranks = 1 };
 	for (unsigned i = 0; i < CLIENTS; i++)
 		a->client[i] = (struct client){ .sock = -1, .page = IOG_REGION_NONE };
-	assert_non_null(mkdtemp(a->dir));
 	snprintf(a->path, sizeof a->path, "%s/agent", a->dir);
 	a->listener = iog_attach_listen(a->path, &err);
 	assert_true(a->listener >= 0);
@@ -302,8 +320,15 @@ static void agent_start(struct agent *a)
 	assert_int_equal(pthread_create(&a->thread, NULL, agent_thread, a), 0);
 }
 
+static void agent_start(struct agent *a)
+{
+	*a = (struct agent){ .dir = "/tmp/iog-test-XXXXXX", .epoch = 3, .ranks = 1, .incarnation = 1 };
+	assert_non_null(mkdtemp(a->dir));
+	agent_listen(a);
+}
+
 /* As if it had been killed: its sockets close. */
-static void agent_kill(struct agent *a)
+static void agent_die(struct agent *a)
 {
 	assert_int_equal(write(a->quit[1], "", 1), 1);
 	pthread_join(a->thread, NULL);
@@ -318,8 +343,23 @@ static void agent_kill(struct agent *a)
 	close(a->listener);
 	close(a->quit[0]);
 	close(a->quit[1]);
+}
+
+static void agent_kill(struct agent *a)
+{
+	agent_die(a);
 	unlink(a->path);
 	rmdir(a->dir);
+}
+
+/* Another one in the place of one that is killed. */
+static void agent_again(struct agent *a)
+{
+	struct agent next = { .epoch = a->epoch, .ranks = 1, .incarnation = a->incarnation + 1, .graph = a->graph };
+	agent_die(a);
+	memcpy(next.dir, a->dir, sizeof next.dir);
+	*a = next;
+	agent_listen(a);
 }
 
 /* ---- both ends in one thread ---- */
@@ -451,6 +491,12 @@ static void without_an_agent(void **state)
 	assert_int_equal(iog_detach(io), -ENOENT);
 	assert_int_equal(iog_detach(NULL), 0);
 	assert_int_equal(iog_unsubscribe(NULL), 0);
+	/* A graph that is not there: no agent is looked for at no place. */
+	io = iog_attach("/tmp/iog-no-such-folder/graph.lua");
+	assert_non_null(strstr(iog_error(io), "the graph /tmp/iog-no-such-folder/graph.lua: No such file"));
+	assert_string_equal(io->path, "");
+	assert_false(io->again);
+	assert_int_equal(iog_detach(io), -ENOENT);
 	assert_true(iog_now_ns() - t0 < SEC);
 }
 
@@ -720,6 +766,18 @@ static void ranks_are_put_together(void **state)
 }
 
 /* The reader takes nothing and gives nothing back; the writer does not notice. */
+/* What the agent sees of the dropped ones. */
+static uint64_t seen_dropped(const struct agent *a)
+{
+	const struct iog_arena *arena = &a->rank[0].arena.arena;
+	const uint64_t at = iog_attach_counts(iog_arena_bytes(arena));
+	struct iog_region_map m;
+	assert_int_equal(iog_region_open(&m, dup(a->rank[0].arena_fd), at + sizeof(struct iog_attach_counts), UINT32_MAX, NULL), 0);
+	const uint64_t n = ((const struct iog_attach_counts *)((const uint8_t *)m.map + at))->dropped;
+	iog_region_close(&m);
+	return n;
+}
+
 static void never_waits(const char *writer, const char *reader, bool newest)
 {
 	enum { N = 2000 };
@@ -734,6 +792,7 @@ static void never_waits(const char *writer, const char *reader, bool newest)
 	iog_stream_stats(p.s, &st);
 	assert_true(st.blocked_s < 0.01);
 	assert_true(st.dropped >= N - IOG_READER_CREDIT && st.dropped < N);
+	assert_int_equal(seen_dropped(&p.a), st.dropped);
 	check_step(held, 0); /* what is held stays what it was */
 	iog_release(held);
 	assert_int_equal(iog_next(p.reader, 1, &rec), 0);
@@ -925,6 +984,39 @@ static void a_part_outgrows_its_place(void **state)
 	assert_int_equal(l.steps, 300);
 	assert_true(l.arenas <= 3);
 	iog_detach(w);
+	iog_detach(io);
+	agent_kill(&a);
+}
+
+/* More steps are kept in outgrown memory than the larger one has room for: the graph of the next agent is given them all. */
+static void growth_keeps_what_is_owed(void **state)
+{
+	enum { SMALL = 100, LARGE = 4000, KEPT = 40 };
+	static struct agent a;
+	static double x[LARGE];
+	const int64_t whole = LARGE;
+	(void)state;
+	agent_start(&a);
+	a.graph = true;
+	iog *io = iog_attach(a.path);
+	iog_stream *s = iog_open(io, "grows", "x: f64[i<=4000]", "timeout=100ms bytes=1MiB", 0, 1);
+	for (int64_t step = 0, n = SMALL; step <= KEPT; step++, n = step < KEPT ? SMALL : LARGE) {
+		assert_int_equal(iog_block(s, "x", &whole, ZERO, &n), 0);
+		assert_int_equal(iog_begin(s, step, 0), IOG_OK);
+		assert_int_equal(iog_put(s, "x", x, NULL), 0);
+		assert_int_equal(iog_commit(s), 0);
+	}
+	assert_true(a.rank[0].arena.capacity < KEPT);
+	agent_again(&a);
+	const uint64_t t0 = iog_now_ns();
+	for (int64_t step = KEPT + 1; a.resumed + a.refused < 2; step++) { /* that of the old memory, then that of the new */
+		assert_true(iog_now_ns() - t0 < 20 * SEC);
+		if (iog_begin(s, step, 0) == IOG_OK)
+			assert_int_equal(iog_commit(s), 0);
+	}
+	assert_int_equal(a.resumed, 2);
+	assert_string_equal(iog_error(io), "");
+	assert_int_equal(iog_close(s, 0), -ETIMEDOUT);
 	iog_detach(io);
 	agent_kill(&a);
 }
@@ -1422,6 +1514,7 @@ int main(void)
 		cmocka_unit_test(patience_has_an_end),
 		cmocka_unit_test(parts_grow_into_their_room),
 		cmocka_unit_test(a_part_outgrows_its_place),
+		cmocka_unit_test(growth_keeps_what_is_owed),
 		cmocka_unit_test(bytes_are_a_bound),
 		cmocka_unit_test(reader_leaves),
 		cmocka_unit_test(writer_is_killed),

@@ -132,9 +132,10 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 								       "it in a collective of MPI would stand still"
 								     : "");
 	const uint64_t most = s->credit_max >= 2 ? IOG_MIN(s->credit_max, (uint32_t)CREDIT_MAX) : CREDIT_MAX;
-	for (s->credit = 2; s->credit * 2 <= most && s->credit * 2 + kept <= bytes / a->slot_bytes; s->credit *= 2)
-		;
-	a->n_slots = s->credit + (uint32_t)kept;
+	uint32_t credit = 2;
+	while (credit * 2 <= most && credit * 2 + kept <= bytes / a->slot_bytes)
+		credit *= 2;
+	a->n_slots = credit + (uint32_t)kept;
 	a->id = s->rec.id.writer;
 	return 0;
 }
@@ -157,6 +158,7 @@ static void arena_use(struct iog_stream *s, struct iog_arena *a, struct iog_regi
 {
 	s->arena = *arena;
 	s->memory = memory;
+	s->credit = a->n_slots - (iog_stream_lossy_max(s) + 1);
 	a->base = arena->map;
 	s->counts = (struct iog_attach_counts *)(a->base + iog_attach_counts(iog_arena_bytes(a)));
 	iog_outlet_init(&s->o, a, memory);
@@ -272,8 +274,7 @@ int iog_stream_grow(struct iog_stream *s)
 		layout(s, &old);
 		return rc;
 	}
-	for (uint32_t k = 0; k < s->o.n_edges; k++)
-		s->dropped += s->o.edge[k].dropped;
+	s->dropped += iog_outlet_dropped(&s->o);
 	arena_use(s, &a, &arena, memory);
 	s->o.epoch = epoch, s->o.passed = passed;
 	s->lossy = s->wide = s->spared = 0;

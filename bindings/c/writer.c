@@ -5,7 +5,7 @@
  * it; iog_commit adds the head.
  *
  * The agent is looked at once per step by one word of memory. Without an agent nobody can say that a consumer died, so one that lets a step
- * run into its time limit then is cut off.
+ * run into its time limit then is passed by, and keeps what it has, until it takes steps again.
  */
 #include <stdlib.h>
 
@@ -148,13 +148,6 @@ static bool ready(struct iog_stream *s)
 	return iog_likely(!s->new_statics) || !iog_outlet_static_busy(&s->o, s->rec.id.epoch);
 }
 
-static void sleeping(struct iog_stream *s, uint32_t value)
-{
-	/* Sequentially consistent, so that the look that follows is not done before the flag is on its way out. */
-	for (uint64_t m = s->o.live_mask; m; m &= m - 1)
-		atomic_store(&s->o.edge[__builtin_ctzll(m)].e.down->sleeping, value);
-}
-
 /* Waits for room, until `until`. What the agent says is heard: that a reader is gone makes room as well. */
 static bool wait_room(struct iog_stream *s, uint64_t until)
 {
@@ -172,21 +165,16 @@ static bool wait_room(struct iog_stream *s, uint64_t until)
 			__builtin_ia32_pause();
 			continue;
 		}
-		struct iog_waitword w[IOG_FANOUT + 1];
-		uint32_t n = 0;
+		struct iog_waitword w[IOG_OUTLET_EDGES + 1];
 		iog_stream_cut_offenders(s);
-		sleeping(s, 1);
+		uint32_t n = iog_consumers_sleep(&s->o, w);
 		reap(s);
-		for (uint64_t m = s->o.live_mask; m; m &= m - 1) {
-			const struct iog_out_edge *x = &s->o.edge[__builtin_ctzll(m)];
-			w[n++] = (struct iog_waitword){ &x->e.up->head, x->reaped };
-		}
 		const struct iog_attach_page *page = s->io->page.map; /* another one when another agent was joined */
 		if (page)
 			w[n++] = (struct iog_waitword){ &page->bell, s->io->bell };
 		if (!ready(s))
 			iog_wait_words(w, n, IOG_MIN(until - now, SLEEP_NS));
-		sleeping(s, 0);
+		iog_consumers_awake(&s->o);
 	}
 }
 
@@ -197,13 +185,16 @@ static void pass(struct iog_stream *s)
 	iog_stream_wake(s, iog_outlet_publish(&s->o));
 }
 
+/* Steps that nobody got, and those that an edge dropped for its consumer. */
+static uint64_t dropped(const struct iog_stream *s) { return s->dropped + iog_outlet_dropped(&s->o); }
+
 /* Five stores to a line that nobody else writes. */
 static void count(struct iog_stream *s)
 {
 	struct iog_attach_counts *c = s->counts;
 	atomic_store_explicit(&c->records, s->records, memory_order_relaxed);
 	atomic_store_explicit(&c->bytes, s->sent_bytes, memory_order_relaxed);
-	atomic_store_explicit(&c->dropped, s->dropped, memory_order_relaxed);
+	atomic_store_explicit(&c->dropped, dropped(s), memory_order_relaxed);
 	atomic_store_explicit(&c->skipped, s->skipped, memory_order_relaxed);
 	atomic_store_explicit(&c->blocked_ns, s->blocked_ns, memory_order_relaxed);
 }
@@ -220,9 +211,7 @@ static void abandon(struct iog_stream *s)
 {
 	iog_outlet_put_back(&s->o, s->slot);
 	s->in_step = false;
-	s->dropped++;
-	count(s);
-	pass(s);
+	drop(s, IOG_SKIP);
 	if (s->asked)
 		iog_stream_edges_try(s);
 }
@@ -361,10 +350,8 @@ int iog_begin(iog_stream *s, int64_t step, double time)
 		int rc = no_room(s);
 		if (rc)
 			return rc;
-		if (!s->o.live_mask) {
-			s->skipped++;
-			return IOG_SKIP;
-		}
+		if (!s->o.live_mask)
+			return skip(s);
 	}
 	if (iog_unlikely(s->rewant))
 		iog_stream_wants(s);
@@ -627,11 +614,9 @@ int iog_stream_stats(const iog_stream *s, iog_stats *stats)
 		return -EBADF;
 	*stats = (iog_stats){ .records = s->records,
 		.bytes = s->sent_bytes,
-		.dropped = s->dropped,
+		.dropped = dropped(s),
 		.skipped = s->skipped,
 		.blocked_s = (double)s->blocked_ns * 1e-9,
 		.readers = __builtin_popcountll(s->o.live_mask) };
-	for (uint32_t k = 0; k < s->o.n_edges; k++)
-		stats->dropped += s->o.edge[k].dropped;
 	return s->dead;
 }

@@ -21,7 +21,7 @@
 
 /* A message of a later minor version may be that much longer. */
 enum { LATER = 4096, BACKLOG = 64 };
-static const uint64_t NAP_NS = 1000000;
+static const uint64_t NAP_NS = 1000000, LOCK_NS = 2000000000u;
 
 /* ---- the place ---- */
 
@@ -151,18 +151,34 @@ static int replace_stale(const struct sockaddr_un *a, struct iog_err *err)
 	return 0;
 }
 
+/*
+ * Between finding a socket stale and replacing it no other agent may do the same; the lock goes with the descriptor. Agents have it for a moment, but
+ * whoever may read the folder may take it for longer.
+ */
+static int folder_lock(const char *path, struct iog_err *err)
+{
+	const uint64_t until = iog_now_ns() + LOCK_NS;
+	char dir[PATH_MAX];
+	int lock = folder_of(path, dir, sizeof dir) ? open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC) : -1, no;
+	if (lock < 0)
+		return iog_fail(err, -errno, "the folder of %s: %s", path, strerror(errno));
+	while ((no = flock(lock, LOCK_EX | LOCK_NB) ? errno : 0) == EWOULDBLOCK && iog_now_ns() < until)
+		iog_wait_words(NULL, 0, NAP_NS);
+	if (!no)
+		return lock;
+	close(lock);
+	return no == EWOULDBLOCK ? iog_fail(err, -ETIMEDOUT, "another process keeps the folder %s locked", dir)
+				 : iog_fail(err, -no, "locking the folder %s: %s", dir, strerror(no));
+}
+
 int iog_attach_listen(const char *path, struct iog_err *err)
 {
 	struct sockaddr_un a;
-	char dir[PATH_MAX];
-	int rc = address(path, &a, err), s = -1, lock = -1;
+	int rc = address(path, &a, err), s = -1, lock;
 	if (rc)
 		return rc;
-	/* Between finding a socket stale and replacing it no other agent may do the same; the lock goes with the descriptor. */
-	if (!folder_of(path, dir, sizeof dir) || (lock = open(dir, O_RDONLY | O_DIRECTORY | O_CLOEXEC)) < 0 || flock(lock, LOCK_EX)) {
-		rc = iog_fail(err, -errno, "the folder of %s: %s", path, strerror(errno));
-		goto out;
-	}
+	if ((lock = folder_lock(path, err)) < 0)
+		return lock;
 	rc = replace_stale(&a, err);
 	if (rc)
 		goto out;
@@ -171,8 +187,7 @@ int iog_attach_listen(const char *path, struct iog_err *err)
 	if (s < 0 || fchmod(s, 0600) || bind(s, (const struct sockaddr *)&a, sizeof a) || listen(s, BACKLOG))
 		rc = iog_fail(err, -errno, "listening at %s: %s", path, strerror(errno));
 out:
-	if (lock >= 0)
-		close(lock);
+	close(lock);
 	if (rc && s >= 0)
 		close(s);
 	return rc ? rc : s;

@@ -20,9 +20,9 @@
  * A message that the agent sends to a writer also raises `bell` in the client's page (a region the agent writes, given with WELCOME), so that a
  * simulation looks at one word of memory per step and makes no system call.
  *
- * A part that has outgrown its place: the writer waits until those who want every step have given back all, says ARENA again, and waits for READY as at
- * the first time. Each consumer gets a new edge, reads the old one to its end, and lets go of the old memory then. Epoch and shape of the whole stay,
- * and so do the other ranks.
+ * A part that has outgrown its place: the writer says ARENA again, and waits for READY as at the first time. Each consumer gets a new edge, reads the old
+ * one to its end, and lets go of the old memory then, which the writer keeps as long as something of it is out. Epoch and shape of the whole stay, and so do
+ * the other ranks.
  *
  * An agent that has died: each side keeps what it has, and connects again when one listens there. A writer says OPEN with the epoch it was given, then ARENA,
  * with the numbers of the edges it holds; a reader SUBSCRIBE with those it holds. Edges that both ends name go on as they are. For an edge to a graph
@@ -125,7 +125,8 @@ enum iog_attach_gone {
  * beyond 107 bytes.
  */
 int iog_attach_path(const char *where, bool make, char *path, size_t size, struct iog_err *err);
-/* A listening socket (0600). One that nobody listens at any more is replaced; -EADDRINUSE when an agent answers there. */
+/* A listening socket (0600). One that nobody listens at any more is replaced; -EADDRINUSE when an agent answers there. Waits two seconds at most, for
+ * others who do the same. */
 int iog_attach_listen(const char *path, struct iog_err *err);
 /* Connects within limit_ns; the peer must be of this user or root. The socket, or -errno with a message that says what to do. */
 int iog_attach_connect(const char *path, uint64_t limit_ns, struct iog_err *err);

@@ -139,3 +139,21 @@ void iog_consumers_wake(struct iog_outlet *o, uint64_t sleepers)
 	for (; iog_unlikely(sleepers); sleepers &= sleepers - 1)
 		iog_wake_word(&o->edge[__builtin_ctzll(sleepers)].e.down->head);
 }
+
+uint32_t iog_consumers_sleep(struct iog_outlet *o, struct iog_waitword *word)
+{
+	uint32_t n = 0;
+	for (uint64_t m = o->live_mask; m; m &= m - 1) {
+		const struct iog_out_edge *x = &o->edge[__builtin_ctzll(m)];
+		/* Sequentially consistent, so that the look that follows is not done before the flag is on its way out. */
+		atomic_store(&x->e.down->sleeping, 1);
+		word[n++] = (struct iog_waitword){ &x->e.up->head, x->reaped };
+	}
+	return n;
+}
+
+void iog_consumers_awake(struct iog_outlet *o)
+{
+	for (uint64_t m = o->live_mask; m; m &= m - 1)
+		atomic_store_explicit(&o->edge[__builtin_ctzll(m)].e.down->sleeping, 0, memory_order_relaxed);
+}

@@ -10,7 +10,7 @@
 #include "region.h"
 #include "want.h"
 
-#include "core/edge.h"
+#include "core/worker.h"
 
 IOG_C_BEGIN
 
@@ -53,6 +53,12 @@ void iog_consumer_close(struct iog_consumer *c);
 void iog_consumers_want(const struct iog_consumer *list, uint32_t n, const struct iog_schema *schema, struct iog_wants *wants);
 /* Wakes whom iog_outlet_publish or _close says. */
 void iog_consumers_wake(struct iog_outlet *o, uint64_t sleepers);
+/*
+ * Tells all that the writer sleeps until one gives back something, and fills in the words for that, IOG_OUTLET_EDGES at most; how many. Releases are read
+ * once more behind it, before the sleep. awake takes it back.
+ */
+uint32_t iog_consumers_sleep(struct iog_outlet *o, struct iog_waitword *word);
+void iog_consumers_awake(struct iog_outlet *o);
 
 IOG_C_END
 

@@ -271,10 +271,11 @@ void iog_taker_close(struct iog_taker *t)
 
 struct iog_record *iog_taker_next(struct iog_taker *t, uint64_t limit_ns, bool *ended)
 {
-	const uint64_t end = iog_now_ns() + limit_ns;
+	uint64_t end = 0;
 	for (uint32_t spin = 0;; spin++) {
-		struct iog_waitword word[1 + IOG_WRITERS] = { { &t->bell, atomic_load(&t->bell) } };
+		struct iog_waitword word[1 + IOG_WRITERS]; /* a kilobyte, of which a step that is there needs nothing */
 		uint32_t n = 1;
+		word[0] = (struct iog_waitword){ &t->bell, atomic_load(&t->bell) };
 		pthread_mutex_lock(&t->lock);
 		struct iog_record *r = iog_collect_next(t->collect, ended);
 		if (!r && !*ended && spin >= SPINS) {
@@ -283,15 +284,18 @@ struct iog_record *iog_taker_next(struct iog_taker *t, uint64_t limit_ns, bool *
 			r = iog_collect_next(t->collect, ended);
 		}
 		pthread_mutex_unlock(&t->lock);
-		const uint64_t now = iog_now_ns();
-		if (!r && !*ended && now < end && spin >= SPINS)
+		const bool done = r || *ended;
+		const uint64_t now = done ? 0 : iog_now_ns(); /* a step that is there does not cost a look at the clock */
+		if (!spin)
+			end = now + limit_ns;
+		if (!done && now < end && spin >= SPINS)
 			iog_wait_words(word, n, end - now);
 		if (n > 1) {
 			pthread_mutex_lock(&t->lock);
 			iog_collect_awake(t->collect);
 			pthread_mutex_unlock(&t->lock);
 		}
-		if (r || *ended || now >= end)
+		if (done || now >= end)
 			return r;
 #if defined(__x86_64__)
 		__builtin_ia32_pause();

@@ -167,13 +167,6 @@ static bool ready(struct iog_offer *o, uint32_t epoch)
 	       (!o->statics || (o->o.have_static && o->o.static_epoch == epoch) || !iog_outlet_static_busy(&o->o, epoch));
 }
 
-static void sleeping(struct iog_offer *o, uint32_t value)
-{
-	/* Sequentially consistent, so that the look that follows is not done before the flag is on its way out. */
-	for (uint64_t m = o->o.live_mask; m; m &= m - 1)
-		atomic_store(&o->o.edge[__builtin_ctzll(m)].e.down->sleeping, value);
-}
-
 /* Waits for room, without the lock while asleep; false: there is none in time. Who only drops records is not waited for. */
 static bool wait_room(struct iog_offer *o, uint32_t epoch)
 {
@@ -187,19 +180,17 @@ static bool wait_room(struct iog_offer *o, uint32_t epoch)
 		if (!o->opts.waits || !o->o.block_mask || now - t0 >= o->opts.timeout_ns ||
 			(o->opts.stop && atomic_load_explicit(o->opts.stop, memory_order_relaxed)))
 			return false;
-		if (now - t0 > SPIN_NS)
-			sleeping(o, 1);
-		reap(o);
-		for (uint64_t m = o->o.live_mask; m; m &= m - 1) {
-			const struct iog_out_edge *x = &o->o.edge[__builtin_ctzll(m)];
-			w[n++] = (struct iog_waitword){ &x->e.up->head, x->reaped };
+		if (now - t0 > SPIN_NS) {
+			n = iog_consumers_sleep(&o->o, w);
+			reap(o);
 		}
 		const bool room = ready(o, epoch);
 		pthread_mutex_unlock(&o->lock);
-		if (!room && now - t0 > SPIN_NS)
+		if (n && !room)
 			iog_wait_words(w, n, IOG_MIN(o->opts.timeout_ns - (now - t0), NAP_NS));
 		pthread_mutex_lock(&o->lock);
-		sleeping(o, 0);
+		if (n)
+			iog_consumers_awake(&o->o);
 	}
 }
 
@@ -321,18 +312,13 @@ void iog_offer_refuse(struct iog_offer *o, const char *why)
 	pthread_mutex_unlock(&o->lock);
 }
 
-/* Copies of the descriptors the consumer needs; ours are not needed any more. */
-static int hand_over(struct iog_consumer *c, int fds[2], struct iog_err *err)
+/* The descriptors the consumer needs: mapped, they have done their duty here, and a process has only so many. */
+static int hand_over(struct iog_consumer *c, int fds[2])
 {
-	int n = 0;
-	for (struct iog_region_map *m = &c->down; n < 2 && m->fd >= 0; m = &c->box) {
-		fds[n] = fcntl(m->fd, F_DUPFD_CLOEXEC, 3);
-		if (fds[n++] < 0)
-			return iog_fail(err, -errno, "no descriptor for an edge: %s", strerror(errno));
-		if (m == &c->box)
-			break;
-	}
-	return n;
+	fds[0] = c->down.fd, fds[1] = c->box.fd;
+	close(c->up.fd);
+	c->up.fd = c->down.fd = c->box.fd = -1;
+	return fds[1] < 0 ? 1 : 2;
 }
 
 int iog_offer_join(struct iog_offer *o, const struct iog_offer_edge *e, int fds[2], struct iog_err *err)
@@ -348,13 +334,10 @@ int iog_offer_join(struct iog_offer *o, const struct iog_offer_edge *e, int fds[
 		c->up.fd = fcntl(e->up, F_DUPFD_CLOEXEC, 3);
 		rc = iog_consumer_make(c, &o->o, o->name, &o->schema, UINT32_MAX, o->opts.waits, err);
 		o->rewant = true;
-		if (!rc)
-			rc = hand_over(c, fds, err);
-		if (rc < 0) {
-			if (c->state == IOG_CONSUMER_LIVE)
-				iog_outlet_cut(&o->o, c->k);
+		if (rc)
 			iog_consumer_close(c);
-		}
+		else
+			rc = hand_over(c, fds);
 	}
 	pthread_mutex_unlock(&o->lock);
 	return rc;

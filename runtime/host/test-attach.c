@@ -8,6 +8,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <sys/file.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/un.h>
@@ -194,6 +195,15 @@ static void listeners(void **state)
 	assert_int_equal(stat(p->path, &st), 0);
 	unlink(p->path);
 	assert_int_equal(iog_attach_listen("/no/such/folder/agent", &err), -ENOENT);
+	/* Who has the folder's lock and keeps it does not hang us. */
+	fd = open(p->sub, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	assert_int_equal(flock(fd, LOCK_EX), 0);
+	assert_int_equal(iog_attach_listen(p->path, &err), -ETIMEDOUT);
+	assert_non_null(strstr(err.text, "keeps the folder"));
+	close(fd);
+	s = iog_attach_listen(p->path, &err);
+	assert_true(s >= 0);
+	close(s);
 }
 
 /* Many agents at once, beside the socket of a dead one: one of them gets it. */

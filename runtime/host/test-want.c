@@ -49,6 +49,9 @@ static void valid(void **state)
 	assert_false(iog_want_valid(&w, &s));
 	w = part(0, -1, 3, 4, 6);
 	assert_false(iog_want_valid(&w, &s));
+	w = part(0, 0, 3, 0, 6);
+	w.box.lo[7] = 1; /* a wish nobody else's would ever lie in */
+	assert_false(iog_want_valid(&w, &s));
 	w = part(2, 0, 3, 0, 6); /* a number */
 	assert_false(iog_want_valid(&w, &s));
 	w = part(3, 0, 3, 0, 6); /* static */

@@ -14,8 +14,9 @@ bool iog_want_valid(const struct iog_want *w, const struct iog_schema *s)
 		return false;
 	const struct iog_vardef *v = &s->var[w->part - 1];
 	bool can_be = v->rank && !v->n_codecs && !(v->flags & IOG_VAR_STATIC);
-	for (unsigned d = 0; d < v->rank; d++)
-		can_be &= w->box.lo[d] >= 0 && w->box.lo[d] < w->box.hi[d];
+	/* What is behind the rank is compared as well. */
+	for (unsigned d = 0; d < IOG_RANK; d++)
+		can_be &= d < v->rank ? w->box.lo[d] >= 0 && w->box.lo[d] < w->box.hi[d] : !w->box.lo[d] && !w->box.hi[d];
 	return can_be;
 }
 
