@@ -465,6 +465,8 @@ void iog_agent_graphs_poll(struct iog_agent *a)
 int iog_agent_load(
 	struct iog_agent *a, const char *name, const char *path, void (*diags)(void *, const struct iog_graph *), struct iog_err *err)
 {
+	if (!iog_agent_plain(name))
+		return iog_fail(err, -EINVAL, "the name of a graph may not have control characters; give it another one");
 	for (uint32_t i = 0; i < a->n_runs; i++)
 		if (!strcmp(a->run[i]->name, name) && (a->run[i]->state == WAITS || a->run[i]->state == RUNS))
 			return iog_fail(
