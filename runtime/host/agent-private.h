@@ -163,10 +163,6 @@ const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const 
 const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 /* Can one more graph take the stream, which has `takers`? 0 or -ENOSPC with a message. */
 int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers, struct iog_err *err);
-/* Graphs want these variables of the stream as well. */
-void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars);
-/* Every step that a graph has not taken yet has what it was widened by. */
-bool iog_agent_stream_wide(struct iog_agent *a, const char *name);
 const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 /* The client has gone: with it what it wrote and read. */
 void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
@@ -200,10 +196,12 @@ void iog_agent_stream_free(struct iog_agent *a, struct stream *s);
 uint32_t iog_agent_stream_readers(const struct iog_agent *a, const struct stream *s);
 /* All of them have their edges. */
 bool iog_agent_stream_joined(const struct iog_agent *a, const struct stream *s);
-/* The taker of that owner wants this of s from now on; `wider`: it may be more than before. False: a writer is too old to be told. */
-bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const void *owner, const struct iog_want *want, bool wider);
+/* The taker of that owner, a graph's, wants these variables as well. */
+void iog_agent_edges_widen(struct iog_agent *a, const void *owner, uint64_t vars);
+/* The taker of that owner wants this from now on; `wider`: it may be more than before. False: a writer is too old to be told. */
+bool iog_agent_edges_want(struct iog_agent *a, const void *owner, const struct iog_want *want, bool wider);
 /* Every step that taker has not taken yet has what it wants. */
-bool iog_agent_edges_wide(struct iog_agent *a, const struct stream *s, const void *owner);
+bool iog_agent_edges_wide(struct iog_agent *a, const void *owner);
 /* The writer has made the edge: on to its consumer. Descriptors that were taken are set to -1. */
 void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t n);
 /* The writer refuses it, or is gone: its consumer goes on without. */

@@ -758,23 +758,37 @@ void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why
 
 /* ---- wants that grow ---- */
 
-void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars)
+/* From now on the consumer of e wants this; `wider`: it may be more than before. */
+static void tell_want(struct iog_agent *a, struct edge *e, const struct iog_want *want, bool wider)
+{
+	e->want = *want;
+	if (e->writer->offer)
+		iog_offer_want(e->writer->offer, e->id, want);
+	if (e->writer->offer || e->old) {
+		if (wider)
+			widened(e);
+		return;
+	}
+	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
+	e->widens = wider;
+	m->edge = e->id, m->want = *want;
+	iog_agent_send(a, e->writer->client, m, NULL, 0);
+}
+
+static bool is_owners(const struct edge *e, const void *owner)
+{
+	return !e->reader && iog_feed_owner(e->stream->feed, e->feed_life) == owner;
+}
+
+void iog_agent_edges_widen(struct iog_agent *a, const void *owner, uint64_t vars)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++) {
 		struct edge *e = a->edge[k];
-		if (e->reader || !e->writer || !e->asked || strcmp(e->stream->name, name) || !e->want.vars || !(vars & ~e->want.vars))
+		struct iog_want want = e->want;
+		if (!is_owners(e, owner) || !e->writer || !e->asked || !want.vars || !(vars & ~want.vars))
 			continue;
-		e->want.vars |= vars;
-		if (e->writer->offer)
-			iog_offer_want(e->writer->offer, e->id, &e->want);
-		if (e->writer->offer || e->old) {
-			widened(e);
-			continue;
-		}
-		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
-		e->widens = true;
-		m->edge = e->id, m->want = e->want;
-		iog_agent_send(a, e->writer->client, m, NULL, 0);
+		want.vars |= vars;
+		tell_want(a, e, &want, true);
 	}
 }
 
@@ -798,46 +812,21 @@ static bool edge_wide(struct edge *e)
 	return !e->writer || !(e->widens || e->flushes);
 }
 
-bool iog_agent_stream_wide(struct iog_agent *a, const char *name)
+bool iog_agent_edges_want(struct iog_agent *a, const void *owner, const struct iog_want *want, bool wider)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++)
-		if (!a->edge[k]->reader && !strcmp(a->edge[k]->stream->name, name) && !edge_wide(a->edge[k]))
+		if (is_owners(a->edge[k], owner) && a->edge[k]->writer && a->edge[k]->writer->client->minor < 1)
 			return false;
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (is_owners(a->edge[k], owner) && a->edge[k]->writer)
+			tell_want(a, a->edge[k], want, wider);
 	return true;
 }
 
-static bool is_owners(const struct edge *e, const struct stream *s, const void *owner)
-{
-	return !e->reader && e->stream == s && iog_feed_owner(s->feed, e->feed_life) == owner;
-}
-
-bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const void *owner, const struct iog_want *want, bool wider)
+bool iog_agent_edges_wide(struct iog_agent *a, const void *owner)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++)
-		if (is_owners(a->edge[k], s, owner) && a->edge[k]->writer && a->edge[k]->writer->client->minor < 1)
-			return false;
-	for (uint32_t k = 0; k < a->n_edges; k++) {
-		struct edge *e = a->edge[k];
-		if (!is_owners(e, s, owner) || !e->writer)
-			continue;
-		if (e->old) {
-			if (wider)
-				widened(e);
-			continue;
-		}
-		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
-		e->want = *want;
-		e->widens = wider;
-		m->edge = e->id, m->want = e->want;
-		iog_agent_send(a, e->writer->client, m, NULL, 0);
-	}
-	return true;
-}
-
-bool iog_agent_edges_wide(struct iog_agent *a, const struct stream *s, const void *owner)
-{
-	for (uint32_t k = 0; k < a->n_edges; k++)
-		if (is_owners(a->edge[k], s, owner) && !edge_wide(a->edge[k]))
+		if (is_owners(a->edge[k], owner) && !edge_wide(a->edge[k]))
 			return false;
 	return true;
 }
