@@ -8,12 +8,9 @@
 #include "cli.h"
 #include "control.h"
 
-static const struct iog_cli_opt options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
-	{ .name = NULL } };
-static const struct iog_cli_opt ps_options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
-	{ "json", 0, NULL, "the list as JSON" }, { .name = NULL } };
-
-static const struct iog_cli_opt load_options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
+static const struct iog_cli_opt options[] = { IOG_CLI_SOCKET, { .name = NULL } };
+static const struct iog_cli_opt ps_options[] = { IOG_CLI_SOCKET, { "json", 0, NULL, "the list as JSON" }, { .name = NULL } };
+static const struct iog_cli_opt load_options[] = { IOG_CLI_SOCKET,
 	{ "replace", 0, "NAME", "in the place of this graph, without losing a step" }, { .name = NULL } };
 
 extern const struct iog_cli_cmd iog_cmd_ps, iog_cmd_load, iog_cmd_unload, iog_cmd_set;
@@ -59,6 +56,21 @@ int iog_cli_answer(int sock, struct iog_msg *m, uint64_t limit_ns, struct iog_er
 	return 0;
 }
 
+bool iog_cli_list(int sock, uint32_t kind, bool (*each)(void *ctx, char *text), void *ctx, struct iog_err *err)
+{
+	static struct iog_msg m;
+	m = (struct iog_msg){ .kind = kind };
+	if (iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, err))
+		return false;
+	while (iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS, err)) {
+		if (!m.a)
+			return true;
+		if (!each(ctx, m.text))
+			return false;
+	}
+	return false;
+}
+
 void iog_cli_complain(const struct iog_err *err) { fprintf(stderr, "iog: %s\n", err->text[0] ? err->text : "the agent does not answer"); }
 
 static int ask(const char *where, struct iog_msg *m, uint64_t limit_ns)
@@ -74,8 +86,8 @@ static int ask(const char *where, struct iog_msg *m, uint64_t limit_ns)
 	return code;
 }
 
-/* The arguments of a command that has at most two; false when there is nothing to do. */
-static bool arguments(struct iog_cli_args *a, const char **where, const char **arg, uint32_t least, uint32_t most, bool *json)
+/* The arguments of a command that wants `count` of them; false when there is nothing to do. */
+static bool arguments(struct iog_cli_args *a, const char **where, const char **arg, uint32_t count, bool *json)
 {
 	uint32_t n = 0;
 	for (int o; (o = iog_cli_next(a)) != IOG_ARG_END;) {
@@ -83,19 +95,21 @@ static bool arguments(struct iog_cli_args *a, const char **where, const char **a
 			*where = a->value;
 		} else if (o == 1) {
 			*json = true;
-		} else if (n == most) {
+		} else if (n == count) {
 			a->code = iog_cli_usage(a->cmd, "takes no more arguments, got \"%s\"", a->value);
 			a->done = true;
 		} else {
 			arg[n++] = a->value;
 		}
 	}
-	if (!a->done && n < least) {
+	if (!a->done && n < count) {
 		a->code = iog_cli_usage(a->cmd, "wants %s", a->cmd->args);
 		a->done = true;
 	}
 	return !a->done;
 }
+
+/* ---- ps ---- */
 
 enum { FIELDS = 6 };
 static void split(char *line, char *field[FIELDS])
@@ -108,6 +122,28 @@ static void split(char *line, char *field[FIELDS])
 	}
 }
 
+struct listing {
+	struct iog_cli_table *graphs, *streams;
+	json_t *gs, *ss;
+};
+
+static bool list_line(void *ctx, char *text)
+{
+	struct listing *l = ctx;
+	char *f[FIELDS];
+	split(text, f);
+	const bool graph = !strcmp(f[0], "graph");
+	for (int i = 1; i < (graph ? FIELDS - 1 : FIELDS); i++)
+		iog_cli_table_cell(graph ? l->graphs : l->streams, f[i]);
+	if (graph)
+		json_array_append_new(l->gs, json_pack("{s:o,s:s,s:I,s:o}", "name", iog_cli_text(f[1]), "state", f[2], "delivered",
+						     (json_int_t)atoll(f[3]), "text", iog_cli_text(f[4])));
+	else
+		json_array_append_new(l->ss, json_pack("{s:o,s:s,s:s,s:I,s:o}", "name", iog_cli_text(f[1]), "state", f[2], "ranks", f[3],
+						     "readers", (json_int_t)atoll(f[4]), "job", iog_cli_text(f[5])));
+	return true;
+}
+
 static int ps_run(int argc, char **argv)
 {
 	static const struct iog_cli_col graphs[] = { { "graph", false, false }, { "state", false, false }, { "delivered", true, false },
@@ -115,50 +151,54 @@ static int ps_run(int argc, char **argv)
 	static const struct iog_cli_col streams[] = { { "stream", false, false }, { "state", false, false }, { "ranks", false, false },
 		{ "readers", true, false }, { "job", false, true } };
 	struct iog_cli_args a = { .cmd = &iog_cmd_ps, .argc = argc, .argv = argv };
-	static struct iog_msg m;
 	struct iog_err err = { "" };
 	const char *where = NULL;
 	bool json = false;
-	if (!arguments(&a, &where, NULL, 0, 0, &json))
+	if (!arguments(&a, &where, NULL, 0, &json))
 		return a.code;
-	int sock = iog_cli_agent(where, &err), code = IOG_EXIT_FAILED;
+	int sock = iog_cli_agent(where, &err);
 	if (sock < 0) {
 		iog_cli_complain(&err);
-		return code;
+		return IOG_EXIT_FAILED;
 	}
-	struct iog_cli_table *g = iog_cli_table_new(graphs, IOG_COUNT(graphs)), *s = iog_cli_table_new(streams, IOG_COUNT(streams));
-	json_t *gs = json_array(), *ss = json_array();
-	m = (struct iog_msg){ .kind = IOG_MSG_PS };
-	if (!iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, &err))
-		while (iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS, &err)) {
-			char *f[FIELDS];
-			if (!m.a) {
-				code = IOG_EXIT_OK;
-				break;
-			}
-			split(m.text, f);
-			const bool graph = !strcmp(f[0], "graph");
-			for (int i = 1; i < (graph ? FIELDS - 1 : FIELDS); i++)
-				iog_cli_table_cell(graph ? g : s, f[i]);
-			if (graph)
-				json_array_append_new(gs, json_pack("{s:o,s:s,s:I,s:o}", "name", iog_cli_text(f[1]), "state", f[2],
-								  "delivered", (json_int_t)atoll(f[3]), "text", iog_cli_text(f[4])));
-			else
-				json_array_append_new(
-					ss, json_pack("{s:o,s:s,s:s,s:I,s:o}", "name", iog_cli_text(f[1]), "state", f[2], "ranks", f[3],
-						    "readers", (json_int_t)atoll(f[4]), "job", iog_cli_text(f[5])));
-		}
+	struct listing l = { .graphs = iog_cli_table_new(graphs, IOG_COUNT(graphs)),
+		.streams = iog_cli_table_new(streams, IOG_COUNT(streams)),
+		.gs = json_array(),
+		.ss = json_array() };
+	const bool ok = iog_cli_list(sock, IOG_MSG_PS, list_line, &l, &err);
 	close(sock);
-	if (code)
+	if (!ok)
 		iog_cli_complain(&err);
-	iog_cli_table_print(g, json || code ? NULL : stdout, "");
-	iog_cli_table_print(s, json || code ? NULL : stdout, "");
-	json_t *all = json_pack("{s:o,s:o}", "graphs", gs, "streams", ss);
-	if (json && !code)
+	iog_cli_table_print(l.graphs, json || !ok ? NULL : stdout, "");
+	iog_cli_table_print(l.streams, json || !ok ? NULL : stdout, "");
+	json_t *all = json_pack("{s:o,s:o}", "graphs", l.gs, "streams", l.ss);
+	if (json && ok)
 		return iog_cli_json(all);
 	json_decref(all);
-	return iog_cli_flush() ? code : IOG_EXIT_FAILED;
+	return iog_cli_flush() && ok ? IOG_EXIT_OK : IOG_EXIT_FAILED;
 }
+
+static bool waits_line(void *waits, char *text)
+{
+	char *f[FIELDS];
+	split(text, f);
+	*(bool *)waits |= !strcmp(f[0], "graph") && !strcmp(f[2], "waits");
+	return true;
+}
+
+bool iog_cli_graph_waits(const char *where)
+{
+	struct iog_err err = { "" };
+	bool waits = false;
+	int sock = iog_cli_agent(where, &err);
+	if (sock < 0)
+		return false;
+	iog_cli_list(sock, IOG_MSG_PS, waits_line, &waits, &err);
+	close(sock);
+	return waits;
+}
+
+/* ---- load, unload, set ---- */
 
 /* "dir/heat.lua" is the graph heat. */
 void iog_cli_graph_name(const char *path, char *name, size_t size)
@@ -168,25 +208,6 @@ void iog_cli_graph_name(const char *path, char *name, size_t size)
 	char *dot = strrchr(name, '.');
 	if (dot && dot != name)
 		*dot = 0;
-}
-
-bool iog_cli_graph_waits(const char *where)
-{
-	static struct iog_msg m;
-	struct iog_err err = { "" };
-	bool waits = false;
-	int sock = iog_cli_agent(where, &err);
-	if (sock < 0)
-		return false;
-	m = (struct iog_msg){ .kind = IOG_MSG_PS };
-	if (!iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, &err))
-		while (iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS, &err) && m.a) {
-			char *f[FIELDS];
-			split(m.text, f);
-			waits |= !strcmp(f[0], "graph") && !strcmp(f[2], "waits");
-		}
-	close(sock);
-	return waits;
 }
 
 static int load_run(int argc, char **argv)
@@ -228,7 +249,7 @@ static int unload_run(int argc, char **argv)
 	struct iog_cli_args a = { .cmd = &iog_cmd_unload, .argc = argc, .argv = argv };
 	static struct iog_msg m;
 	const char *where = NULL, *arg[1] = { NULL };
-	if (!arguments(&a, &where, arg, 1, 1, NULL))
+	if (!arguments(&a, &where, arg, 1, NULL))
 		return a.code;
 	m = (struct iog_msg){ .kind = IOG_MSG_UNLOAD };
 	iog_strset(m.name, sizeof m.name, arg[0]);
@@ -240,7 +261,7 @@ static int set_run(int argc, char **argv)
 	struct iog_cli_args a = { .cmd = &iog_cmd_set, .argc = argc, .argv = argv };
 	static struct iog_msg m;
 	const char *where = NULL, *arg[1] = { NULL };
-	if (!arguments(&a, &where, arg, 1, 1, NULL))
+	if (!arguments(&a, &where, arg, 1, NULL))
 		return a.code;
 	const char *is = strchr(arg[0], '=');
 	char *end = NULL;

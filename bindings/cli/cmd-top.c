@@ -18,10 +18,9 @@
 #include "signals.h"
 #include "top.h"
 
-static const struct iog_cli_opt options[] = { { "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
-	{ "once", 0, NULL, "one interval as text, also on a terminal" }, { "json", 0, NULL, "one interval as JSON" },
-	{ "count", 0, "N", "ends after N intervals" }, { "interval", 0, "SECONDS", "between two looks, at least 0.1 (default 1)" },
-	{ .name = NULL } };
+static const struct iog_cli_opt options[] = { IOG_CLI_SOCKET, { "once", 0, NULL, "one interval as text, also on a terminal" },
+	{ "json", 0, NULL, "one interval as JSON" }, { "count", 0, "N", "ends after N intervals" },
+	{ "interval", 0, "SECONDS", "between two looks, at least 0.1 (default 1)" }, { .name = NULL } };
 enum { SOCKET, ONCE, JSON, COUNT, INTERVAL };
 enum { TEXT_MAX = 4 << 20 };
 
@@ -36,35 +35,35 @@ struct request {
 
 /* ---- asking ---- */
 
-static bool look(int sock, struct iog_top *t)
+struct answer {
+	char *text;
+	size_t used;
+	struct iog_err err;
+};
+
+static bool add(void *ctx, char *text)
 {
-	static struct iog_msg m;
-	struct iog_err err = { "" };
-	size_t used = 0;
-	char *text = calloc(1, 1);
-	m = (struct iog_msg){ .kind = IOG_MSG_TOP };
-	if (iog_msg_send(sock, &m, NULL, 0, IOG_CLI_LIMIT_NS, &err)) {
-		iog_cli_complain(&err);
-		free(text);
+	struct answer *a = ctx;
+	const size_t n = strlen(text);
+	char *more = a->used + n < TEXT_MAX ? realloc(a->text, a->used + n + 1) : NULL;
+	if (!more) {
+		iog_fail(&a->err, -ENOMEM, "out of memory for what the agent says");
 		return false;
 	}
-	for (;;) {
-		const int rc = iog_cli_answer(sock, &m, IOG_CLI_LIMIT_NS, &err);
-		if (rc && !m.a && text)
-			return iog_top_parse(t, text);
-		const size_t n = strlen(m.text);
-		char *more = rc && text && used + n < TEXT_MAX ? realloc(text, used + n + 1) : NULL;
-		if (!more) {
-			if (rc)
-				iog_fail(&err, -ENOMEM, "out of memory for what the agent says");
-			iog_cli_complain(&err);
-			free(text);
-			return false;
-		}
-		text = more;
-		memcpy(text + used, m.text, n + 1);
-		used += n;
-	}
+	a->text = more;
+	memcpy(a->text + a->used, text, n + 1);
+	a->used += n;
+	return true;
+}
+
+static bool look(int sock, struct iog_top *t)
+{
+	struct answer a = { .used = 0 };
+	if (add(&a, (char[]){ "" }) && iog_cli_list(sock, IOG_MSG_TOP, add, &a, &a.err))
+		return iog_top_parse(t, a.text);
+	free(a.text);
+	iog_cli_complain(&a.err);
+	return false;
 }
 
 /* ---- the terminal ---- */
@@ -135,7 +134,7 @@ static void draw(const char *text)
 	fflush(stdout);
 }
 
-/* Waits; true: the user wants to end. A window that changes size is drawn anew at once. */
+/* Waits; true: the user wants to end. */
 static bool pause_for(double seconds)
 {
 	const uint64_t until = iog_now_ns() + (uint64_t)(seconds * 1e9);

@@ -18,6 +18,7 @@ bool iog_top_parse(struct iog_top *t, char *text)
 	*t = (struct iog_top){ .text = text, .line = calloc(lines + 1, sizeof *t->line) };
 	if (!t->line) {
 		fprintf(stderr, "iog: out of memory\n");
+		iog_top_free(t);
 		return false;
 	}
 	for (char *p = text, *end; (end = strchr(p, '\n')); p = end + 1) {
@@ -33,6 +34,7 @@ bool iog_top_parse(struct iog_top *t, char *text)
 	if (t->n && !strcmp(t->line[0][0], "top") && !strcmp(t->line[0][1], "1"))
 		return true;
 	fprintf(stderr, "iog: the agent does not say what top shows in a way this program knows; use programs of one release\n");
+	iog_top_free(t);
 	return false;
 }
 
@@ -145,6 +147,15 @@ static void cell_count(struct iog_cli_table *t, double n)
 	iog_cli_table_cell(t, n > 0 ? iog_cli_count(text, n) : "0");
 }
 
+/* "" when there are none, or it is not known. */
+static void cell_some(struct iog_cli_table *t, double n)
+{
+	if (n > 0)
+		cell_count(t, n);
+	else
+		iog_cli_table_cell(t, "");
+}
+
 static void cell_bytes(struct iog_cli_table *t, double n)
 {
 	static const char *const unit[] = { "B", "KiB", "MiB", "GiB" };
@@ -196,8 +207,8 @@ static void graph(FILE *f, const struct iog_top *before, const struct iog_top *n
 		cell_count(t, u.records);
 		cell_bytes(t, u.bytes);
 		u.capacity > 0 ? cell(t, "%.0f/%.0f", u.queued, u.capacity) : iog_cli_table_cell(t, "-");
-		u.dropped > 0 ? cell_count(t, u.dropped) : iog_cli_table_cell(t, "");
-		u.bad > 0 ? cell_count(t, u.bad) : iog_cli_table_cell(t, "");
+		cell_some(t, u.dropped);
+		cell_some(t, u.bad);
 		cell_time(t, u.p50);
 		cell_time(t, u.p99);
 		cell(t, "%.1f %%", u.cpu * 100);
@@ -232,8 +243,8 @@ static void stream(FILE *f, const struct iog_top *before, const struct iog_top *
 		cell(t, "rank %s", l[2]);
 		known ? cell_count(t, rate(before, now, l, 4, 5)) : iog_cli_table_cell(t, "-");
 		known ? cell_bytes(t, rate(before, now, l, 4, 6)) : iog_cli_table_cell(t, "-");
-		known &&number(l[7]) > 0 ? cell_count(t, number(l[7])) : iog_cli_table_cell(t, "");
-		known &&number(l[8]) > 0 ? cell_count(t, number(l[8])) : iog_cli_table_cell(t, "");
+		cell_some(t, number(l[7]));
+		cell_some(t, number(l[8]));
 		known ? cell(t, "%.1f %%", IOG_MIN(rate(before, now, l, 4, 9) * 1e-7, 100.0)) : iog_cli_table_cell(t, "-");
 	}
 	iog_cli_table_print(t, any ? f : NULL, "  ");

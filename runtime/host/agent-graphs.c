@@ -337,7 +337,8 @@ static void make_room(struct iog_agent *a, struct run *r)
 	const void *conf, *from;
 	bool wide = true;
 	for (uint32_t k = 0; (conf = stream_conf(r->next->g, k)); k++)
-		wide &= iog_agent_stream_wide(a, conf);
+		if ((from = counterpart(r->g, r->next->g, conf)))
+			wide &= iog_agent_edges_wide(a, from);
 	if (!wide && iog_now_ns() > r->wide_ns) {
 		r->text[0] = 0;
 		drop_next(a, r, "the new graph needs more of each step, and a program has not begun one since; unload the old one first");
@@ -357,7 +358,7 @@ static void make_room(struct iog_agent *a, struct run *r)
 int iog_agent_graph_replace(struct iog_agent *a, struct client *c, const struct iog_msg *m, struct iog_err *err)
 {
 	static const struct iog_err none = { "" };
-	const void *conf;
+	const void *conf, *from;
 	uint32_t i = 0;
 	while (i < a->n_runs && (strcmp(a->run[i]->name, m->name) || (a->run[i]->state != WAITS && a->run[i]->state != RUNS)))
 		i++;
@@ -389,7 +390,8 @@ int iog_agent_graph_replace(struct iog_agent *a, struct client *c, const struct 
 	old->next = r;
 	r->asker = c, r->asker_id = m->id;
 	for (uint32_t k = 0; (conf = stream_conf(r->g, k)); k++)
-		iog_agent_stream_widen(a, conf, needs(r->g, conf));
+		if ((from = counterpart(old->g, r->g, conf)))
+			iog_agent_edges_widen(a, from, needs(r->g, conf));
 	old->wide_ns = iog_now_ns() + WIDE_NS;
 	snprintf(old->text, sizeof old->text, "waits for what %.400s needs of each step", r->path);
 	make_room(a, old);
@@ -465,6 +467,8 @@ void iog_agent_graphs_poll(struct iog_agent *a)
 int iog_agent_load(
 	struct iog_agent *a, const char *name, const char *path, void (*diags)(void *, const struct iog_graph *), struct iog_err *err)
 {
+	if (!iog_agent_plain(name))
+		return iog_fail(err, -EINVAL, "the name of a graph may not have control characters; give it another one");
 	for (uint32_t i = 0; i < a->n_runs; i++)
 		if (!strcmp(a->run[i]->name, name) && (a->run[i]->state == WAITS || a->run[i]->state == RUNS))
 			return iog_fail(

@@ -154,7 +154,7 @@ static void together(const struct iog_agent *a, const struct hub *h, struct iog_
 static void hub_want(struct iog_agent *a, struct hub *h)
 {
 	struct iog_want want;
-	if (!atomic_load(&h->go) || (h->widens && !iog_agent_edges_wide(a, h->of, h)))
+	if (!atomic_load(&h->go) || (h->widens && !iog_agent_edges_wide(a, h)))
 		return;
 	h->widens = false;
 	for (uint32_t k = 0; k < a->n_edges; k++) {
@@ -164,7 +164,7 @@ static void hub_want(struct iog_agent *a, struct hub *h)
 	}
 	together(a, h, &want);
 	const bool wider = !iog_want_covers(&h->want, &want);
-	if ((wider || !iog_want_covers(&want, &h->want)) && iog_agent_edges_want(a, h->of, h, &want, wider))
+	if ((wider || !iog_want_covers(&want, &h->want)) && iog_agent_edges_want(a, h, &want, wider))
 		h->want = want, h->widens = wider;
 }
 

@@ -1,7 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What the files of the agent share: agent.c (clients, and the loop), agent-streams.c (who writes and reads what), agent-graphs.c (what runs). All
- * of it belongs to the agent's one thread. Nobody else includes this.
+ * What the files of the agent share. All of it belongs to the agent's one thread, but for the thread that each hub has. Nobody else includes this.
  */
 #ifndef IOG_RUNTIME_HOST_AGENT_PRIVATE_H
 #define IOG_RUNTIME_HOST_AGENT_PRIVATE_H
@@ -123,7 +122,7 @@ struct iog_agent {
 	bool ending;     /* in order */
 	bool resumed;    /* what an agent before had is loaded again, or forgotten */
 	bool dirty;      /* what is loaded is to be written down */
-	char state[160]; /* folder of what outlives this process; "": none */
+	char state[160]; /* folder of what outlives this process; "": no more */
 	bool look;       /* a stream became known, a feed opened: connect */
 	int rc;
 	struct iog_err err;
@@ -145,6 +144,11 @@ void iog_agent_send(struct iog_agent *a, struct client *c, struct iog_msg *m, co
 void iog_agent_answer(struct iog_agent *a, struct client *c, uint32_t id, int rc, const struct iog_err *err);
 __attribute__((format(printf, 4, 5))) void iog_agent_refuse(struct iog_agent *a, struct client *c, uint32_t id, const char *fmt, ...);
 
+/* A name that can stand in lines and fields: it has no control characters. */
+bool iog_agent_plain(const char *name);
+/* Appends x to a list of pointers; false: out of memory. */
+bool iog_agent_push(void *list, uint32_t *n, void *x);
+
 /* ---- agent-streams.c ---- */
 
 /* What a client said. The reason to let it go, or NULL; descriptors that were taken are set to -1. */
@@ -159,10 +163,6 @@ const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const 
 const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 /* Can one more graph take the stream, which has `takers`? 0 or -ENOSPC with a message. */
 int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers, struct iog_err *err);
-/* Graphs want these variables of the stream as well. */
-void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars);
-/* Every step that a graph has not taken yet has what it was widened by. */
-bool iog_agent_stream_wide(struct iog_agent *a, const char *name);
 const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 /* The client has gone: with it what it wrote and read. */
 void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
@@ -174,15 +174,41 @@ bool iog_agent_stream_there(const struct iog_agent *a, const char *name);
 bool iog_agent_streams_opening(const struct iog_agent *a);
 /* The job whose ranks write s; "" when none of them knows. */
 const char *iog_agent_stream_job(const struct stream *s);
-/* One line about a stream, as of iog_agent_describe. */
+/* One line about a stream, its fields separated by tabs. */
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size);
 /* Returns when the next agent's runs are not of the same moment as the last of ours, whose epochs are the time: a quarter of a second at most. */
 void iog_agent_streams_age(const struct iog_agent *a);
+/* Ranks that write it, and have not gone. */
+uint32_t iog_agent_stream_ranks(const struct stream *s);
+/* Who reads it or waits for it, directly or behind a hub. */
+uint32_t iog_agent_stream_audience(const struct iog_agent *a, const struct stream *s);
+/* NULL: there is none of that number; it may have been cut. */
+struct edge *iog_agent_edge_find(const struct iog_agent *a, uint32_t number);
+/* One without memory yet. NULL: out of memory. */
+struct edge *iog_agent_edge_add(struct iog_agent *a, uint32_t number, struct writer *w, struct reader *r);
+/* A stream that this process publishes; with hub_of, one that is not in the way of others of that name. NULL with a message. The offer is kept, until its
+ * writer is freed. */
+struct stream *iog_agent_stream_offered(
+	struct iog_agent *a, struct iog_offer *o, const char *name, struct stream *hub_of, struct iog_err *err);
+/* Of a hub. */
+void iog_agent_stream_free(struct iog_agent *a, struct stream *s);
+/* Readers that were told of it. */
+uint32_t iog_agent_stream_readers(const struct iog_agent *a, const struct stream *s);
+/* All of them have their edges. */
+bool iog_agent_stream_joined(const struct iog_agent *a, const struct stream *s);
+/* The taker of that owner, a graph's, wants these variables as well. */
+void iog_agent_edges_widen(struct iog_agent *a, const void *owner, uint64_t vars);
+/* The taker of that owner wants this from now on; `wider`: it may be more than before. False: a writer is too old to be told. */
+bool iog_agent_edges_want(struct iog_agent *a, const void *owner, const struct iog_want *want, bool wider);
+/* Every step that taker has not taken yet has what it wants. */
+bool iog_agent_edges_wide(struct iog_agent *a, const void *owner);
+/* The writer has made the edge: on to its consumer. Descriptors that were taken are set to -1. */
+void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t n);
+/* The writer refuses it, or is gone: its consumer goes on without. */
+void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why);
+void iog_agent_writer_free(struct iog_agent *a, struct writer *w);
 /* Only once all clients have left. */
 void iog_agent_streams_free(struct iog_agent *a);
-
-/* Appends x to a list of pointers; false: out of memory. */
-bool iog_agent_push(void *list, uint32_t *n, void *x);
 
 /* ---- agent-rejoin.c ---- */
 
@@ -207,25 +233,6 @@ void iog_agent_state_drop(struct iog_agent *a);
 struct iog_engine_opts iog_agent_state_engine(struct iog_agent *a, struct run *r);
 /* r has ended: its snapshots go. */
 void iog_agent_state_forget(struct iog_agent *a, const struct run *r);
-/* A stream that this process publishes; with hub_of, one that is not in the way of others of that name. NULL with a message. The offer is kept, until its
- * writer is freed. */
-struct stream *iog_agent_stream_offered(
-	struct iog_agent *a, struct iog_offer *o, const char *name, struct stream *hub_of, struct iog_err *err);
-/* Of a hub. */
-void iog_agent_stream_free(struct iog_agent *a, struct stream *s);
-/* Readers that were told of it. */
-uint32_t iog_agent_stream_readers(const struct iog_agent *a, const struct stream *s);
-/* All of them have their edges. */
-bool iog_agent_stream_joined(const struct iog_agent *a, const struct stream *s);
-/* The taker of that owner wants this of s from now on; `wider`: it may be more than before. False: a writer is too old to be told. */
-bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const void *owner, const struct iog_want *want, bool wider);
-/* Every step that taker has not taken yet has what it wants. */
-bool iog_agent_edges_wide(struct iog_agent *a, const struct stream *s, const void *owner);
-/* The writer has made the edge: on to its consumer. Descriptors that were taken are set to -1. */
-void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t n);
-/* The writer refuses it, or is gone: its consumer goes on without. */
-void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why);
-void iog_agent_writer_free(struct iog_agent *a, struct writer *w);
 
 /* ---- agent-hub.c ---- */
 

@@ -4,24 +4,12 @@
  * nobody names are cut when there was time enough. Writers come when they begin or commit a step, so ranks of a program that goes step by step are
  * back together. The agent's thread.
  */
-#include <stdlib.h>
 #include <string.h>
 
 #include "agent-private.h"
 
 /* After the stream is known again; and for a rank, a graph or a stream to come back at all. */
 static const uint64_t CLAIM_NS = 5000000000u, BACK_NS = 30000000000u;
-
-bool iog_agent_push(void *list, uint32_t *n, void *x)
-{
-	void ***l = list;
-	void **bigger = realloc(*l, (*n + 1) * sizeof *bigger);
-	if (!bigger)
-		return false;
-	*l = bigger;
-	bigger[(*n)++] = x;
-	return true;
-}
 
 void iog_agent_hold(struct held *h, const struct iog_msg *m)
 {
@@ -45,26 +33,14 @@ bool iog_agent_adopt(struct iog_agent *a, struct writer *w, struct reader *r)
 {
 	for (uint32_t i = 0; i < r->held.n; i++) {
 		const uint32_t number = r->held.number[i];
-		if (!take(&w->held, number))
+		/* A number of the new agent is none of theirs. */
+		if (iog_agent_edge_find(a, number) || !take(&w->held, number))
 			continue;
 		take(&r->held, number);
-		struct edge *e = calloc(1, sizeof *e);
-		if (!e || !iog_agent_push(&a->edge, &a->n_edges, e)) {
-			free(e);
+		struct edge *e = iog_agent_edge_add(a, number, w, r);
+		if (!e)
 			return false;
-		}
-		*e = (struct edge){ .id = number,
-			.writer = w,
-			.stream = w->stream,
-			.reader = r,
-			.rank = w->rank,
-			.policy = r->policy,
-			.asked = true,
-			.made = true,
-			.up = IOG_REGION_NONE,
-			.down = IOG_REGION_NONE,
-			.box = IOG_REGION_NONE,
-			.arena = IOG_REGION_NONE };
+		e->asked = e->made = true;
 		return true;
 	}
 	return false;
@@ -77,14 +53,6 @@ static bool late(const struct held *h, const struct stream *s, bool soon)
 {
 	const uint64_t since = IOG_MAX(h->since_ns, s->known ? s->known_ns : 0);
 	return h->n && iog_now_ns() - since > (soon ? CLAIM_NS : BACK_NS);
-}
-
-static bool written(const struct stream *s)
-{
-	for (uint32_t i = 0; i < s->n_writers; i++)
-		if (s->writer[i])
-			return true;
-	return false;
 }
 
 void iog_agent_disown(struct iog_agent *a)
@@ -103,7 +71,7 @@ void iog_agent_disown(struct iog_agent *a)
 	for (uint32_t i = 0; i < a->n_readers; i++) {
 		struct reader *r = a->reader[i];
 		/* When it was told of the stream, all its ranks were there, and have said what they hold; or they have come and gone. */
-		const bool all = (r->told && !r->stream->apart) || (r->stream->known && !written(r->stream));
+		const bool all = (r->told && !r->stream->apart) || (r->stream->known && !iog_agent_stream_ranks(r->stream));
 		if (!all && !late(&r->held, r->stream, r->told))
 			continue;
 		for (; r->held.n; r->held.n--) {

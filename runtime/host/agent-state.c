@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * What an agent leaves for the one after it when it is killed: a folder beside its socket with the list of the graphs that are loaded, how often each
- * stream was opened, and the snapshots of graphs (snapshots.c). One that ends in order leaves nothing. The folder is of this user alone; what is
+ * What an agent leaves for the one after it when it is killed: a folder beside its socket with the list of the graphs that are loaded, and the
+ * snapshots of graphs (snapshots.c). One that ends in order leaves nothing. The folder is of this user alone; what is
  * read from it is checked all the same. The agent's thread; who listens at the socket owns the folder.
  */
 #include <dirent.h>
@@ -71,6 +71,7 @@ void iog_agent_state_drop(struct iog_agent *a)
 		return;
 	sweep(a, "");
 	rmdir(a->state);
+	a->state[0] = 0;
 }
 
 /* The hash of the file of a graph; 0: it cannot be read. */

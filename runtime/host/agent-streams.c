@@ -64,13 +64,22 @@ static struct stream *stream_new(const char *name, struct stream *hub_of)
 	return s;
 }
 
-static struct stream *stream_get(struct iog_agent *a, const char *name)
+/* NULL with a message. */
+static struct stream *stream_get(struct iog_agent *a, const char *name, struct iog_err *err)
 {
 	struct stream *s = stream_find(a, name);
-	if (!s && a->n_streams == IOG_AGENT_STREAMS)
-		stream_forget(a);
-	if (s || a->n_streams == IOG_AGENT_STREAMS || !(s = stream_new(name, NULL)))
+	if (s)
 		return s;
+	if (!iog_agent_plain(name)) {
+		iog_fail(err, -EINVAL, "the name of a stream may not have control characters");
+		return NULL;
+	}
+	if (a->n_streams == IOG_AGENT_STREAMS)
+		stream_forget(a);
+	if (a->n_streams == IOG_AGENT_STREAMS || !(s = stream_new(name, NULL))) {
+		iog_fail(err, -ENOMEM, "the agent has no room for another stream (\"%s\")", name);
+		return NULL;
+	}
 	return a->stream[a->n_streams++] = s;
 }
 
@@ -93,7 +102,7 @@ static uint32_t epoch_new(const struct stream *s)
 	return IOG_MAX(now, s->epoch + 1);
 }
 
-static uint32_t live_writers(const struct stream *s)
+uint32_t iog_agent_stream_ranks(const struct stream *s)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < IOG_WRITERS; i++)
@@ -101,8 +110,7 @@ static uint32_t live_writers(const struct stream *s)
 	return n;
 }
 
-/* Who reads it, directly or behind a hub. */
-static uint32_t readers_of(const struct iog_agent *a, const struct stream *s)
+uint32_t iog_agent_stream_audience(const struct iog_agent *a, const struct stream *s)
 {
 	uint32_t n = 0;
 	for (uint32_t i = 0; i < a->n_readers; i++)
@@ -165,7 +173,7 @@ int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers
 bool iog_agent_stream_there(const struct iog_agent *a, const char *name)
 {
 	const struct stream *s = stream_find(a, name);
-	return s && s->known && live_writers(s);
+	return s && s->known && iog_agent_stream_ranks(s);
 }
 
 static struct writer *writer_find(struct iog_agent *a, const struct client *c, uint32_t id)
@@ -185,6 +193,14 @@ static struct reader *reader_find(struct iog_agent *a, const struct client *c, u
 }
 
 /* ---- edges ---- */
+
+struct edge *iog_agent_edge_find(const struct iog_agent *a, uint32_t id)
+{
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (a->edge[k]->id == id)
+			return a->edge[k];
+	return NULL;
+}
 
 static void drop_edge(struct iog_agent *a, uint32_t k)
 {
@@ -225,25 +241,42 @@ static uint32_t capacity(const struct writer *w, uint8_t policy)
 	return n;
 }
 
-static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, uint32_t feed_life)
+/* One that nobody uses: edges from an agent before have numbers that their ends say. */
+static uint32_t number_new(struct iog_agent *a)
+{
+	do
+		a->next_edge++;
+	while (!a->next_edge || iog_agent_edge_find(a, a->next_edge));
+	return a->next_edge;
+}
+
+struct edge *iog_agent_edge_add(struct iog_agent *a, uint32_t number, struct writer *w, struct reader *r)
 {
 	struct edge *e = calloc(1, sizeof *e);
-	struct iog_err err = { "" };
 	if (!e || !iog_agent_push(&a->edge, &a->n_edges, e)) {
 		free(e);
-		return;
+		return NULL;
 	}
-	*e = (struct edge){ .id = ++a->next_edge,
+	*e = (struct edge){ .id = number,
 		.writer = w,
 		.stream = w->stream,
 		.reader = r,
-		.feed_life = feed_life,
 		.rank = w->rank,
+		.policy = r ? r->policy : IOG_BLOCK,
 		.up = IOG_REGION_NONE,
 		.down = IOG_REGION_NONE,
 		.box = IOG_REGION_NONE,
 		.arena = IOG_REGION_NONE };
-	e->policy = r ? r->policy : IOG_BLOCK;
+	return e;
+}
+
+static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, uint32_t feed_life)
+{
+	struct edge *e = iog_agent_edge_add(a, number_new(a), w, r);
+	struct iog_err err = { "" };
+	if (!e)
+		return;
+	e->feed_life = feed_life;
 	const bool hub = !r && iog_agent_is_hub(a, iog_feed_owner(w->stream->feed, feed_life), &e->policy, &e->want);
 	if (!r && w->stream->policy != IOG_BLOCK)
 		e->policy = IOG_DROP_NEW;
@@ -296,10 +329,11 @@ static void connect_all(struct iog_agent *a)
 				continue;
 			r->gone |= 1ull << w;
 			struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_EDGE_WANTED, r->id);
-			m->edge = ++a->next_edge, m->capacity = IOG_READER_CREDIT, m->policy = r->policy, m->a = w;
+			const uint32_t number = number_new(a);
+			m->edge = number, m->capacity = IOG_READER_CREDIT, m->policy = r->policy, m->a = w;
 			iog_agent_send(a, r->client, m, NULL, 0);
 			m = iog_agent_fresh(a, IOG_MSG_WRITER_GONE, r->id);
-			m->edge = a->next_edge, m->a = w;
+			m->edge = number, m->a = w;
 			iog_agent_send(a, r->client, m, NULL, 0);
 		}
 	}
@@ -356,7 +390,7 @@ static void cut_feeds(struct iog_agent *a)
 }
 
 /* What a reader waits for: one that has ended may come again. */
-static bool appeared(const struct stream *s) { return s->known && live_writers(s); }
+static bool appeared(const struct stream *s) { return s->known && iog_agent_stream_ranks(s); }
 
 /* One that had an agent before reads as it did: it has edges that writers have, too, or what it had was a hub's, which is gone. */
 static bool was_direct(const struct stream *s, const struct reader *r)
@@ -392,8 +426,6 @@ static void reader_free(struct iog_agent *a, uint32_t i);
 static void tell_reader(struct iog_agent *a, uint32_t i)
 {
 	struct reader *r = a->reader[i];
-	if (r->told || !appeared(r->stream))
-		return;
 	if (!place_reader(a, r)) {
 		reader_free(a, i);
 		return;
@@ -431,13 +463,14 @@ const char *iog_agent_on_open(struct iog_agent *a, struct client *c, const struc
 		return "opened a stream in a way that makes no sense";
 	if (writer_find(a, c, m->id))
 		return "opened a stream twice";
-	struct stream *s = stream_get(a, m->name);
+	struct iog_err err = { "the agent is out of memory" };
+	struct stream *s = stream_get(a, m->name, &err);
 	struct writer *w = s ? calloc(1, sizeof *w) : NULL;
 	if (!w) {
-		iog_agent_refuse(a, c, m->id, "the agent has no room for another stream (\"%s\")", m->name);
+		iog_agent_refuse(a, c, m->id, "%s", err.text);
 		return NULL;
 	}
-	if (!live_writers(s)) {
+	if (!iog_agent_stream_ranks(s)) {
 		s->n_writers = m->b, s->schema = m->schema, s->known = false, s->policy = m->policy, s->blocks = 0;
 		s->apart = m->apart;
 		s->back_ns = m->epoch ? iog_now_ns() : 0;
@@ -489,7 +522,7 @@ static bool all_there(const struct stream *s, uint32_t *blocks)
 static void stream_look(struct iog_agent *a, struct stream *s)
 {
 	struct iog_err err = { "" };
-	if (s->known || !live_writers(s) || !all_there(s, &s->blocks))
+	if (s->known || !iog_agent_stream_ranks(s) || !all_there(s, &s->blocks))
 		return;
 	const enum iog_pairing how = s->apart ? IOG_PAIR_NONE : s->policy == IOG_BLOCK ? IOG_PAIR_ALL : IOG_PAIR_LOSSY;
 	uint32_t credit = BLOCK_CREDIT;
@@ -587,7 +620,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	uint32_t others = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++)
 		others += s->writer[i] && s->writer[i] != w && s->writer[i]->map.fd >= 0;
-	if (!others) {
+	if (!others && !s->known) {
 		s->schema = m->schema;
 	} else if (memcmp(s->schema.dim, m->schema.dim, sizeof s->schema.dim)) {
 		iog_agent_refuse(a, c, m->id, "rank %u of stream \"%s\" says that the whole has another shape than other ranks do", w->rank,
@@ -605,15 +638,12 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 {
 	if (!m->name[0] || m->policy > IOG_DROP_NEW || reader_find(a, c, m->id))
 		return "subscribed in a way that makes no sense";
-	struct stream *s = stream_get(a, m->name);
-	if (!s) {
-		iog_agent_refuse(a, c, m->id, "the agent has no room for another stream (\"%s\")", m->name);
-		return NULL;
-	}
-	struct reader *r = calloc(1, sizeof *r);
+	struct iog_err err = { "the agent is out of memory" };
+	struct stream *s = stream_get(a, m->name, &err);
+	struct reader *r = s ? calloc(1, sizeof *r) : NULL;
 	if (!r || !iog_agent_push(&a->reader, &a->n_readers, r)) {
 		free(r);
-		iog_agent_refuse(a, c, m->id, "the agent is out of memory");
+		iog_agent_refuse(a, c, m->id, "%s", err.text);
 		return NULL;
 	}
 	*r = (struct reader){ .client = c, .stream = s, .id = m->id, .policy = m->policy };
@@ -624,18 +654,10 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 	return NULL;
 }
 
-static struct edge *edge_find(struct iog_agent *a, uint32_t id)
-{
-	for (uint32_t k = 0; k < a->n_edges; k++)
-		if (a->edge[k]->id == id)
-			return a->edge[k];
-	return NULL;
-}
-
 /* A reader has made the region it releases by: on to the writer, which checks it again. */
 const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n)
 {
-	struct edge *e = edge_find(a, m->edge);
+	struct edge *e = iog_agent_edge_find(a, m->edge);
 	struct iog_err err = { "" };
 	if (!e || !e->reader || e->reader->client != c)
 		return e ? "answered for an edge of somebody else" : NULL; /* it may have been cut meanwhile */
@@ -682,7 +704,7 @@ static int feed_edge(struct edge *e, int *fds, bool resumed, struct iog_err *err
 
 const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n)
 {
-	struct edge *e = edge_find(a, m->edge);
+	struct edge *e = iog_agent_edge_find(a, m->edge);
 	if (!e)
 		return NULL; /* cut meanwhile */
 	if (!e->writer || e->writer->client != c || !e->asked || e->made)
@@ -699,8 +721,10 @@ void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t
 	struct iog_err err = { "" };
 	e->made = true;
 	if (!e->reader) {
-		if (feed_edge(e, fds, e->resumed, &err))
-			iog_agent_say(a, "stream %s, rank %u: %s", e->stream->name, e->writer->rank, err.text);
+		if (feed_edge(e, fds, e->resumed, &err)) {
+			iog_agent_edge_refused(a, e, err.text);
+			cut(a, e); /* or it would go on sending, and wait for it */
+		}
 		return;
 	}
 	struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_EDGE_MADE, e->reader->id);
@@ -712,7 +736,7 @@ void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t
 
 const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m)
 {
-	struct edge *e = edge_find(a, m->edge);
+	struct edge *e = iog_agent_edge_find(a, m->edge);
 	if (!e || !e->writer || e->writer->client != c || !e->asked || e->made)
 		return NULL; /* what was made and is given up is cut by whoever notices */
 	iog_agent_edge_refused(a, e, m->text);
@@ -734,29 +758,43 @@ void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why
 
 /* ---- wants that grow ---- */
 
-void iog_agent_stream_widen(struct iog_agent *a, const char *name, uint64_t vars)
+/* From now on the consumer of e wants this; `wider`: it may be more than before. */
+static void tell_want(struct iog_agent *a, struct edge *e, const struct iog_want *want, bool wider)
+{
+	e->want = *want;
+	if (e->writer->offer)
+		iog_offer_want(e->writer->offer, e->id, want);
+	if (e->writer->offer || e->old) {
+		if (wider)
+			widened(e);
+		return;
+	}
+	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
+	e->widens = wider;
+	m->edge = e->id, m->want = *want;
+	iog_agent_send(a, e->writer->client, m, NULL, 0);
+}
+
+static bool is_owners(const struct edge *e, const void *owner)
+{
+	return !e->reader && iog_feed_owner(e->stream->feed, e->feed_life) == owner;
+}
+
+void iog_agent_edges_widen(struct iog_agent *a, const void *owner, uint64_t vars)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++) {
 		struct edge *e = a->edge[k];
-		if (e->reader || !e->writer || !e->asked || strcmp(e->stream->name, name) || !e->want.vars || !(vars & ~e->want.vars))
+		struct iog_want want = e->want;
+		if (!is_owners(e, owner) || !e->writer || !e->asked || !want.vars || !(vars & ~want.vars))
 			continue;
-		e->want.vars |= vars;
-		if (e->writer->offer)
-			iog_offer_want(e->writer->offer, e->id, &e->want);
-		if (e->writer->offer || e->old) {
-			widened(e);
-			continue;
-		}
-		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
-		e->widens = true;
-		m->edge = e->id, m->want = e->want;
-		iog_agent_send(a, e->writer->client, m, NULL, 0);
+		want.vars |= vars;
+		tell_want(a, e, &want, true);
 	}
 }
 
 const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m)
 {
-	struct edge *e = edge_find(a, m->edge);
+	struct edge *e = iog_agent_edge_find(a, m->edge);
 	if (!e || !e->widens)
 		return NULL; /* cut meanwhile */
 	if (!e->writer || e->writer->client != c)
@@ -774,46 +812,21 @@ static bool edge_wide(struct edge *e)
 	return !e->writer || !(e->widens || e->flushes);
 }
 
-bool iog_agent_stream_wide(struct iog_agent *a, const char *name)
+bool iog_agent_edges_want(struct iog_agent *a, const void *owner, const struct iog_want *want, bool wider)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++)
-		if (!a->edge[k]->reader && !strcmp(a->edge[k]->stream->name, name) && !edge_wide(a->edge[k]))
+		if (is_owners(a->edge[k], owner) && a->edge[k]->writer && a->edge[k]->writer->client->minor < 1)
 			return false;
+	for (uint32_t k = 0; k < a->n_edges; k++)
+		if (is_owners(a->edge[k], owner) && a->edge[k]->writer)
+			tell_want(a, a->edge[k], want, wider);
 	return true;
 }
 
-static bool is_owners(const struct edge *e, const struct stream *s, const void *owner)
-{
-	return !e->reader && e->stream == s && iog_feed_owner(s->feed, e->feed_life) == owner;
-}
-
-bool iog_agent_edges_want(struct iog_agent *a, const struct stream *s, const void *owner, const struct iog_want *want, bool wider)
+bool iog_agent_edges_wide(struct iog_agent *a, const void *owner)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++)
-		if (is_owners(a->edge[k], s, owner) && a->edge[k]->writer && a->edge[k]->writer->client->minor < 1)
-			return false;
-	for (uint32_t k = 0; k < a->n_edges; k++) {
-		struct edge *e = a->edge[k];
-		if (!is_owners(e, s, owner) || !e->writer)
-			continue;
-		if (e->old) {
-			if (wider)
-				widened(e);
-			continue;
-		}
-		struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_WANT, e->writer->id);
-		e->want = *want;
-		e->widens = wider;
-		m->edge = e->id, m->want = e->want;
-		iog_agent_send(a, e->writer->client, m, NULL, 0);
-	}
-	return true;
-}
-
-bool iog_agent_edges_wide(struct iog_agent *a, const struct stream *s, const void *owner)
-{
-	for (uint32_t k = 0; k < a->n_edges; k++)
-		if (is_owners(a->edge[k], s, owner) && !edge_wide(a->edge[k]))
+		if (is_owners(a->edge[k], owner) && !edge_wide(a->edge[k]))
 			return false;
 	return true;
 }
@@ -916,12 +929,12 @@ static void hidden_free(struct stream *s)
 struct stream *iog_agent_stream_offered(
 	struct iog_agent *a, struct iog_offer *o, const char *name, struct stream *hub_of, struct iog_err *err)
 {
-	struct stream *s = hub_of ? stream_new(name, hub_of) : stream_get(a, name);
+	struct stream *s = hub_of ? stream_new(name, hub_of) : stream_get(a, name, err);
 	struct writer *w = s ? calloc(1, sizeof *w) : NULL;
-	int fd, rc = w ? 0 : iog_fail(err, -ENOMEM, "the agent has no room for another stream (\"%s\")", name);
+	int fd, rc = w ? 0 : err->text[0] ? -ENOMEM : iog_fail(err, -ENOMEM, "no memory for stream \"%s\"", name);
 	if (w)
 		*w = (struct writer){ .client = &a->self, .stream = s, .offer = o, .map = IOG_REGION_NONE };
-	if (!rc && live_writers(s))
+	if (!rc && iog_agent_stream_ranks(s))
 		rc = iog_fail(err, -EEXIST, "stream \"%s\" is open already, by %s", name,
 			iog_agent_client_name(s->writer[0] ? s->writer[0]->client : &a->self));
 	if (!rc) {
@@ -931,7 +944,7 @@ struct stream *iog_agent_stream_offered(
 			w->map = IOG_REGION_NONE;
 	}
 	if (!rc && !iog_agent_push(&a->writer, &a->n_writers, w))
-		rc = iog_fail(err, -ENOMEM, "the agent has no room for another stream (\"%s\")", name);
+		rc = iog_fail(err, -ENOMEM, "no memory for stream \"%s\"", name);
 	if (rc) {
 		if (w)
 			iog_region_close(&w->map);
@@ -983,9 +996,11 @@ void iog_agent_streams_poll(struct iog_agent *a)
 	const uint64_t now = iog_now_ns();
 	for (uint32_t i = a->n_readers; i-- > 0;) {
 		struct reader *r = a->reader[i];
+		if (r->told)
+			continue;
 		if (appeared(r->stream))
 			tell_reader(a, i);
-		else if (!r->told && now > r->until_ns) {
+		else if (now > r->until_ns) {
 			iog_agent_refuse(a, r->client, r->id, "stream \"%s\" did not appear", r->stream->name);
 			reader_free(a, i);
 		}
@@ -1009,11 +1024,9 @@ bool iog_agent_streams_opening(const struct iog_agent *a)
 
 const char *iog_agent_on_close(struct iog_agent *a, struct client *c, const struct iog_msg *m)
 {
-	for (uint32_t i = 0; i < a->n_writers; i++)
-		if (a->writer[i]->client == c && a->writer[i]->id == m->id) {
-			writer_free(a, i);
-			break;
-		}
+	struct writer *w = writer_find(a, c, m->id);
+	if (w)
+		iog_agent_writer_free(a, w);
 	return NULL;
 }
 
@@ -1042,8 +1055,8 @@ void iog_agent_streams_leave(struct iog_agent *a, struct client *c)
 
 void iog_agent_stream_text(const struct iog_agent *a, const struct stream *s, char *text, size_t size)
 {
-	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u\t%s", s->name, s->known ? "known" : "waits", live_writers(s), s->n_writers,
-		readers_of(a, s), iog_agent_stream_job(s));
+	snprintf(text, size, "stream\t%s\t%s\t%u of %u\t%u\t%s", s->name, s->known ? "known" : "waits", iog_agent_stream_ranks(s),
+		s->n_writers, iog_agent_stream_audience(a, s), iog_agent_stream_job(s));
 }
 
 uint32_t iog_agent_writing(const struct iog_agent *a)

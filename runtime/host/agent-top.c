@@ -146,15 +146,8 @@ static void streams(struct report *r)
 	char text[LINE];
 	for (uint32_t i = 0; i < a->n_streams; i++) {
 		const struct stream *s = a->stream[i];
-		uint32_t there = 0, readers = 0;
-		if (s->hub_of) /* its readers are those of the stream it is for */
-			continue;
-		for (uint32_t k = 0; k < s->n_writers; k++)
-			there += s->writer[k] != NULL;
-		for (uint32_t k = 0; k < a->n_readers; k++)
-			readers += a->reader[k]->stream == s || a->reader[k]->stream->hub_of == s;
-		line(r, "stream\t%s\t%s\t%u\t%u\t%u\t%s", s->name, s->known ? "known" : "waits", there, s->n_writers, readers,
-			iog_agent_stream_job(s));
+		line(r, "stream\t%s\t%s\t%u\t%u\t%u\t%s", s->name, s->known ? "known" : "waits", iog_agent_stream_ranks(s), s->n_writers,
+			iog_agent_stream_audience(a, s), iog_agent_stream_job(s));
 	}
 	for (uint32_t i = 0; i < a->n_writers; i++) {
 		const struct writer *w = a->writer[i];

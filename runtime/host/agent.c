@@ -30,6 +30,17 @@ __attribute__((format(printf, 2, 3))) void iog_agent_say(struct iog_agent *a, co
 	a->o.log(a->o.ctx, line);
 }
 
+bool iog_agent_push(void *list, uint32_t *n, void *x)
+{
+	void ***l = list;
+	void **bigger = realloc(*l, (*n + 1) * sizeof *bigger);
+	if (!bigger)
+		return false;
+	*l = bigger;
+	bigger[(*n)++] = x;
+	return true;
+}
+
 /* ---- sending ---- */
 
 /* Why we hang up, to one who may not be a client yet; if there is room. */
@@ -83,13 +94,16 @@ __attribute__((format(printf, 4, 5))) void iog_agent_refuse(struct iog_agent *a,
 	iog_agent_send(a, c, m, NULL, 0);
 }
 
+/* What there is, a line for each graph and stream. */
 static void on_ps(struct iog_agent *a, struct client *c)
 {
-	char text[sizeof a->out.text];
-	for (uint32_t at = 0; iog_agent_describe(a, &at, text, sizeof text);) {
+	for (uint32_t i = 0; i < a->n_runs + a->n_streams; i++) {
 		struct iog_msg *o = iog_agent_fresh(a, IOG_MSG_RESULT, 0);
-		iog_strset(o->text, sizeof o->text, text);
 		o->a = 1;
+		if (i < a->n_runs)
+			iog_agent_graph_text(a->run[i], o->text, sizeof o->text);
+		else
+			iog_agent_stream_text(a, a->stream[i - a->n_runs], o->text, sizeof o->text);
 		iog_agent_send(a, c, o, NULL, 0);
 	}
 	iog_agent_send(a, c, iog_agent_fresh(a, IOG_MSG_RESULT, 0), NULL, 0);
@@ -103,12 +117,21 @@ void iog_agent_answer(struct iog_agent *a, struct client *c, uint32_t id, int rc
 		iog_agent_send(a, c, iog_agent_fresh(a, IOG_MSG_RESULT, id), NULL, 0);
 }
 
+static bool is_control(char c) { return (uint8_t)c < ' ' || c == 127; }
+
+bool iog_agent_plain(const char *name)
+{
+	while (*name && !is_control(*name))
+		name++;
+	return !*name;
+}
+
 /* What a client says of itself goes into lines and fields. */
 static void take_text(char *to, size_t size, const char *text)
 {
 	iog_strset(to, size, text);
 	for (; *to; to++)
-		if ((uint8_t)*to < ' ' || *to == 127)
+		if (is_control(*to))
 			*to = '?';
 }
 
@@ -349,22 +372,11 @@ int iog_agent_result(const struct iog_agent *a, struct iog_err *err)
 	return a->rc;
 }
 
-bool iog_agent_describe(const struct iog_agent *a, uint32_t *at, char *text, size_t size)
-{
-	const uint32_t i = (*at)++;
-	if (i < a->n_runs)
-		iog_agent_graph_text(a->run[i], text, size);
-	else if (i - a->n_runs < a->n_streams)
-		iog_agent_stream_text(a, a->stream[i - a->n_runs], text, size);
-	else
-		return false;
-	return true;
-}
-
 void iog_agent_close(struct iog_agent *a)
 {
 	if (a->sock < 0)
 		return;
+	iog_agent_state_drop(a); /* before another one may own it */
 	unlink(a->path);
 	close(a->sock);
 	a->sock = -1;
@@ -382,7 +394,6 @@ void iog_agent_free(struct iog_agent *a)
 	iog_agent_hubs_free(a);
 	iog_offers_wanted(-1);
 	iog_agent_streams_free(a);
-	iog_agent_state_drop(a);
 	if (a->spare >= 0)
 		close(a->spare);
 	iog_agent_close(a);

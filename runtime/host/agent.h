@@ -43,14 +43,12 @@ uint32_t iog_agent_poll(struct iog_agent *a, double timeout_s);
 uint32_t iog_agent_programs(const struct iog_agent *a, bool *came);
 /* Streams that programs have open to write. */
 uint32_t iog_agent_writing(const struct iog_agent *a);
-/* Listens no more: the place is free for another agent. */
+/* Listens no more, and leaves nothing for another agent: the place is free for one. */
 void iog_agent_close(struct iog_agent *a);
 /* 0, or the first failure of a graph. */
 int iog_agent_result(const struct iog_agent *a, struct iog_err *err);
 /* Ends all graphs: in order, or at once. Poll until it returns 0. */
 void iog_agent_end(struct iog_agent *a, bool at_once);
-/* What there is, a line for each graph and stream, its fields separated by tabs; false: no more. *at starts at 0. */
-bool iog_agent_describe(const struct iog_agent *a, uint32_t *at, char *text, size_t size);
 /* Lets all clients go, removes the socket, frees everything. NULL is fine. */
 void iog_agent_free(struct iog_agent *a);
 
