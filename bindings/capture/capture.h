@@ -47,5 +47,16 @@ __attribute__((format(printf, 1, 2))) void iog_capture_lost(const char *fmt, ...
 __attribute__((format(printf, 1, 2))) void iog_capture_note(const char *fmt, ...);
 /* The definition of a symbol behind ours, which what is interposed calls; NULL when the program has none. */
 void *iog_capture_next(const char *symbol);
+/* That of a function, as one of its type; looked up when it is first called, which may be before our constructor runs. */
+#define IOG_CAPTURE_NEXT(name)                                                                                                             \
+	({                                                                                                                                 \
+		static __typeof__(&name) next_;                                                                                            \
+		__typeof__(next_) n_ = __atomic_load_n(&next_, __ATOMIC_RELAXED);                                                          \
+		if (!n_) {                                                                                                                 \
+			n_ = (__typeof__(next_))iog_capture_next(#name);                                                                   \
+			__atomic_store_n(&next_, n_, __ATOMIC_RELAXED);                                                                    \
+		}                                                                                                                          \
+		n_;                                                                                                                        \
+	})
 
 #endif
