@@ -31,9 +31,6 @@ bool iog_capture_wanted(void);
 const char *iog_capture_name(const char *usual);
 /* --every, 1 when none was given. Steps that are no multiple of it are not captured. */
 int64_t iog_capture_every(void);
-/* Rank and number of ranks as the launcher has put it into the environment (Open MPI, PMI, Slurm); false: there is none, it is 0 of 1. For those who
- * cannot ask MPI. */
-bool iog_capture_rank(int *rank, int *nranks);
 
 /* The attachment of this process, made at the first call. Never NULL. */
 iog *iog_capture_io(void);

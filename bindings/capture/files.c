@@ -85,10 +85,8 @@ static void targets(const char *text)
 static void place(void)
 {
 	static const char *const names[][2] = {
-		{ "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE" },
-		{ "MPI_LOCALRANKID", "MPI_LOCALNRANKS" },
-		{ "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE" },
-		{ "SLURM_LOCALID", "SLURM_TASKS_PER_NODE" },
+		{ "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE" }, { "MPI_LOCALRANKID", "MPI_LOCALNRANKS" },
+		{ "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE" }, /* not SLURM_TASKS_PER_NODE, which a batch script has as well */
 	};
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
 		const char *r = getenv(names[i][0]), *n = getenv(names[i][1]);

@@ -260,19 +260,12 @@ static int command(struct plan *p, char *const *argv)
 	return IOG_EXIT_OK;
 }
 
-/* Of several ranks that were started with `iog capture` each, one speaks. */
-static bool is_first_rank(void)
+/* Our rank, when a launcher started `iog capture` for each; NULL: none did. A batch script has Slurm's number of a rank too, but is in no step. */
+static const char *rank_said(void)
 {
-	static const char *const names[] = { "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID" };
-	for (unsigned i = 0; i < IOG_COUNT(names); i++) {
-		const char *rank = getenv(names[i]);
-		if (rank)
-			return atoi(rank) == 0;
-	}
-	return true;
+	const char *open_mpi = getenv("OMPI_COMM_WORLD_RANK"), *pmi = getenv("PMI_RANK");
+	return open_mpi ? open_mpi : pmi ? pmi : getenv("SLURM_STEP_ID") ? getenv("SLURM_PROCID") : NULL;
 }
-
-static bool is_rank(void) { return getenv("OMPI_COMM_WORLD_RANK") || getenv("PMI_RANK") || getenv("SLURM_PROCID"); }
 
 static int become(char *const *argv)
 {
@@ -444,7 +437,8 @@ static bool parse(struct iog_cli_args *a, struct wishes *w)
 static void announce(const struct capture_kind *kind)
 {
 	void (*before)(int) = signal(SIGPIPE, SIG_IGN);
-	if (is_first_rank())
+	const char *rank = rank_said();
+	if (!rank || !atoi(rank))
 		fprintf(stderr, "iog capture: as %s: %s\n", kind->name, kind->summary);
 	signal(SIGPIPE, before);
 }
@@ -512,7 +506,7 @@ static int capture_run(int argc, char **argv)
 		return iog_cli_usage(&iog_cmd_capture, "the kind fifo goes with --fifo, as in --fifo dump.fifo, and no other kind does");
 	if (!strcmp(p.kind->name, "stdio") && !w.files)
 		return iog_cli_usage(&iog_cmd_capture, "stdio wants --files, as in --files 'dump.*:log.*=log'");
-	if (w.graph && is_rank())
+	if (w.graph && rank_said())
 		return iog_cli_usage(&iog_cmd_capture, "--graph would run an agent for each rank; put `iog capture --graph` before the "
 						       "launcher, or start `iog agent` yourself");
 	if ((code = resolve(&w, path, sizeof path)))
