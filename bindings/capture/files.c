@@ -15,8 +15,8 @@
 #include "bindings/capture/capture.h"
 
 enum { PATH = IOG_CFILE_PATH, PIECES = IOG_CFILE_PIECES, BYTES = IOG_CFILE_BYTES, TARGETS = 8, RANKS_MAX = 64 };
-/* Memory for 16 MiB, and one long wait instead of many short ones. */
-#define OPTIONS "bytes=24MiB ranks=apart timeout=10s"
+/* Memory for the 17 records that every stream takes and for 32, which hold 8 MiB; one long wait instead of many short ones. */
+#define OPTIONS "bytes=16MiB ranks=apart timeout=10s"
 
 struct target {
 	char pattern[256], name[64];

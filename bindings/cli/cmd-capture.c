@@ -23,19 +23,18 @@
 /* A way to capture. */
 struct capture_kind {
 	const char *name, *summary;
-	const char *library;            /* preloaded, without .so; NULL: none */
-	const char *const *programs;    /* patterns: one of the words of the command line is such a program; NULL: only by --as */
-	const char *const *environment; /* NAME=VALUE beside the settings, "%s" in it is the folder of the libraries; NULL: none */
-	bool by_mpi;                    /* there is a library for each MPI: -openmpi, -mpich */
+	const char *library;         /* preloaded, without .so; NULL: none */
+	const char *const *programs; /* patterns: one of the words of the command line is such a program; NULL: only by --as */
+	bool by_mpi;                 /* there is a library for each MPI: -openmpi, -mpich */
 };
 
 static const char *const lammps_programs[] = { "lmp", "lmp_*", "lammps", "lmp-*", NULL };
 
 static const struct capture_kind kinds[] = {
-	{ "lammps", "atoms of LAMMPS, at every step of run and minimize", "lammps", lammps_programs, NULL, false },
-	{ "mpiio", "files written through MPI-IO, HDF5 on it among them", "mpiio", NULL, NULL, true },
-	{ "stdio", "files written by other means (--files)", "stdio", NULL, NULL, false },
-	{ "fifo", "what is written into a FIFO, by its name (--fifo)", NULL, NULL, NULL, false },
+	{ "lammps", "atoms of LAMMPS, at every step of run and minimize", "lammps", lammps_programs, false },
+	{ "mpiio", "files written through MPI-IO, HDF5 on it among them", "mpiio", NULL, true },
+	{ "stdio", "files written by other means (--files)", "stdio", NULL, false },
+	{ "fifo", "what is written into a FIFO, by its name (--fifo)", NULL, NULL, false },
 };
 
 static bool is_program(const char *word, const char *const *programs)
@@ -193,20 +192,13 @@ static int preload(struct plan *p, char *const *argv)
 {
 	char folder[PATH_MAX], path[PATH_MAX + 64];
 	const char *mpi = p->kind->by_mpi ? mpi_of(argv) : "";
-	if (!p->kind->library && !p->kind->environment)
+	if (!p->kind->library)
 		return IOG_EXIT_OK;
 	if (!library_folder(folder, sizeof folder)) {
 		fprintf(stderr, "iog capture: the libraries for capturing are neither beside this program nor in lib/iograph; build or "
 				"install them\n");
 		return IOG_EXIT_FAILED;
 	}
-	for (const char *const *e = p->kind->environment; e && *e; e++) {
-		const char *at = strstr(*e, "%s");
-		if (!(at ? add(p, "%.*s%s%s", (int)(at - *e), *e, folder, at + 2) : add(p, "%s", *e)))
-			return IOG_EXIT_FAILED;
-	}
-	if (!p->kind->library)
-		return IOG_EXIT_OK;
 	if (!mpi) {
 		fprintf(stderr,
 			"iog capture: cannot tell which MPI \"%s\" uses; put `iog capture` before mpirun, or name its program here\n",
