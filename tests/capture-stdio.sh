@@ -99,6 +99,13 @@ others() { # programs of others, with a path in the pattern and another stream t
 	[ ! -e copy/data/other.seq ]
 }
 point "dd, tee, sort" others
+batch() { # its script has the variables of a rank, and is one program
+	rm -rf copy data
+	mkdir data
+	(export SLURM_PROCID=0 SLURM_LOCALID=0 SLURM_NTASKS=128 SLURM_TASKS_PER_NODE=128 &&
+		captured --files 'out.*' --graph copy.lua -- dd if=/dev/zero of=data/out.dd bs=1000 count=70) && alike data/out.dd
+}
+point "in a batch script of Slurm" batch
 python() {
 	rm -rf copy data
 	mkdir data

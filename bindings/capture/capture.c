@@ -61,19 +61,14 @@ int64_t iog_capture_every(void)
 	return every;
 }
 
-bool iog_capture_rank(int *rank, int *nranks)
+/* As the launcher has put it into the environment; without one we are the first. */
+static bool is_first_rank(void)
 {
-	static const char *const names[][2] = { { "OMPI_COMM_WORLD_RANK", "OMPI_COMM_WORLD_SIZE" }, { "PMI_RANK", "PMI_SIZE" },
-		{ "SLURM_PROCID", "SLURM_NTASKS" } };
-	*rank = 0, *nranks = 1;
-	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
-		const char *r = setting(names[i][0]), *n = setting(names[i][1]);
-		if (!r || !n)
-			continue;
-		*rank = atoi(r), *nranks = atoi(n);
-		return true;
-	}
-	return false;
+	static const char *const names[] = { "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID" };
+	for (unsigned i = 0; i < sizeof names / sizeof *names; i++)
+		if (setting(names[i]))
+			return !atoi(setting(names[i]));
+	return true;
 }
 
 static void keep_first(char *text, const char *fmt, va_list ap)
@@ -188,7 +183,6 @@ static void closing_line(void)
 
 __attribute__((destructor)) static void finish(void)
 {
-	int rank, n_ranks;
 	if (!iog_capture_wanted() || (owner && owner != getpid()))
 		return;
 	if (iog_capture_library.finish)
@@ -198,7 +192,7 @@ __attribute__((destructor)) static void finish(void)
 			iog_capture_close(open_streams[i].stream);
 	if (n_opened)
 		closing_line();
-	else if (note[0] && (!iog_capture_rank(&rank, &n_ranks) || !rank))
+	else if (note[0] && is_first_rank())
 		say("iograph capture: %s\n", note);
 	iog_detach(io);
 	io = NULL;

@@ -31,9 +31,6 @@ bool iog_capture_wanted(void);
 const char *iog_capture_name(const char *usual);
 /* --every, 1 when none was given. Steps that are no multiple of it are not captured. */
 int64_t iog_capture_every(void);
-/* Rank and number of ranks as the launcher has put it into the environment (Open MPI, PMI, Slurm); false: there is none, it is 0 of 1. For those who
- * cannot ask MPI. */
-bool iog_capture_rank(int *rank, int *nranks);
 
 /* The attachment of this process, made at the first call. Never NULL. */
 iog *iog_capture_io(void);
@@ -47,5 +44,16 @@ __attribute__((format(printf, 1, 2))) void iog_capture_lost(const char *fmt, ...
 __attribute__((format(printf, 1, 2))) void iog_capture_note(const char *fmt, ...);
 /* The definition of a symbol behind ours, which what is interposed calls; NULL when the program has none. */
 void *iog_capture_next(const char *symbol);
+/* That of a function, as one of its type; looked up when it is first called, which may be before our constructor runs. */
+#define IOG_CAPTURE_NEXT(name)                                                                                                             \
+	({                                                                                                                                 \
+		static __typeof__(&name) next_;                                                                                            \
+		__typeof__(next_) n_ = __atomic_load_n(&next_, __ATOMIC_RELAXED);                                                          \
+		if (!n_) {                                                                                                                 \
+			n_ = (__typeof__(next_))iog_capture_next(#name);                                                                   \
+			__atomic_store_n(&next_, n_, __ATOMIC_RELAXED);                                                                    \
+		}                                                                                                                          \
+		n_;                                                                                                                        \
+	})
 
 #endif

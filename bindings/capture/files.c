@@ -15,8 +15,8 @@
 #include "bindings/capture/capture.h"
 
 enum { PATH = IOG_CFILE_PATH, PIECES = IOG_CFILE_PIECES, BYTES = IOG_CFILE_BYTES, TARGETS = 8, RANKS_MAX = 64 };
-/* Memory for 16 MiB, and one long wait instead of many short ones. */
-#define OPTIONS "bytes=24MiB ranks=apart timeout=10s"
+/* Memory for the 17 records that every stream takes and for 32, which hold 8 MiB; one long wait instead of many short ones. */
+#define OPTIONS "bytes=16MiB ranks=apart timeout=10s"
 
 struct target {
 	char pattern[256], name[64];
@@ -85,10 +85,8 @@ static void targets(const char *text)
 static void place(void)
 {
 	static const char *const names[][2] = {
-		{ "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE" },
-		{ "MPI_LOCALRANKID", "MPI_LOCALNRANKS" },
-		{ "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE" },
-		{ "SLURM_LOCALID", "SLURM_TASKS_PER_NODE" },
+		{ "OMPI_COMM_WORLD_LOCAL_RANK", "OMPI_COMM_WORLD_LOCAL_SIZE" }, { "MPI_LOCALRANKID", "MPI_LOCALNRANKS" },
+		{ "SLURM_LOCALID", "SLURM_STEP_TASKS_PER_NODE" }, /* not SLURM_TASKS_PER_NODE, which a batch script has as well */
 	};
 	for (unsigned i = 0; i < sizeof names / sizeof *names; i++) {
 		const char *r = getenv(names[i][0]), *n = getenv(names[i][1]);

@@ -426,13 +426,14 @@ static bool gather(const struct file *f, int64_t from, const uint8_t *base, cons
 /* Publishes what a write at `offset` (in etypes, of the view) would write. False: it was not, or not all. */
 static bool take(struct file *f, MPI_Offset offset, const void *data, int count, MPI_Datatype type)
 {
-	struct flat t;
+	struct flat t = { 0 };
 	bool ok;
 	if (iog_cfile_inside())
 		return false;
 	if (!f->followed || !flatten(type, &t)) {
 		iog_cfile_missed(f->to, f->followed ? "it is written from memory of a kind that cannot be followed"
 						    : "it has a view that cannot be followed");
+		flat_free(&t);
 		return false;
 	}
 	const int64_t from = offset * f->etype;
@@ -641,7 +642,7 @@ extern int mpi_fortran_bottom_ __attribute__((weak));
 	void symbol parameters;                                                                                                            \
 	void symbol parameters                                                                                                             \
 	{                                                                                                                                  \
-		void(*const real) parameters = (void(*) parameters)(uintptr_t)iog_capture_next(#symbol);                                   \
+		void(*const real) parameters = IOG_CAPTURE_NEXT(symbol);                                                                   \
 		before;                                                                                                                    \
 		real arguments;                                                                                                            \
 		after;                                                                                                                     \

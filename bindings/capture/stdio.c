@@ -30,18 +30,6 @@
 
 enum { DESCRIPTORS = 65536 };
 
-/* The definition behind ours, looked up when it is first called: others may call us before our constructor runs. */
-#define REAL(name)                                                                                                                         \
-	({                                                                                                                                 \
-		static __typeof__(&name) real_;                                                                                            \
-		__typeof__(real_) r_ = __atomic_load_n(&real_, __ATOMIC_RELAXED);                                                          \
-		if (!r_) {                                                                                                                 \
-			r_ = (__typeof__(real_))iog_capture_next(#name);                                                                   \
-			__atomic_store_n(&real_, r_, __ATOMIC_RELAXED);                                                                    \
-		}                                                                                                                          \
-		r_;                                                                                                                        \
-	})
-
 /* Captured files by descriptor. */
 static struct iog_cfile *table[DESCRIPTORS];
 static bool wanted;
@@ -84,7 +72,7 @@ static struct iog_cfile *named(int folder, const char *path)
  */
 static int open_at(int folder, const char *path, int flags, mode_t mode)
 {
-	int (*const real)(int, const char *, int, ...) = REAL(openat);
+	int (*const real)(int, const char *, int, ...) = IOG_CAPTURE_NEXT(openat);
 	struct iog_cfile *f = wanted && writes(flags) ? named(folder, path) : NULL;
 	bool fresh = flags & O_TRUNC;
 	int fd = -1;
@@ -144,7 +132,7 @@ int close(int fd)
 {
 	if (file_of(fd)) /* before somebody else may get the number */
 		set(fd, NULL);
-	return REAL(close)(fd);
+	return IOG_CAPTURE_NEXT(close)(fd);
 }
 
 static void forget(unsigned first, unsigned last)
@@ -158,13 +146,13 @@ int close_range(unsigned first, unsigned last, int flags)
 {
 	if (!((unsigned)flags & CLOSE_RANGE_CLOEXEC))
 		forget(first, last);
-	return REAL(close_range)(first, last, flags);
+	return IOG_CAPTURE_NEXT(close_range)(first, last, flags);
 }
 
 void closefrom(int first)
 {
 	forget(first < 0 ? 0 : (unsigned)first, UINT_MAX);
-	REAL(closefrom)(first);
+	IOG_CAPTURE_NEXT(closefrom)(first);
 }
 
 /* ---- writing ---- */
@@ -197,7 +185,7 @@ static bool instead(struct iog_cfile *f, int64_t at, const struct iovec *v, int 
 
 static ssize_t real_write(int fd, const struct iovec *v, int n)
 {
-	return n == 1 ? REAL(write)(fd, v->iov_base, v->iov_len) : REAL(writev)(fd, v, n);
+	return n == 1 ? IOG_CAPTURE_NEXT(write)(fd, v->iov_base, v->iov_len) : IOG_CAPTURE_NEXT(writev)(fd, v, n);
 }
 
 /* At the position of the descriptor. Positions of one file are looked at and moved by one thread at a time. */
@@ -229,7 +217,7 @@ static ssize_t write_at(int fd, const struct iovec *v, int n, off_t at)
 	ssize_t r;
 	if (f && !iog_cfile_inside() && iog_cfile_drops() && at >= 0 && instead(f, at, v, n, &r))
 		return r;
-	r = n == 1 ? REAL(pwrite)(fd, v->iov_base, v->iov_len, at) : REAL(pwritev)(fd, v, n, at);
+	r = n == 1 ? IOG_CAPTURE_NEXT(pwrite)(fd, v->iov_base, v->iov_len, at) : IOG_CAPTURE_NEXT(pwritev)(fd, v, n, at);
 	const int e = errno;
 	if (f && r > 0 && !iog_cfile_inside())
 		publish(f, at, v, n, r);
@@ -247,7 +235,7 @@ ssize_t pwritev64(int fd, const struct iovec *v, int n, off64_t at) { return wri
 ssize_t pwritev2(int fd, const struct iovec *v, int n, off_t at, int flags)
 {
 	if (!file_of(fd))
-		return REAL(pwritev2)(fd, v, n, at, flags);
+		return IOG_CAPTURE_NEXT(pwritev2)(fd, v, n, at, flags);
 	return at == -1 ? write_here(fd, v, n) : write_at(fd, v, n, at); /* flags only make it faster or durable */
 }
 ssize_t pwritev64v2(int fd, const struct iovec *v, int n, off64_t at, int flags) { return pwritev2(fd, v, n, at, flags); }
@@ -264,10 +252,10 @@ static int resized(int fd, int rc)
 	return rc;
 }
 
-int ftruncate(int fd, off_t size) { return resized(fd, REAL(ftruncate)(fd, size)); }
-int ftruncate64(int fd, off64_t size) { return resized(fd, REAL(ftruncate)(fd, size)); }
-int posix_fallocate(int fd, off_t at, off_t n) { return resized(fd, REAL(posix_fallocate)(fd, at, n)); }
-int posix_fallocate64(int fd, off64_t at, off64_t n) { return resized(fd, REAL(posix_fallocate)(fd, at, n)); }
+int ftruncate(int fd, off_t size) { return resized(fd, IOG_CAPTURE_NEXT(ftruncate)(fd, size)); }
+int ftruncate64(int fd, off64_t size) { return resized(fd, IOG_CAPTURE_NEXT(ftruncate)(fd, size)); }
+int posix_fallocate(int fd, off_t at, off_t n) { return resized(fd, IOG_CAPTURE_NEXT(posix_fallocate)(fd, at, n)); }
+int posix_fallocate64(int fd, off64_t at, off64_t n) { return resized(fd, IOG_CAPTURE_NEXT(posix_fallocate)(fd, at, n)); }
 
 /* ---- streams ---- */
 
@@ -381,27 +369,27 @@ static FILE *stream_open(FILE *(*real)(const char *, const char *), const char *
 	if (fd < 0)
 		return NULL;
 	FILE *file = file_of(fd) ? stream_new(fd, mode) : NULL;
-	return file ? file : REAL(fdopen)(fd, mode);
+	return file ? file : IOG_CAPTURE_NEXT(fdopen)(fd, mode);
 }
 
-FILE *fopen(const char *path, const char *mode) { return stream_open(REAL(fopen), path, mode); }
-FILE *fopen64(const char *path, const char *mode) { return stream_open(REAL(fopen64), path, mode); }
+FILE *fopen(const char *path, const char *mode) { return stream_open(IOG_CAPTURE_NEXT(fopen), path, mode); }
+FILE *fopen64(const char *path, const char *mode) { return stream_open(IOG_CAPTURE_NEXT(fopen64), path, mode); }
 
 FILE *fdopen(int fd, const char *mode)
 {
 	FILE *file = file_of(fd) && mode && flags_of(mode) >= 0 ? stream_new(fd, mode) : NULL;
-	return file ? file : REAL(fdopen)(fd, mode);
+	return file ? file : IOG_CAPTURE_NEXT(fdopen)(fd, mode);
 }
 
 int fileno(FILE *file)
 {
 	const struct stream *s = stream_of(file);
-	return s ? s->fd : REAL(fileno)(file);
+	return s ? s->fd : IOG_CAPTURE_NEXT(fileno)(file);
 }
 int fileno_unlocked(FILE *file)
 {
 	const struct stream *s = stream_of(file);
-	return s ? s->fd : REAL(fileno_unlocked)(file);
+	return s ? s->fd : IOG_CAPTURE_NEXT(fileno_unlocked)(file);
 }
 
 /* libc makes a usual stream of ours, and forgets what was in it. What it is from then on is not captured. */
@@ -427,8 +415,8 @@ static FILE *reopen(FILE *(*real)(const char *, const char *, FILE *), const cha
 	return now;
 }
 
-FILE *freopen(const char *path, const char *mode, FILE *file) { return reopen(REAL(freopen), path, mode, file); }
-FILE *freopen64(const char *path, const char *mode, FILE *file) { return reopen(REAL(freopen64), path, mode, file); }
+FILE *freopen(const char *path, const char *mode, FILE *file) { return reopen(IOG_CAPTURE_NEXT(freopen), path, mode, file); }
+FILE *freopen64(const char *path, const char *mode, FILE *file) { return reopen(IOG_CAPTURE_NEXT(freopen64), path, mode, file); }
 
 /* ---- copying descriptors ---- */
 
@@ -468,16 +456,16 @@ static int copied(int from, int to)
 	return to;
 }
 
-int dup(int fd) { return copied(fd, REAL(dup)(fd)); }
+int dup(int fd) { return copied(fd, IOG_CAPTURE_NEXT(dup)(fd)); }
 int dup2(int fd, int to)
 {
 	before_copy(fd, to);
-	return copied(fd, REAL(dup2)(fd, to));
+	return copied(fd, IOG_CAPTURE_NEXT(dup2)(fd, to));
 }
 int dup3(int fd, int to, int flags)
 {
 	before_copy(fd, to);
-	return copied(fd, REAL(dup3)(fd, to, flags));
+	return copied(fd, IOG_CAPTURE_NEXT(dup3)(fd, to, flags));
 }
 
 /* ---- the library ---- */

@@ -23,19 +23,18 @@
 /* A way to capture. */
 struct capture_kind {
 	const char *name, *summary;
-	const char *library;            /* preloaded, without .so; NULL: none */
-	const char *const *programs;    /* patterns: one of the words of the command line is such a program; NULL: only by --as */
-	const char *const *environment; /* NAME=VALUE beside the settings, "%s" in it is the folder of the libraries; NULL: none */
-	bool by_mpi;                    /* there is a library for each MPI: -openmpi, -mpich */
+	const char *library;         /* preloaded, without .so; NULL: none */
+	const char *const *programs; /* patterns: one of the words of the command line is such a program; NULL: only by --as */
+	bool by_mpi;                 /* there is a library for each MPI: -openmpi, -mpich */
 };
 
 static const char *const lammps_programs[] = { "lmp", "lmp_*", "lammps", "lmp-*", NULL };
 
 static const struct capture_kind kinds[] = {
-	{ "lammps", "atoms of LAMMPS, at every step of run and minimize", "lammps", lammps_programs, NULL, false },
-	{ "mpiio", "files written through MPI-IO, HDF5 on it among them", "mpiio", NULL, NULL, true },
-	{ "stdio", "files written by other means (--files)", "stdio", NULL, NULL, false },
-	{ "fifo", "what is written into a FIFO, by its name (--fifo)", NULL, NULL, NULL, false },
+	{ "lammps", "atoms of LAMMPS, at every step of run and minimize", "lammps", lammps_programs, false },
+	{ "mpiio", "files written through MPI-IO, HDF5 on it among them", "mpiio", NULL, true },
+	{ "stdio", "files written by other means (--files)", "stdio", NULL, false },
+	{ "fifo", "what is written into a FIFO, by its name (--fifo)", NULL, NULL, false },
 };
 
 static bool is_program(const char *word, const char *const *programs)
@@ -193,20 +192,13 @@ static int preload(struct plan *p, char *const *argv)
 {
 	char folder[PATH_MAX], path[PATH_MAX + 64];
 	const char *mpi = p->kind->by_mpi ? mpi_of(argv) : "";
-	if (!p->kind->library && !p->kind->environment)
+	if (!p->kind->library)
 		return IOG_EXIT_OK;
 	if (!library_folder(folder, sizeof folder)) {
 		fprintf(stderr, "iog capture: the libraries for capturing are neither beside this program nor in lib/iograph; build or "
 				"install them\n");
 		return IOG_EXIT_FAILED;
 	}
-	for (const char *const *e = p->kind->environment; e && *e; e++) {
-		const char *at = strstr(*e, "%s");
-		if (!(at ? add(p, "%.*s%s%s", (int)(at - *e), *e, folder, at + 2) : add(p, "%s", *e)))
-			return IOG_EXIT_FAILED;
-	}
-	if (!p->kind->library)
-		return IOG_EXIT_OK;
 	if (!mpi) {
 		fprintf(stderr,
 			"iog capture: cannot tell which MPI \"%s\" uses; put `iog capture` before mpirun, or name its program here\n",
@@ -260,19 +252,12 @@ static int command(struct plan *p, char *const *argv)
 	return IOG_EXIT_OK;
 }
 
-/* Of several ranks that were started with `iog capture` each, one speaks. */
-static bool is_first_rank(void)
+/* Our rank, when a launcher started `iog capture` for each; NULL: none did. A batch script has Slurm's number of a rank too, but is in no step. */
+static const char *rank_said(void)
 {
-	static const char *const names[] = { "OMPI_COMM_WORLD_RANK", "PMI_RANK", "SLURM_PROCID" };
-	for (unsigned i = 0; i < IOG_COUNT(names); i++) {
-		const char *rank = getenv(names[i]);
-		if (rank)
-			return atoi(rank) == 0;
-	}
-	return true;
+	const char *open_mpi = getenv("OMPI_COMM_WORLD_RANK"), *pmi = getenv("PMI_RANK");
+	return open_mpi ? open_mpi : pmi ? pmi : getenv("SLURM_STEP_ID") ? getenv("SLURM_PROCID") : NULL;
 }
-
-static bool is_rank(void) { return getenv("OMPI_COMM_WORLD_RANK") || getenv("PMI_RANK") || getenv("SLURM_PROCID"); }
 
 static int become(char *const *argv)
 {
@@ -444,7 +429,8 @@ static bool parse(struct iog_cli_args *a, struct wishes *w)
 static void announce(const struct capture_kind *kind)
 {
 	void (*before)(int) = signal(SIGPIPE, SIG_IGN);
-	if (is_first_rank())
+	const char *rank = rank_said();
+	if (!rank || !atoi(rank))
 		fprintf(stderr, "iog capture: as %s: %s\n", kind->name, kind->summary);
 	signal(SIGPIPE, before);
 }
@@ -512,7 +498,7 @@ static int capture_run(int argc, char **argv)
 		return iog_cli_usage(&iog_cmd_capture, "the kind fifo goes with --fifo, as in --fifo dump.fifo, and no other kind does");
 	if (!strcmp(p.kind->name, "stdio") && !w.files)
 		return iog_cli_usage(&iog_cmd_capture, "stdio wants --files, as in --files 'dump.*:log.*=log'");
-	if (w.graph && is_rank())
+	if (w.graph && rank_said())
 		return iog_cli_usage(&iog_cmd_capture, "--graph would run an agent for each rank; put `iog capture --graph` before the "
 						       "launcher, or start `iog agent` yourself");
 	if ((code = resolve(&w, path, sizeof path)))

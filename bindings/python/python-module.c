@@ -115,9 +115,14 @@ static PyObject *raise_as(PyObject *class, int code, const char *fmt, ...)
 	return NULL;
 }
 
+/* Recursive: whatever makes an object or an exception of Python may collect garbage, views of the same reader among it, or run a signal handler. */
 static void guard_init(struct guard *g)
 {
-	pthread_mutex_init(&g->lock, NULL);
+	pthread_mutexattr_t a;
+	pthread_mutexattr_init(&a);
+	pthread_mutexattr_settype(&a, PTHREAD_MUTEX_RECURSIVE);
+	pthread_mutex_init(&g->lock, &a);
+	pthread_mutexattr_destroy(&a);
 	atomic_store(&g->waiting, 0);
 	g->pid = getpid();
 	g->home = g->home ? g->home : g->pid;

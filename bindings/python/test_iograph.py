@@ -497,6 +497,37 @@ except KeyboardInterrupt:
         out.clear()
         s.close()
 
+    def test_garbage(self):
+        """Python may collect a view while the reader, whose lock it wants, makes a record."""
+        program = """
+import gc, iograph, sys
+io = iograph.attach(sys.argv[1])
+s = io.open("heat", "energy: f64 J")
+s.step(0)
+r = io.subscribe("heat", policy="block")
+rec = None
+for step in range(1, 1000):
+    with s.step(step) as st:
+        st["energy"] = step
+    try:
+        rec = r.next(0.1)
+        break
+    except iograph.TimeoutError:
+        pass
+with s.step(step + 1) as st:
+    st["energy"] = 1
+gc.collect()
+gc.disable()
+knot = [rec, rec["energy"]]
+knot.append(knot)
+del rec, knot
+gc.set_threshold(1)
+gc.enable()
+print(r.next(10).step == step + 1, flush=True)
+"""
+        out = subprocess.run([sys.executable, "-W", "ignore", "-c", program, self.where], capture_output=True, text=True, timeout=60)
+        self.assertEqual((out.stdout, out.returncode), ("True\n", 0), out.stderr)
+
     def test_fork_with_views(self):
         """A child ends in order although its parent had views; those of the parent stay."""
         program = """
@@ -551,7 +582,7 @@ else:
 
         def read():
             with iograph.attach(self.where) as other, other.subscribe("heat", timeout=20) as heat:
-                got.append(float(next(iter(heat))["energy"]))
+                got.append(float(memoryview(next(iter(heat))["energy"])[()]))
 
         reader = threading.Thread(target=read)
         reader.start()

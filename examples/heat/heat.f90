@@ -10,7 +10,7 @@ program heat
   real(8), parameter :: dx = 0.01d0, dt = 0.1d0, diffusivity = 1.17d-4, cold = 300, hot = 1300   ! m, s, m2/s, K
   real(8), allocatable :: t(:,:,:), u(:,:,:)
   type(iog_stream) :: s
-  integer :: rank, n, steps, step, z0, nz, below, above, i, j, k, ierr
+  integer :: rank, n, steps, step, z0, nz, below, above, i, j, k, code, ierr
   character(len=16) :: argument
 
   call MPI_Init(ierr)
@@ -54,7 +54,8 @@ program heat
     t(1:m, 1:m, 1:nz) = u(1:m, 1:m, 1:nz)
   end do
 
-  if (iog_close(s, 10d0) /= IOG_OK .and. rank == 0) print '(2a)', 'heat: ', iog_error(s)
+  code = iog_close(s, 10d0)
+  if (code /= IOG_OK .and. rank == 0) print '(2a)', 'heat: ', iog_error(s)
   call MPI_Finalize(ierr)
 
 contains
