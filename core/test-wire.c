@@ -214,7 +214,7 @@ static void what_is_put_opens_as_the_same_record(void **st)
 		payload = iog_wire_head_max(&schema, 64, 2) + 64 * draw(3);
 		used = random_record(payload, 0x3210);
 		total = iog_wire_put(slot, sizeof slot, payload, used, &rec, regions, 2, &viewed);
-		must_open(slot, total, IOG_OPEN_SUM);
+		must_open(slot, total, 0);
 		assert_same(&rec, &got);
 		assert_inside(&got, slot, (uint64_t)total, regions, 2);
 		for (unsigned i = 0; i < schema.n_vars; i++) {
@@ -300,21 +300,6 @@ static int64_t usual(void)
 	return total;
 }
 
-/* A damaged head gets a fresh checksum, so that the checks behind it have to hold. */
-static void reseal(uint8_t *at)
-{
-	uint32_t bytes, zero = 0, sum;
-	uint64_t h;
-
-	memcpy(&bytes, at + offsetof(struct iog_wire, head_bytes), 4);
-	if (bytes < sizeof(struct iog_wire) || bytes > 65536)
-		return;
-	memcpy(at + offsetof(struct iog_wire, head_sum), &zero, 4);
-	h = iog_hash(at, bytes, IOG_WIRE_MAGIC);
-	sum = (uint32_t)(h ^ h >> 32);
-	memcpy(at + offsetof(struct iog_wire, head_sum), &sum, 4);
-}
-
 static void truncated_at_every_length_is_refused(void **st)
 {
 	int64_t total = usual();
@@ -333,20 +318,25 @@ static void truncated_at_every_length_is_refused(void **st)
 	}
 }
 
-static void a_flipped_bit_in_the_head_is_noticed(void **st)
+static void a_flipped_bit_in_a_packed_head_is_noticed(void **st)
 {
-	int64_t total = usual();
+	int64_t total;
 	uint32_t bytes;
 
 	(void)st;
-	memcpy(&bytes, slot + offsetof(struct iog_wire, head_bytes), 4);
+	usual();
+	total = iog_wire_pack(other, sizeof other, &rec);
+	memcpy(&bytes, other + offsetof(struct iog_wire, head_bytes), 4);
 	for (uint32_t bit = 0; bit < bytes * 8; bit++) {
-		slot[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		other[bit / 8] ^= (uint8_t)(1 << bit % 8);
 		/* payload_sum and all other fields are under the head's checksum. */
-		assert_true(open_at(slot, (uint64_t)total, 0) != 0);
-		slot[bit / 8] ^= (uint8_t)(1 << bit % 8);
+		assert_true(open_at(other, (uint64_t)total, IOG_OPEN_SUM) != 0);
+		other[bit / 8] ^= (uint8_t)(1 << bit % 8);
 	}
-	assert_int_equal(open_at(slot, (uint64_t)total, 0), 0);
+	assert_int_equal(open_at(other, (uint64_t)total, IOG_OPEN_SUM), 0);
+	/* One that was never meant to leave the node has none. */
+	total = usual();
+	assert_int_equal(open_at(slot, (uint64_t)total, IOG_OPEN_SUM), -EBADMSG);
 }
 
 static void a_flipped_bit_in_a_packed_payload_is_noticed(void **st)
@@ -416,7 +406,6 @@ static void hostile_heads_never_lead_outside(void **st)
 			default: slot[at & ~7u] = (uint8_t)(slot[at & ~7u] + draw(9) - 4); break; /* the low byte of a word: a little off */
 			}
 		}
-		reseal(slot);
 		if (open_at(slot, (uint64_t)total, 0)) {
 			refused++;
 			assert_true(err.text[0]);
@@ -428,6 +417,63 @@ static void hostile_heads_never_lead_outside(void **st)
 	/* Both happened often, or this tested nothing. */
 	assert_true(opened > 2000);
 	assert_true(refused > 2000);
+}
+
+/* The record at `at` opened anew, and as the next one after that in `slot`: the same; or it differs in its tables, and the second is refused. */
+static bool reopens(const uint8_t *at, uint64_t total)
+{
+	static struct iog_record next;
+	static struct iog_block next_blocks[BLOCKS];
+
+	assert_int_equal(open_at(slot, total, 0), 0);
+	next = got;
+	memcpy(next_blocks, got_blocks, sizeof next_blocks);
+	for (unsigned i = 0; i < schema.n_vars; i++)
+		next.var[i].block = next_blocks + (got.var[i].block - got_blocks);
+	if (!iog_wire_reopen(&next, next_blocks, at, total, slot, head)) {
+		assert_memory_equal(&next, &got, offsetof(struct iog_record, var));
+		assert_memory_equal(next_blocks, got_blocks, sizeof next_blocks);
+		return false;
+	}
+	assert_int_equal(open_at(at, total, 0), 0);
+	assert_memory_equal(&next, &got, offsetof(struct iog_record, axis));
+	assert_memory_equal(next.axis, got.axis, schema.n_dims * sizeof got.axis[0]);
+	assert_memory_equal(next_blocks, got_blocks, sizeof next_blocks);
+	return true;
+}
+
+static void the_next_record_is_what_it_is_when_opened_anew(void **st)
+{
+	(void)st;
+	fill_memory();
+	memset(got_blocks, 0, sizeof got_blocks);
+	for (int n = 0; n < 300; n++) {
+		uint64_t payload;
+		uint32_t bytes;
+		int64_t total;
+
+		parse(shapes[draw(IOG_COUNT(shapes))]);
+		payload = iog_wire_head_max(&schema, 64, 2) + 64 * draw(3);
+		total = iog_wire_put(slot, sizeof slot, payload, random_record(payload, 0x3210), &rec, regions, 2, NULL);
+		must_open(slot, total, 0);
+		memcpy(other, slot, (size_t)total);
+		rec.id.seq = draw(1000), rec.id.epoch = draw(9), rec.step = draw(1000), rec.time = draw(9), rec.born_ns = draw(1000);
+		rec.param_version = draw(5);
+		iog_wire_restamp(other, &rec);
+		assert_true(reopens(other, (uint64_t)total));
+		assert_int_equal(got.id.seq, rec.id.seq);
+		assert_int_equal(got.step, rec.step);
+		assert_false(iog_wire_reopen(&got, got_blocks, other, (uint64_t)total - 1, slot, head));
+		memcpy(&bytes, slot + offsetof(struct iog_wire, head_bytes), 4);
+		for (uint32_t at = 0; at < bytes; at++) {
+			const bool stamp = (at >= offsetof(struct iog_wire, seq) && at < offsetof(struct iog_wire, writer)) ||
+					   (at >= offsetof(struct iog_wire, param_version) && at < offsetof(struct iog_wire, n_dims));
+
+			other[at] ^= 1;
+			assert_int_equal(reopens(other, (uint64_t)total), stamp);
+			other[at] ^= 1;
+		}
+	}
 }
 
 /* Offsets in usual(): its head, then 2 axes, 2 segments, 3 variables, blocks of rank 2, 2, 1, 0. */
@@ -505,7 +551,6 @@ static void every_rule_has_its_message(void **st)
 
 		usual();
 		memcpy(slot + table[i].at, &table[i].value, table[i].size);
-		reseal(slot);
 		rc = open_at(slot, (uint64_t)total, 0);
 		if (rc != table[i].rc || !strstr(err.text, table[i].message))
 			fail_msg("line %zu: %d, %s (expected %s)", i, rc, err.text, table[i].message);
@@ -664,7 +709,6 @@ static void offsets_and_strides_beyond_4_GiB(void **st)
 		assert_true(length > 1ull << 43);
 		length--;
 		memcpy(seg + 16, &length, 8);
-		reseal(slot);
 		assert_int_equal(
 			iog_wire_open(&got, slot, (uint64_t)total, &schema, huge, 1, got_blocks, BLOCKS, head, sizeof head, 0, &err),
 			-EBADMSG);
@@ -713,7 +757,6 @@ static void encoded_bytes_are_kept_as_they_are(void **st)
 	assert_int_equal(iog_record_var_bytes(&got, 0), 60000);
 	/* More bytes than the segment has. */
 	memcpy(slot + AXES + 3 * 24 + 24 + 8 + 16, &(uint64_t){ 4096 }, 8);
-	reseal(slot);
 	assert_int_equal(open_at(slot, (uint64_t)total, 0), -EBADMSG);
 }
 
@@ -753,8 +796,6 @@ static void *changer(void *arg)
 		*p = (uint8_t)(*p ^ (1 << (r >> 32) % 8));
 		if ((r >> 40) % 4 == 0)
 			*p = 0xff;
-		if ((r >> 44) % 8 == 0)
-			reseal(slot);
 	}
 	return NULL;
 }
@@ -897,6 +938,9 @@ static int cost(void)
 	COST("iog_wire_put, 3 variables of rank 2", "ns", 1, iog_wire_put(slot, sizeof slot, 1024, 4096, &rec, regions, 2, NULL));
 	COST("iog_wire_open, 3 variables of rank 2", "ns", 1, open_at(slot, (uint64_t)total, 0));
 	COST("  of which clearing the result for the test", "ns", 1, memset(&got, 0xdd, sizeof got));
+	open_at(slot, (uint64_t)total, 0);
+	COST("iog_wire_restamp", "ns", 1, iog_wire_restamp(slot, &rec));
+	COST("iog_wire_reopen of the same", "ns", 1, iog_wire_reopen(&got, got_blocks, slot, (uint64_t)total, slot, head));
 	COST("iog_hash, 512 bytes", "ns", 1, iog_hash(slot, 512, 1));
 	COST("iog_hash, 256 KiB", "ns/byte", sizeof slot, iog_hash(slot, sizeof slot, 1));
 	COST("memcpy, 16 KiB", "ns/byte", 16384, memcpy(other, slot, 16384));
@@ -912,9 +956,10 @@ int main(void)
 		cmocka_unit_test(what_is_put_opens_as_the_same_record),
 		cmocka_unit_test(packed_records_are_self_contained_and_equal),
 		cmocka_unit_test(truncated_at_every_length_is_refused),
-		cmocka_unit_test(a_flipped_bit_in_the_head_is_noticed),
+		cmocka_unit_test(a_flipped_bit_in_a_packed_head_is_noticed),
 		cmocka_unit_test(a_flipped_bit_in_a_packed_payload_is_noticed),
 		cmocka_unit_test(hostile_heads_never_lead_outside),
+		cmocka_unit_test(the_next_record_is_what_it_is_when_opened_anew),
 		cmocka_unit_test(every_rule_has_its_message),
 		cmocka_unit_test(too_little_room_is_told_apart_from_damage),
 		cmocka_unit_test(put_refuses_what_does_not_fit),

@@ -22,6 +22,7 @@ struct port_in {
 	struct iog_record rec;
 	struct iog_block *block;
 	uint8_t *head;
+	const uint8_t *last; /* where the record lay that rec, block and head are of; NULL: they are of none */
 	uint64_t head_size, payload_max;
 	struct pend *pend;
 	uint16_t *free, *fifo; /* fifo: in order of taking, safe release only */

@@ -86,7 +86,7 @@ void iog_window_add(struct iog_worker *w, bool decided)
 	struct iog_block *block = k->block;
 	uint8_t *head = k->head;
 	k->block = in->block, k->head = in->head;
-	in->block = block, in->head = head;
+	in->block = block, in->head = head, in->last = NULL;
 	k->pend = in->now;
 	in->pend[in->now].held = true;
 	x->n++;

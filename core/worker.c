@@ -197,6 +197,7 @@ static void switch_next(struct iog_worker *w, struct port_in *in)
 	struct iog_inlet old = in->in;
 	in->life++;
 	in->at = in->next[0];
+	in->last = NULL;
 	in->ended = false;
 	in->n_next--;
 	memmove(&in->next[0], &in->next[1], in->n_next * sizeof in->next[0]);
@@ -258,16 +259,18 @@ static void take(struct iog_worker *w, uint32_t p)
 	if (iog_unlikely(w->n_poison) && poisoned(w, &in->pend[i])) {
 		iog_count(&w->status->poisoned, 1);
 		in->rec.schema = NULL;
+		in->last = NULL;
 		return;
 	}
 	const struct iog_region *r = &in->at.region[0];
 	const uint8_t *at =
 		r->base + (r->size - (uint64_t)in->at.n_slots * in->at.slot_bytes) + (uint64_t)in->pend[i].slot * in->at.slot_bytes;
-	if (iog_wire_open(&in->rec, at, length, iog_stage_schema(w->st, w->st->in[p].schema), in->at.region, in->at.n_regions, in->block,
-		    w->st->in[p].max_blocks, in->head, in->head_size, 0, NULL) ||
+	if (iog_wire_open_next(&in->rec, &in->last, at, length, iog_stage_schema(w->st, w->st->in[p].schema), in->at.region,
+		    in->at.n_regions, in->block, w->st->in[p].max_blocks, in->head, in->head_size, NULL) ||
 		in->rec.id.seq != in->pend[i].seq || in->rec.id.epoch != in->pend[i].epoch) {
 		iog_count(&w->status->in_bad[p], 1);
 		in->rec.schema = NULL;
+		in->last = NULL;
 	}
 }
 

@@ -543,13 +543,15 @@ static void rest(struct iog_reader *r, uint64_t limit_ns)
 static struct iog_record *wait_step(struct iog_reader *r, uint64_t t0, uint64_t until)
 {
 	for (uint64_t now = t0;; now = iog_now_ns()) {
-		struct iog_record *rec;
-		for (unsigned i = 0; i < SPINS; i++) {
-			if ((rec = iog_collect_next(r->collect, &r->ended)) || r->ended) {
-				r->blocked_ns += now - t0; /* not to the last spin: the clock would cost a tenth of the way */
-				return rec;
-			}
+		struct iog_record *rec = iog_collect_next(r->collect, &r->ended);
+		for (unsigned i = 0; i < SPINS && !rec && !r->ended; i++) {
 			__builtin_ia32_pause();
+			if (iog_collect_stirs(r->collect))
+				rec = iog_collect_next(r->collect, &r->ended);
+		}
+		if (rec || r->ended) {
+			r->blocked_ns += now - t0; /* not to the last spin: the clock would cost a tenth of the way */
+			return rec;
 		}
 		iog_client_look(r->io, now, LOOK_NS);
 		if (now >= until) {

@@ -98,6 +98,7 @@ int iog_stream_shape(struct iog_stream *s)
 	for (unsigned d = 0; d < s->schema.n_dims; d++)
 		s->rec.axis[d].extent = extent[d] < 0 ? 0 : extent[d];
 	s->shaped = false;
+	s->layout++;
 	return 0;
 }
 
@@ -140,11 +141,14 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 	return 0;
 }
 
+/* Behind the outlet in its memory: what is known of the heads in its slots. */
+static uint64_t laid_at(const struct iog_arena *a) { return IOG_ROUND_UP(iog_outlet_memory(a->n_slots), IOG_ALIGN); }
+
 /* Memory for slots of that size, and an outlet with nobody at it. */
 static int arena_new(struct iog_stream *s, struct iog_arena *a, struct iog_region_map *arena, void **memory)
 {
 	struct iog_err err = { "" };
-	*memory = calloc(1, iog_outlet_memory(a->n_slots));
+	*memory = calloc(1, laid_at(a) + a->n_slots * sizeof *s->laid);
 	int rc = *memory ? iog_region_create(arena, "iog-arena", iog_attach_counts(iog_arena_bytes(a)) + sizeof *s->counts, 0, &err)
 			 : -ENOMEM;
 	if (!rc)
@@ -158,6 +162,7 @@ static void arena_use(struct iog_stream *s, struct iog_arena *a, struct iog_regi
 {
 	s->arena = *arena;
 	s->memory = memory;
+	s->laid = (uint64_t *)((uint8_t *)memory + laid_at(a));
 	s->credit = a->n_slots - (iog_stream_lossy_max(s) + 1);
 	a->base = arena->map;
 	s->counts = (struct iog_attach_counts *)(a->base + iog_attach_counts(iog_arena_bytes(a)));

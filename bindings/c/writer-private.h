@@ -68,6 +68,11 @@ struct iog_stream {
 	uint32_t wide; /* blocking edges, by bit, that could hold more than credit allows */
 	uint32_t credit, slot;
 	uint64_t head_max, payload;
+	/*
+	 * Steps that differ in nothing but their values and their time have the same head: it is written once for each slot. laid: for each slot the
+	 * number of the layout its head is of; of the last one: which variables there are, how long the record is, and what is sent of values.
+	 */
+	uint64_t *laid, layout, have, length, values;
 	uint64_t touched, statics, statics_sent; /* by variable */
 	uint64_t new_statics;                    /* those of the epoch are not sent yet */
 	struct iog_schema schema;

@@ -464,10 +464,9 @@ int iog_attr(iog_stream *s, const char *name, double value)
 }
 
 /* The blocks of the step: what was filled, in the slot; static values where they are kept. */
-static int blocks(struct iog_stream *s)
+static int blocks(struct iog_stream *s, uint64_t have)
 {
 	const uint8_t *payload = iog_arena_slot(&s->o.arena, s->slot) + s->head_max;
-	uint64_t have = s->touched & s->wants.vars & ~s->statics;
 	for (uint32_t v = 0; v < s->schema.n_vars; v++) {
 		s->rec.var[v] = (struct iog_var){ .block = s->cut >> v & 1 ? &s->part[v] : &s->block[v], .n_blocks = have >> v & 1 };
 		s->block[v].data = payload + s->var[v].at;
@@ -502,28 +501,51 @@ static uint64_t sent(const struct iog_stream *s)
 	return bytes;
 }
 
+/* The head of the open step, all of it. Parts that are cut differ from step to step, and static values move from epoch to epoch. */
+static int lay(struct iog_stream *s, uint64_t have)
+{
+	const bool once = s->cut || s->statics;
+	uint32_t viewed;
+	int64_t len = blocks(s, have);
+	if (once || have != s->have)
+		s->layout++;
+	s->have = have;
+	s->laid[s->slot] = 0;
+	if (!len)
+		len = iog_wire_put(iog_arena_slot(&s->o.arena, s->slot), s->o.arena.slot_bytes, s->head_max, s->payload, &s->rec, &s->view,
+			1, &viewed);
+	if (len < 0) {
+		abandon(s);
+		return FAIL(s, (int)len, "stream %s: step %lld does not fit its slot", s->name, (long long)s->step);
+	}
+	s->laid[s->slot] = s->layout;
+	s->length = (uint64_t)len;
+	s->values = sent(s);
+	s->layout += once;
+	return 0;
+}
+
 int iog_commit(iog_stream *s)
 {
 	if (iog_unlikely(iog_client_forked(s->io) || s->dead || !s->in_step))
 		return iog_client_forked(s->io) ? -EBADF
 		       : s->dead                ? s->dead
 						: FAIL(s, -EINVAL, "stream %s: iog_commit without a step", s->name);
-	const uint64_t now = iog_now_ns();
-	uint32_t viewed;
-	int64_t len = blocks(s);
+	const uint64_t have = s->touched & s->wants.vars & ~s->statics, now = iog_now_ns();
 	s->rec.born_ns = now;
-	if (!len)
-		len = iog_wire_put(iog_arena_slot(&s->o.arena, s->slot), s->o.arena.slot_bytes, s->head_max, s->payload, &s->rec, &s->view,
-			1, &viewed);
-	if (iog_unlikely(len < 0)) {
-		abandon(s);
-		return FAIL(s, (int)len, "stream %s: step %lld does not fit its slot", s->name, (long long)s->step);
+	if (iog_likely(s->laid[s->slot] == s->layout && have == s->have && !s->cut)) {
+		iog_wire_restamp(iog_arena_slot(&s->o.arena, s->slot), &s->rec);
+	} else {
+		int rc = lay(s, have);
+		if (rc)
+			return rc;
 	}
 	s->in_step = false;
-	s->records += iog_outlet_push(&s->o, s->slot, &s->rec, (uint64_t)len);
-	s->sent_bytes += sent(s);
-	count(s);
+	const bool sent = iog_outlet_push(&s->o, s->slot, &s->rec, s->length);
 	iog_stream_wake(s, iog_outlet_publish(&s->o));
+	s->records += sent;
+	s->sent_bytes += s->values;
+	count(s);
 	if (iog_unlikely(s->asked))
 		iog_stream_edges_try(s);
 	iog_client_look(s->io, now, LOOK_NS);

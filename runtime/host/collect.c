@@ -30,7 +30,8 @@ struct ring {
 struct writer {
 	struct ring ring[RINGS];
 	struct iog_worker_in next[SUCCESSORS];
-	uint32_t now; /* the one that is read */
+	uint32_t now;  /* the one that is read */
+	uint32_t life; /* how many rings were read */
 	uint32_t n_next;
 	bool attached;
 	bool gone;  /* nobody adds to its ring any more */
@@ -49,11 +50,14 @@ struct loan {
 };
 /* What one writer contributed to a step. */
 struct part {
-	struct iog_record rec;
+	struct iog_record *rec; /* with one writer these are the step's */
 	struct iog_block *block;
 	uint8_t *head;
 	struct loan loan;
 	bool good;
+	/* Where the record lay that rec, block and head are of, and in which ring of its writer; NULL: they are of none. */
+	const uint8_t *last;
+	uint32_t life;
 };
 struct step {
 	struct iog_record rec; /* first: a step is found by it */
@@ -80,7 +84,10 @@ static inline struct iog_inlet *ring(struct writer *w) { return &w->ring[w->now]
 static void step_free(struct step *s, uint32_t n)
 {
 	for (uint32_t w = 0; s->part && w < n; w++) {
-		free(s->part[w].block);
+		if (n > 1) {
+			free(s->part[w].rec);
+			free(s->part[w].block);
+		}
 		free(s->part[w].head);
 	}
 	free(s->part);
@@ -103,9 +110,11 @@ static bool step_make(const struct iog_collect *c, struct step *s)
 	s->part = calloc(c->n_writers, sizeof *s->part);
 	s->block = calloc((size_t)c->n_writers * c->blocks, sizeof *s->block);
 	for (uint32_t w = 0; s->part && w < c->n_writers; w++) {
-		s->part[w].block = calloc(c->blocks, sizeof *s->part[w].block);
-		s->part[w].head = aligned_alloc(IOG_ALIGN, IOG_ROUND_UP(c->head_size, IOG_ALIGN));
-		if (!s->part[w].block || !s->part[w].head)
+		struct part *p = &s->part[w];
+		p->rec = c->n_writers > 1 ? calloc(1, sizeof *p->rec) : &s->rec;
+		p->block = c->n_writers > 1 ? calloc(c->blocks, sizeof *p->block) : s->block;
+		p->head = aligned_alloc(IOG_ALIGN, IOG_ROUND_UP(c->head_size, IOG_ALIGN));
+		if (!p->rec || !p->block || !p->head)
 			return false;
 	}
 	return s->part && s->block;
@@ -137,6 +146,7 @@ static void read_ring(struct writer *w, uint32_t at, const struct iog_worker_in 
 {
 	const struct iog_inlet old = *ring(w);
 	w->now = at;
+	w->life++;
 	w->ring[at].at = *in;
 	iog_inlet_init(ring(w), &in->edge, in->n_slots, in->slot_bytes);
 	/* What was seen of the writer's former life is not taken again. */
@@ -309,9 +319,11 @@ static void take(struct iog_collect *c, struct step *s, uint32_t i)
 	w->ring[w->now].out++;
 	const struct iog_region *r = &in->region[0];
 	const uint8_t *at = r->base + (r->size - (uint64_t)in->n_slots * in->slot_bytes) + (uint64_t)d.slot * in->slot_bytes;
-	p->good = !iog_wire_open(&p->rec, at, d.length, c->schema, in->region, in->n_regions, p->block, c->blocks, p->head, c->head_size, 0,
-			  NULL) &&
-		  p->rec.id.seq == d.seq && p->rec.id.epoch == d.epoch;
+	if (p->life != w->life)
+		p->last = NULL, p->life = w->life;
+	p->good = !iog_wire_open_next(p->rec, &p->last, at, d.length, c->schema, in->region, in->n_regions, p->block, c->blocks, p->head,
+			  c->head_size, NULL) &&
+		  p->rec->id.seq == d.seq && p->rec->id.epoch == d.epoch;
 	c->stats.records++;
 	c->stats.bytes += d.length;
 	c->stats.bad += !p->good;
@@ -327,24 +339,28 @@ static bool merge(struct iog_collect *c, struct step *s)
 			first = &s->part[i];
 	if (!first)
 		return false;
-	s->rec.schema = c->schema;
-	iog_record_head(&s->rec, &first->rec, c->schema->n_dims);
 	/* Of how many: one that was put together before still is of several. */
-	s->rec.writers = c->how == IOG_PAIR_NONE ? 1 : IOG_MAX(c->n_writers, first->rec.writers);
+	const uint32_t writers = c->how == IOG_PAIR_NONE ? 1 : IOG_MAX(c->n_writers, first->rec->writers);
+	if (c->n_writers > 1)
+		iog_record_head(&s->rec, first->rec, c->schema->n_dims);
+	s->rec.writers = writers;
 	s->rec.id.writer = 0;
+	if (c->n_writers == 1)
+		return true;
+	s->rec.schema = c->schema;
 	for (uint32_t v = 0; v < c->schema->n_vars; v++) {
 		struct iog_block *at = &s->block[n];
 		for (uint32_t i = 0; i < c->n_writers; i++) {
 			struct part *p = &s->part[i];
 			if (!p->loan.held || !p->good || (!c->schema->var[v].rank && &s->block[n] != at))
 				continue; /* a value of the record is that of the first who has it */
-			if (memcmp(p->rec.axis, first->rec.axis, c->schema->n_dims * sizeof p->rec.axis[0])) {
+			if (memcmp(p->rec->axis, first->rec->axis, c->schema->n_dims * sizeof p->rec->axis[0])) {
 				p->good = false; /* of another shape */
 				c->stats.bad++;
 				continue;
 			}
-			memcpy(&s->block[n], p->rec.var[v].block, p->rec.var[v].n_blocks * sizeof *at);
-			n += p->rec.var[v].n_blocks;
+			memcpy(&s->block[n], p->rec->var[v].block, p->rec->var[v].n_blocks * sizeof *at);
+			n += p->rec->var[v].n_blocks;
 		}
 		s->rec.var[v] = (struct iog_var){ .block = at, .n_blocks = (uint32_t)(&s->block[n] - at) };
 	}
@@ -458,6 +474,15 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 		iog_collect_release(c, &s->rec);
 	}
 	return NULL;
+}
+
+bool iog_collect_stirs(const struct iog_collect *c)
+{
+	for (const struct writer *w = c->writer; w < c->writer + c->n_writers; w++)
+		if (w->attached && !w->ended && !w->front &&
+			atomic_load_explicit(&w->ring[w->now].in.e.down->head, memory_order_relaxed) != w->seen_head)
+			return true;
+	return false;
 }
 
 void iog_collect_release(struct iog_collect *c, struct iog_record *r)

@@ -49,6 +49,8 @@ bool iog_collect_ended(struct iog_collect *c, uint32_t w);
  * their ranks; what lies in memory of writers stays until iog_collect_release. *ended: nothing more will come.
  */
 struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended);
+/* For who spins: some writer has sent something since iog_collect_next gave NULL. A load for each; what else may have happened only that call sees. */
+bool iog_collect_stirs(const struct iog_collect *c);
 void iog_collect_release(struct iog_collect *c, struct iog_record *r);
 /*
  * Instead of release: the record has been copied, and is given back later, so that writers send it again when this process dies. Before the first

@@ -32,6 +32,7 @@ static void reseal(uint8_t *at, size_t size)
 	memcpy(at + offsetof(struct iog_wire, head_sum), &sum, 4);
 	h = iog_hash(at, bytes, IOG_WIRE_MAGIC);
 	sum = (uint32_t)(h ^ h >> 32);
+	sum += !sum;
 	memcpy(at + offsetof(struct iog_wire, head_sum), &sum, 4);
 }
 
