@@ -770,6 +770,7 @@ enum iog_worker_state iog_worker_run(struct iog_worker *w)
 		}
 		rest(w, &idle_since);
 	}
+	count_outlets(w);
 	for (uint32_t p = 0; p < w->st->n_in; p++)
 		atomic_store_explicit(&w->status->in_duplicates[p], w->in[p].in.duplicates, memory_order_relaxed);
 	return (enum iog_worker_state)atomic_load_explicit(&w->status->state, memory_order_relaxed);
