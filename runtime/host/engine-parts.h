@@ -18,7 +18,7 @@ enum { IOG_COMMANDS = 32 };
 
 /* What the controlling thread asks of a unit that runs on a thread of this process. */
 struct iog_command {
-	enum { IOG_CMD_REPLACE_IN, IOG_CMD_REPLACE_OUT, IOG_CMD_CUT_OUT } kind;
+	enum { IOG_CMD_REPLACE_IN, IOG_CMD_REPLACE_OUT } kind;
 	uint32_t port, edge;
 	struct iog_worker_in in;
 	struct iog_edge e;
@@ -130,7 +130,7 @@ extern const struct iog_launcher iog_launch_thread, iog_launch_process, iog_laun
 
 /* Runs the commands posted to rt with these handlers; the unit's thread. False: stop. */
 bool iog_commands_run(struct iog_rt *rt, void *ctx, void (*in)(void *, uint32_t, const struct iog_worker_in *),
-	void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *), void (*cut)(void *, uint32_t, uint32_t));
+	void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *));
 /* Snapshots of at least `bytes` in the file at path, which is made when there is none. *kept: it has those of the same key; else they are empty.
  * 0 or -errno with a message. */
 int iog_snapshots_open(struct iog_region_map *r, const char *path, uint64_t bytes, uint64_t key, bool *kept, struct iog_err *err);

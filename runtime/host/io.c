@@ -32,7 +32,7 @@ static void phase(struct iog_rt *rt, enum iog_phase p)
 }
 
 bool iog_commands_run(struct iog_rt *rt, void *ctx, void (*in)(void *, uint32_t, const struct iog_worker_in *),
-	void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *), void (*cut)(void *, uint32_t, uint32_t))
+	void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *))
 {
 	struct iog_commands *c = &rt->cmd;
 	uint32_t posted = atomic_load_explicit(&c->posted, memory_order_acquire),
@@ -41,10 +41,8 @@ bool iog_commands_run(struct iog_rt *rt, void *ctx, void (*in)(void *, uint32_t,
 		const struct iog_command *x = &c->queue[taken % IOG_COMMANDS];
 		if (x->kind == IOG_CMD_REPLACE_IN)
 			in(ctx, x->port, &x->in);
-		else if (x->kind == IOG_CMD_REPLACE_OUT)
-			out(ctx, x->port, x->edge, &x->e);
 		else
-			cut(ctx, x->port, x->edge);
+			out(ctx, x->port, x->edge, &x->e);
 		atomic_store_explicit(&c->taken, taken + 1, memory_order_release);
 	}
 	return !atomic_load_explicit(&c->stop, memory_order_relaxed);
@@ -69,11 +67,6 @@ struct source {
 	bool *stored;
 };
 
-static void source_cut(void *ctx, uint32_t port, uint32_t edge)
-{
-	(void)port;
-	iog_outlet_cut(&((struct source *)ctx)->o, edge);
-}
 static void no_in(void *ctx, uint32_t port, const struct iog_worker_in *in) { (void)ctx, (void)port, (void)in; }
 
 static void outlet_wake(struct iog_outlet *o, uint64_t sleepers)
@@ -130,7 +123,7 @@ static void outlet_wait(struct source *s)
 	struct iog_waitword w[IOG_FANOUT];
 	uint32_t n = 0;
 	for (uint32_t k = 0; k < o->n_edges; k++)
-		if (o->edge[k].used && !o->edge[k].muted) {
+		if (o->edge[k].used) {
 			atomic_store(&o->edge[k].e.down->sleeping, 1);
 			w[n++] = (struct iog_waitword){ &o->edge[k].e.up->head, o->edge[k].reaped };
 		}
@@ -141,14 +134,14 @@ static void outlet_wait(struct source *s)
 		iog_wait_words(w, n, LIMIT_NS);
 	}
 	for (uint32_t k = 0; k < o->n_edges; k++)
-		if (o->edge[k].used && !o->edge[k].muted)
+		if (o->edge[k].used)
 			atomic_store(&o->edge[k].e.down->sleeping, 0);
 	source_reap(s);
 }
 
 static bool source_goes_on(struct source *s)
 {
-	return iog_commands_run(s->rt, s, no_in, source_out, source_cut) && !atomic_load_explicit(&s->rt->cmd.drain, memory_order_relaxed);
+	return iog_commands_run(s->rt, s, no_in, source_out) && !atomic_load_explicit(&s->rt->cmd.drain, memory_order_relaxed);
 }
 
 /* Identity: steps rise within an epoch; a step that does not, or a restarted peer, opens the next one. */
@@ -196,7 +189,7 @@ static bool source_send(struct source *s, uint32_t slot)
 		source_reap(s);
 		iog_wait_words(NULL, 0, 1000000); /* once per epoch, while the one before the last is still looked at */
 		/* Draining is no reason: this record was taken, and nobody else has it. */
-		if (!iog_commands_run(rt, s, no_in, source_out, source_cut)) {
+		if (!iog_commands_run(rt, s, no_in, source_out)) {
 			iog_outlet_put_back(&s->o, slot);
 			return false;
 		}
@@ -329,7 +322,7 @@ void *iog_source_thread(void *arg)
 		if (!s.order)
 			source_close(&s);
 		/* What is on its way needs this outlet: a successor stage may ask for it again. */
-		while (iog_outlet_busy(&s.o) && iog_commands_run(rt, &s, no_in, source_out, source_cut)) {
+		while (iog_outlet_busy(&s.o) && iog_commands_run(rt, &s, no_in, source_out)) {
 			uint32_t before = iog_outlet_busy(&s.o);
 			source_reap(&s);
 			outlet_wake(&s.o, iog_outlet_close(&s.o, rt->err.text[0] ? IOG_EDGE_FAILED : IOG_EDGE_CLOSED));
@@ -387,7 +380,6 @@ static void sink_in(void *ctx, uint32_t port, const struct iog_worker_in *in)
 	s->next[s->n_next++] = *in;
 }
 static void no_out(void *ctx, uint32_t port, uint32_t edge, const struct iog_edge *e) { (void)ctx, (void)port, (void)edge, (void)e; }
-static void no_cut(void *ctx, uint32_t port, uint32_t edge) { (void)ctx, (void)port, (void)edge; }
 
 static void sink_fail(struct sink *s, const struct iog_err *err)
 {
@@ -623,7 +615,7 @@ static void sink_loop(struct sink *s)
 {
 	bool ended = false;
 	s->last_ns = iog_now_ns();
-	while (!ended && iog_commands_run(s->rt, s, sink_in, no_out, no_cut)) {
+	while (!ended && iog_commands_run(s->rt, s, sink_in, no_out)) {
 		if (sink_turn(s, &ended))
 			s->last_ns = iog_now_ns();
 		else if (!ended)
