@@ -369,6 +369,7 @@ struct sink {
 	uint64_t head_size, last_ns;
 	struct iog_spill *spill; /* policy "spill": stores on a thread of its own; NULL: stored here */
 	bool stuck;              /* it has no room for what is at the front */
+	uint32_t bell;           /* as it was before the last look at what it gave back */
 };
 
 static void sink_in(void *ctx, uint32_t port, const struct iog_worker_in *in)
@@ -387,6 +388,9 @@ static void sink_fail(struct sink *s, const struct iog_err *err)
 	s->rt->err = *err;
 	iog_engine_fail(s->rt->engine, -EIO, s->rt->u->name, err->text);
 }
+
+/* Either thread of one that spills. */
+static void sink_bad(struct sink *s) { atomic_fetch_add_explicit(&s->rt->bad, 1, memory_order_relaxed); }
 
 static void sink_publish(struct sink *s)
 {
@@ -439,14 +443,13 @@ static void sink_write(struct sink *s, const struct iog_record *r, uint64_t byte
 
 static void sink_store(struct sink *s, const struct iog_desc *d)
 {
-	struct iog_rt *rt = s->rt;
 	struct iog_err err = { "" };
 	const struct iog_region *r = &s->at.region[0];
 	const uint8_t *at = r->base + (r->size - (uint64_t)s->at.n_slots * s->at.slot_bytes) + (uint64_t)d->slot * s->at.slot_bytes;
 	if (iog_wire_open(&s->rec, at, d->length, s->schema, s->at.region, s->at.n_regions, s->block, s->max_blocks, s->head, s->head_size,
 		    0, &err) ||
 		s->rec.id.seq != d->seq || s->rec.id.epoch != d->epoch) {
-		COUNT(rt->bad, 1);
+		sink_bad(s);
 	} else {
 		sink_write(s, &s->rec, d->length);
 	}
@@ -478,7 +481,7 @@ static void spill_lost(void *ctx, const struct iog_err *err)
 	if (err)
 		sink_fail(s, err);
 	else
-		atomic_fetch_add(&s->rt->bad, 1);
+		sink_bad(s);
 }
 
 static int spill_open(struct sink *s, const struct iog_gnode *n)
@@ -498,6 +501,7 @@ static int spill_open(struct sink *s, const struct iog_gnode *n)
 static void spill_give_back(struct sink *s)
 {
 	uint32_t slot, gen, life;
+	s->bell = atomic_load(iog_spill_bell(s->spill));
 	while (iog_spill_done(s->spill, &slot, &gen, &life))
 		if (life == s->life)
 			iog_inlet_release(&s->in, slot, gen);
@@ -512,7 +516,9 @@ static bool spill_take(struct sink *s, const struct iog_desc *d)
 	if (s->stuck)
 		return false;
 	if (how == IOG_SPILL_BAD)
-		atomic_fetch_add(&s->rt->bad, 1);
+		sink_bad(s);
+	else if (how == IOG_SPILL_LOST)
+		COUNT(s->rt->failed, 1); /* the other thread stores nothing any more */
 	iog_inlet_take(&s->in);
 	if (how != IOG_SPILL_HELD)
 		iog_inlet_release(&s->in, d->slot, d->gen);
@@ -576,7 +582,7 @@ static uint32_t sink_turn(struct sink *s, bool *ended)
 		else if (f == IOG_FRONT_DUPLICATE)
 			sink_duplicate(s, &d);
 		else
-			COUNT(s->rt->bad, 1);
+			sink_bad(s);
 		if (s->safe && s->n_held >= s->flush_every)
 			sink_flush(s);
 		sink_publish(s); /* a write may have taken long */
@@ -598,12 +604,8 @@ static void sink_rest(struct sink *s)
 	atomic_store(&s->in.e.up->sleeping, 1);
 	struct iog_waitword w[2] = { { &s->in.e.down->head, atomic_load(&s->in.e.down->head) } };
 	uint32_t n = 1;
-	if (s->spill) {
-		w[n].word = iog_spill_bell(s->spill);
-		w[n].seen = atomic_load(w[n].word);
-		n++;
-		spill_give_back(s);
-	}
+	if (s->spill)
+		w[n++] = (struct iog_waitword){ iog_spill_bell(s->spill), s->bell };
 	if (s->stuck || (iog_inlet_peek(&s->in) == IOG_FRONT_NONE && iog_inlet_state(&s->in) == IOG_EDGE_OPEN)) {
 		COUNT(s->rt->sleeps, 1);
 		iog_wait_words(w, n, LIMIT_NS);
