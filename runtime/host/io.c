@@ -108,6 +108,9 @@ static void source_reap(struct source *s)
 		s->end->release(s->rt->self, stored);
 }
 
+/* There is room for a record, and for its place in the order. */
+static bool source_ready(struct source *s) { return iog_outlet_ready(&s->o) && (!s->order || s->n_order < s->max_order); }
+
 /* Waits for releases, at most LIMIT_NS. */
 static void outlet_wait(struct source *s)
 {
@@ -116,7 +119,7 @@ static void outlet_wait(struct source *s)
 	uint64_t t0 = iog_now_ns();
 	while (iog_now_ns() - t0 < SPIN_NS) {
 		source_reap(s);
-		if (iog_outlet_ready(o))
+		if (source_ready(s))
 			return;
 		__builtin_ia32_pause();
 	}
@@ -129,7 +132,7 @@ static void outlet_wait(struct source *s)
 		}
 	source_reap(s);
 	atomic_store_explicit(&rt->forged, iog_outlet_forged(o), memory_order_relaxed);
-	if (!iog_outlet_ready(o)) {
+	if (!source_ready(s)) {
 		COUNT(rt->sleeps, 1);
 		iog_wait_words(w, n, LIMIT_NS);
 	}
@@ -222,7 +225,7 @@ static void source_loop(struct source *s)
 	uint64_t steps = rt->engine->o.steps;
 	while (source_goes_on(s) && (!steps || s->sent < steps)) {
 		source_reap(s);
-		if (!iog_outlet_ready(&s->o)) {
+		if (!source_ready(s)) {
 			outlet_wait(s);
 			continue;
 		}
