@@ -117,6 +117,7 @@ struct iog_engine {
 	uint32_t n_old;
 	struct iog_arena_mem *old_arena;
 	uint32_t n_old_arenas;
+	uint64_t state_key; /* with o.state: of this graph as it is configured */
 	_Atomic uint32_t param_version;
 	bool params_wait; /* configurations changed and not in the stages yet */
 	uint64_t started_ns, stop_ns;
