@@ -334,6 +334,8 @@ int iog_spill_new(struct iog_spill **out, const struct iog_spill_opts *o, struct
 		return iog_fail(err, -ENOMEM, "out of memory");
 	s->o = *o;
 	s->o.slots = IOG_MAX(o->slots, 1u);
+	while (s->o.slots & (s->o.slots - 1)) /* a power of two, so that the counts may go round */
+		s->o.slots &= s->o.slots - 1;
 	s->fd = -1;
 	s->head_size = iog_wire_head_max(o->schema, o->max_blocks, IOG_SEGMENTS_MAX);
 	pthread_mutex_init(&s->lock, NULL);
