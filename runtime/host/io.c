@@ -13,7 +13,7 @@
 #include "spill.h"
 #include "wait.h"
 
-enum { ORDER_SPARE = 256 /* records without a slot */, LIMIT_MS = 50, FLUSH_DEFAULT = 32, BLOCKS_SPARE = 64, SUCCESSORS = 4 };
+enum { LIMIT_MS = 50, FLUSH_DEFAULT = 32, BLOCKS_SPARE = 64, SUCCESSORS = 4 };
 static const uint64_t LIMIT_NS = LIMIT_MS * 1000000ull, IDLE_FLUSH_NS = 100000000ull, SPIN_NS = 20000;
 
 #define COUNT(x, n) atomic_store_explicit(&(x), atomic_load_explicit(&(x), memory_order_relaxed) + (n), memory_order_relaxed)
@@ -97,8 +97,8 @@ static void source_reap(struct source *s)
 	while ((n = iog_outlet_reap(&s->o, freed, IOG_COUNT(freed))))
 		for (uint32_t i = 0; s->order && i < n; i++)
 			s->stored[freed[i]] = true;
-	for (; s->n_order; s->n_order--, s->first++, stored++) {
-		const uint32_t slot = s->order[s->first % s->max_order];
+	for (; s->n_order; s->n_order--, s->first = (s->first + 1) % s->max_order, stored++) {
+		const uint32_t slot = s->order[s->first];
 		if (slot != IOG_NO_SLOT && !s->stored[slot])
 			break;
 		if (slot != IOG_NO_SLOT)
@@ -276,7 +276,7 @@ static bool source_order(struct source *s)
 		safe |= (uint64_t)(s->o.edge[k].e.safe != 0) << k;
 	if (!s->rt->keeps || !safe)
 		return true;
-	s->max_order = slots + ORDER_SPARE;
+	s->max_order = s->rt->credit; /* as many as it says it can keep, those without a slot among them */
 	s->order = calloc(s->max_order, sizeof *s->order);
 	s->stored = calloc(slots, sizeof *s->stored);
 	s->o.hold_mask = safe;
@@ -332,8 +332,10 @@ void *iog_source_thread(void *arg)
 			if (iog_outlet_busy(&s.o) == before)
 				iog_wait_words(NULL, 0, 1000000);
 		}
-		if (s.order)
+		if (s.order) {
+			source_reap(&s); /* a stop may come right behind the last release */
 			source_close(&s);
+		}
 	} else {
 		iog_outlet_init(&s.o, a, memory);
 		for (uint32_t k = 0; k < rt->n_first; k++)
