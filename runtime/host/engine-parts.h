@@ -78,7 +78,6 @@ struct iog_rt {
 	uint32_t n_first;
 	/* stages */
 	struct iog_region_map image, status, snapshots;
-	bool resumed;        /* there were some */
 	bool snapshots_file; /* they lie in a file: no seal, and a successor goes on in it */
 	struct iog_worker_args args;
 	struct iog_status total; /* of earlier incarnations */
