@@ -316,6 +316,15 @@ static void bad_word(
 		near ? "\"?" : "");
 }
 
+static void set_size(
+	struct iog_graph *g, struct iog_gnode *n, const char *option, const struct iog_value *v, uint64_t *to, const char *example)
+{
+	if (v->kind == IOG_V_NUMBER && v->n >= 1 && v->n < 0x1p63)
+		*to = (uint64_t)v->n;
+	else if (v->kind != IOG_V_STRING || !iog_parse_bytes(v->s, to) || !*to)
+		n->bad = true, iog_graph_error(g, "%s: \"%s\" must be a size like \"%s\"", n->name, option, example);
+}
+
 /* After on and never: is there a target left, and is it the one asked for? */
 static void check_place(struct iog_graph *g, struct iog_gnode *n)
 {
@@ -360,12 +369,7 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 		else
 			n->opt.spill = k == SPILL, n->opt.policy = (uint8_t)(k == SPILL ? IOG_BLOCK : k), n->opt.policy_set = true;
 		break;
-	case 1:
-		if (v->kind == IOG_V_NUMBER && v->n >= 1)
-			n->opt.bytes = (uint64_t)v->n;
-		else if (!iog_parse_bytes(s, &n->opt.bytes) || !n->opt.bytes)
-			n->bad = true, iog_graph_error(g, "%s: \"bytes\" must be a size like \"64MiB\"", n->name);
-		break;
+	case 1: set_size(g, n, name, v, &n->opt.bytes, "64MiB"); break;
 	case 2:
 		if ((k = word_of(s, release, 2)) < 0)
 			bad_word(g, n, name, v, release, 2);
@@ -396,12 +400,7 @@ bool iog_graph_option(struct iog_graph *g, int node, const char *name, const str
 		else
 			iog_strset(n->name, sizeof n->name, s);
 		break;
-	case 6:
-		if (v->kind == IOG_V_NUMBER && v->n >= 1)
-			n->opt.spill_bytes = (uint64_t)v->n;
-		else if (!iog_parse_bytes(s, &n->opt.spill_bytes) || !n->opt.spill_bytes)
-			n->bad = true, iog_graph_error(g, "%s: \"spill_bytes\" must be a size like \"10GiB\"", n->name);
-		break;
+	case 6: set_size(g, n, name, v, &n->opt.spill_bytes, "10GiB"); break;
 	case 7:
 		if (!s[0] || !iog_strset(n->opt.spill_dir, sizeof n->opt.spill_dir, s))
 			n->bad = true, iog_graph_error(g, "%s: \"spill_dir\" must be a folder, of fewer than %d bytes", n->name, IOG_TEXT);

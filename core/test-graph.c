@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Graphs: what is refused and how it is said, fusion, policies that move up, capacities, files two nodes would share, live parameters, size. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -296,6 +297,21 @@ static void too_few_bytes_are_refused_with_the_number(void **state)
 	EXPECT(g, "bytes = 4096 holds 0 records");
 }
 
+static void sizes_are_sizes(void **state)
+{
+	static const double no[] = { 0, 0.5, -1, 0x1p63, INFINITY, NAN };
+	(void)state;
+	for (unsigned i = 0; i < IOG_COUNT(no); i++) {
+		struct iog_graph *g = iog_graph_new();
+		int k = sink(g, iog_graph_end(g, IOG_G_SOURCE, &SOURCE), &SINK, "policy", "spill");
+		struct iog_value v = num(no[i]);
+		assert_true(iog_graph_option(g, k, "bytes", &v));
+		assert_true(iog_graph_option(g, k, "spill_bytes", &v));
+		assert_int_equal(iog_graph_check(g), -22);
+		EXPECT(g, "\"bytes\" must be a size like \"64MiB\"", "\"spill_bytes\" must be a size like \"10GiB\"");
+	}
+}
+
 /* source -> trigger -> join, and source -> join beside it. */
 static struct iog_graph *fork_and_join(const char *bytes, const char *policy, const char *release)
 {
@@ -587,6 +603,7 @@ int main(void)
 		cmocka_unit_test(a_live_value_nobody_reads_is_said),
 		cmocka_unit_test(safe_needs_what_can_repeat),
 		cmocka_unit_test(too_few_bytes_are_refused_with_the_number),
+		cmocka_unit_test(sizes_are_sizes),
 		cmocka_unit_test(windows_and_those_who_wait_for_them_get_credit),
 		cmocka_unit_test(a_graph_that_would_stand_still_is_refused),
 		cmocka_unit_test(chains_are_fused),

@@ -1085,6 +1085,27 @@ static void answers_of_operators(void **state)
 	}
 }
 
+/* However early the end comes. */
+static void what_is_dropped_is_counted(void **state)
+{
+	struct rig r;
+	(void)state;
+	rig_build(&r, &copy, 1, false, false);
+	r.out.e.policy = IOG_DROP_NEW;
+	r.out.e.capacity = 2;
+	iog_inlet_init(&r.out.in, &r.out.e, SLOTS, r.out.ar.slot_bytes);
+	assert_true(worker_new(&r, 1 << 24));
+	for (int64_t i = 1; i <= 4; i++)
+		send(&r, 0, 0, (uint64_t)i, i);
+	send(&r, 0, 0, 5, 1000 + IOG_FATAL);
+	assert_int_equal(iog_worker_run(r.w), IOG_W_FAILED);
+	assert_int_equal(r.a.status->out_dropped[0], 2);
+	expect(&r, 0, 1, 1, 1);
+	expect(&r, 0, 2, 2, 2);
+	expect_none(&r);
+	rig_free(&r);
+}
+
 static void forged_descriptors_and_records_are_counted(void **state)
 {
 	struct rig r;
@@ -1302,6 +1323,7 @@ int main(void)
 		cmocka_unit_test(duplicates_are_given_back_with_their_original),
 		cmocka_unit_test(poison_is_elided),
 		cmocka_unit_test(answers_of_operators),
+		cmocka_unit_test(what_is_dropped_is_counted),
 		cmocka_unit_test(forged_descriptors_and_records_are_counted),
 		cmocka_unit_test(damage_never_crashes_the_worker),
 		cmocka_unit_test(a_damaged_image_is_refused_or_harmless),

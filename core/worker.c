@@ -687,7 +687,7 @@ static void flags(struct iog_worker *w, uint32_t v)
 		atomic_store(&w->in[p].in.e.up->sleeping, v);
 	for (uint32_t q = 0; q < w->st->n_out; q++)
 		for (uint32_t k = 0; k < w->out[q].o.n_edges; k++)
-			if (w->out[q].o.edge[k].used && !w->out[q].o.edge[k].muted)
+			if (w->out[q].o.edge[k].used)
 				atomic_store(&w->out[q].o.edge[k].e.down->sleeping, v);
 }
 
@@ -701,7 +701,7 @@ static void sleep_until(struct iog_worker *w)
 	for (uint32_t q = 0; q < w->st->n_out; q++)
 		for (uint32_t k = 0; k < w->out[q].o.n_edges; k++) {
 			const struct iog_out_edge *e = &w->out[q].o.edge[k];
-			if (e->used && !e->muted && iog_edge_outstanding(e))
+			if (e->used && iog_edge_outstanding(e))
 				word[n++] = (struct iog_waitword){ &e->e.up->head, e->reaped };
 		}
 	iog_count(&w->status->sleeps, 1);
@@ -773,6 +773,7 @@ enum iog_worker_state iog_worker_run(struct iog_worker *w)
 		}
 		rest(w, &idle_since);
 	}
+	count_outlets(w);
 	for (uint32_t p = 0; p < w->st->n_in; p++)
 		atomic_store_explicit(&w->status->in_duplicates[p], w->in[p].in.duplicates, memory_order_relaxed);
 	return (enum iog_worker_state)atomic_load_explicit(&w->status->state, memory_order_relaxed);
@@ -795,13 +796,4 @@ void iog_worker_replace_out(struct iog_worker *w, uint32_t port, uint32_t edge, 
 	if (w->closed)
 		iog_outlet_close(o, IOG_EDGE_CLOSED);
 	wake_edges(w, o, iog_outlet_publish(o)); /* what was sent again, though nothing new may come for a while */
-}
-
-void iog_worker_cut_out(struct iog_worker *w, uint32_t port, uint32_t edge)
-{
-	struct port_out *out = &w->out[port];
-	iog_outlet_cut(&out->o, edge);
-	for (uint32_t s = 0; s < out->o.arena.n_slots; s++)
-		if (!(out->o.slot[s].edges & out->o.hold_mask))
-			unpin(w, out, s);
 }

@@ -226,8 +226,6 @@ enum iog_worker_state iog_worker_run(struct iog_worker *w);
  * drained before the new one is read. */
 void iog_worker_replace_in(struct iog_worker *w, uint32_t port, const struct iog_worker_in *in);
 void iog_worker_replace_out(struct iog_worker *w, uint32_t port, uint32_t edge, const struct iog_edge *e);
-/* An output edge has no consumer any more: what it holds counts as released. */
-void iog_worker_cut_out(struct iog_worker *w, uint32_t port, uint32_t edge);
 
 IOG_C_END
 

@@ -18,7 +18,7 @@ enum { IOG_COMMANDS = 32 };
 
 /* What the controlling thread asks of a unit that runs on a thread of this process. */
 struct iog_command {
-	enum { IOG_CMD_REPLACE_IN, IOG_CMD_REPLACE_OUT, IOG_CMD_CUT_OUT } kind;
+	enum { IOG_CMD_REPLACE_IN, IOG_CMD_REPLACE_OUT } kind;
 	uint32_t port, edge;
 	struct iog_worker_in in;
 	struct iog_edge e;
@@ -78,7 +78,6 @@ struct iog_rt {
 	uint32_t n_first;
 	/* stages */
 	struct iog_region_map image, status, snapshots;
-	bool resumed;        /* there were some */
 	bool snapshots_file; /* they lie in a file: no seal, and a successor goes on in it */
 	struct iog_worker_args args;
 	struct iog_status total; /* of earlier incarnations */
@@ -117,6 +116,7 @@ struct iog_engine {
 	uint32_t n_old;
 	struct iog_arena_mem *old_arena;
 	uint32_t n_old_arenas;
+	uint64_t state_key; /* with o.state: of this graph as it is configured */
 	_Atomic uint32_t param_version;
 	bool params_wait; /* configurations changed and not in the stages yet */
 	uint64_t started_ns, stop_ns;
@@ -130,7 +130,7 @@ extern const struct iog_launcher iog_launch_thread, iog_launch_process, iog_laun
 
 /* Runs the commands posted to rt with these handlers; the unit's thread. False: stop. */
 bool iog_commands_run(struct iog_rt *rt, void *ctx, void (*in)(void *, uint32_t, const struct iog_worker_in *),
-	void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *), void (*cut)(void *, uint32_t, uint32_t));
+	void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *));
 /* Snapshots of at least `bytes` in the file at path, which is made when there is none. *kept: it has those of the same key; else they are empty.
  * 0 or -errno with a message. */
 int iog_snapshots_open(struct iog_region_map *r, const char *path, uint64_t bytes, uint64_t key, bool *kept, struct iog_err *err);

@@ -122,7 +122,7 @@ uint32_t iog_engine_unit_stats(const struct iog_engine *e, struct iog_unit_stats
 		s[i].bad = atomic_load(&rt->bad), s[i].failed = atomic_load(&rt->failed), s[i].duplicates = atomic_load(&rt->duplicates);
 		s[i].dropped = atomic_load(&rt->dropped), s[i].sleeps = atomic_load(&rt->sleeps);
 	}
-	return e->cut->n_units;
+	return IOG_MIN(e->cut->n_units, max);
 }
 
 uint32_t iog_engine_node_stats(const struct iog_engine *e, struct iog_node_stats *s, uint32_t max)

@@ -173,12 +173,13 @@ static int snapshots_make(struct iog_engine *e, struct iog_rt *rt, uint64_t byte
 {
 	char path[STATE_PATH];
 	struct iog_err why = { "" };
+	bool kept; /* the worker looks for itself */
 	if (!e->o.state)
 		return region_for(&rt->snapshots, rt, "iog-snapshots", bytes, err);
 	if (iog_format(path, sizeof path, "%s%u", e->o.state, (uint32_t)(rt - e->rt)) >= (int)sizeof path)
 		iog_fail(&why, -ENAMETOOLONG, "the path is too long");
 	else
-		rt->snapshots_file = !iog_snapshots_open(&rt->snapshots, path, bytes, state_key(e), &rt->resumed, &why);
+		rt->snapshots_file = !iog_snapshots_open(&rt->snapshots, path, bytes, e->state_key, &kept, &why);
 	if (rt->snapshots_file)
 		return 0;
 	snprintf(rt->note, sizeof rt->note, "its state would be lost with this process: %.100s", why.text);
@@ -254,6 +255,8 @@ int iog_engine_new(
 	e->o = *o;
 	if (!e->o.restarts)
 		e->o.restarts = RESTARTS_DEFAULT;
+	if (e->o.state)
+		e->state_key = state_key(e);
 	e->rt = aligned_alloc(64, IOG_ROUND_UP(cut->n_units * sizeof *e->rt, 64));
 	e->edge = calloc(cut->n_edges + 1, sizeof *e->edge);
 	int rc = e->rt && e->edge ? 0 : iog_fail(err, -ENOMEM, "out of memory for %u units", cut->n_units);

@@ -68,7 +68,7 @@ void iog_engine_stop(struct iog_engine *e);
 int iog_engine_param(struct iog_engine *e, const char *name, double value, struct iog_err *err);
 /* 0, or the first failure with its message, while it runs too. */
 int iog_engine_result(const struct iog_engine *e, struct iog_err *err);
-/* Names and places at any time, counts of stages when everything has ended. */
+/* At any time; counts of stages are exact when everything has ended, and somewhat behind before. */
 uint32_t iog_engine_unit_stats(const struct iog_engine *e, struct iog_unit_stats *s, uint32_t max);
 uint32_t iog_engine_node_stats(const struct iog_engine *e, struct iog_node_stats *s, uint32_t max);
 uint32_t iog_engine_edge_stats(const struct iog_engine *e, struct iog_edge_stats *s, uint32_t max);

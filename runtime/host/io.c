@@ -13,7 +13,7 @@
 #include "spill.h"
 #include "wait.h"
 
-enum { ORDER_SPARE = 256 /* records without a slot */, LIMIT_MS = 50, FLUSH_DEFAULT = 32, BLOCKS_SPARE = 64, SUCCESSORS = 4 };
+enum { LIMIT_MS = 50, FLUSH_DEFAULT = 32, BLOCKS_SPARE = 64, SUCCESSORS = 4 };
 static const uint64_t LIMIT_NS = LIMIT_MS * 1000000ull, IDLE_FLUSH_NS = 100000000ull, SPIN_NS = 20000;
 
 #define COUNT(x, n) atomic_store_explicit(&(x), atomic_load_explicit(&(x), memory_order_relaxed) + (n), memory_order_relaxed)
@@ -32,7 +32,7 @@ static void phase(struct iog_rt *rt, enum iog_phase p)
 }
 
 bool iog_commands_run(struct iog_rt *rt, void *ctx, void (*in)(void *, uint32_t, const struct iog_worker_in *),
-	void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *), void (*cut)(void *, uint32_t, uint32_t))
+	void (*out)(void *, uint32_t, uint32_t, const struct iog_edge *))
 {
 	struct iog_commands *c = &rt->cmd;
 	uint32_t posted = atomic_load_explicit(&c->posted, memory_order_acquire),
@@ -41,10 +41,8 @@ bool iog_commands_run(struct iog_rt *rt, void *ctx, void (*in)(void *, uint32_t,
 		const struct iog_command *x = &c->queue[taken % IOG_COMMANDS];
 		if (x->kind == IOG_CMD_REPLACE_IN)
 			in(ctx, x->port, &x->in);
-		else if (x->kind == IOG_CMD_REPLACE_OUT)
-			out(ctx, x->port, x->edge, &x->e);
 		else
-			cut(ctx, x->port, x->edge);
+			out(ctx, x->port, x->edge, &x->e);
 		atomic_store_explicit(&c->taken, taken + 1, memory_order_release);
 	}
 	return !atomic_load_explicit(&c->stop, memory_order_relaxed);
@@ -69,11 +67,6 @@ struct source {
 	bool *stored;
 };
 
-static void source_cut(void *ctx, uint32_t port, uint32_t edge)
-{
-	(void)port;
-	iog_outlet_cut(&((struct source *)ctx)->o, edge);
-}
 static void no_in(void *ctx, uint32_t port, const struct iog_worker_in *in) { (void)ctx, (void)port, (void)in; }
 
 static void outlet_wake(struct iog_outlet *o, uint64_t sleepers)
@@ -104,8 +97,8 @@ static void source_reap(struct source *s)
 	while ((n = iog_outlet_reap(&s->o, freed, IOG_COUNT(freed))))
 		for (uint32_t i = 0; s->order && i < n; i++)
 			s->stored[freed[i]] = true;
-	for (; s->n_order; s->n_order--, s->first++, stored++) {
-		const uint32_t slot = s->order[s->first % s->max_order];
+	for (; s->n_order; s->n_order--, s->first = (s->first + 1) % s->max_order, stored++) {
+		const uint32_t slot = s->order[s->first];
 		if (slot != IOG_NO_SLOT && !s->stored[slot])
 			break;
 		if (slot != IOG_NO_SLOT)
@@ -115,6 +108,9 @@ static void source_reap(struct source *s)
 		s->end->release(s->rt->self, stored);
 }
 
+/* There is room for a record, and for its place in the order. */
+static bool source_ready(struct source *s) { return iog_outlet_ready(&s->o) && (!s->order || s->n_order < s->max_order); }
+
 /* Waits for releases, at most LIMIT_NS. */
 static void outlet_wait(struct source *s)
 {
@@ -123,32 +119,32 @@ static void outlet_wait(struct source *s)
 	uint64_t t0 = iog_now_ns();
 	while (iog_now_ns() - t0 < SPIN_NS) {
 		source_reap(s);
-		if (iog_outlet_ready(o))
+		if (source_ready(s))
 			return;
 		__builtin_ia32_pause();
 	}
 	struct iog_waitword w[IOG_FANOUT];
 	uint32_t n = 0;
 	for (uint32_t k = 0; k < o->n_edges; k++)
-		if (o->edge[k].used && !o->edge[k].muted) {
+		if (o->edge[k].used) {
 			atomic_store(&o->edge[k].e.down->sleeping, 1);
 			w[n++] = (struct iog_waitword){ &o->edge[k].e.up->head, o->edge[k].reaped };
 		}
 	source_reap(s);
 	atomic_store_explicit(&rt->forged, iog_outlet_forged(o), memory_order_relaxed);
-	if (!iog_outlet_ready(o)) {
+	if (!source_ready(s)) {
 		COUNT(rt->sleeps, 1);
 		iog_wait_words(w, n, LIMIT_NS);
 	}
 	for (uint32_t k = 0; k < o->n_edges; k++)
-		if (o->edge[k].used && !o->edge[k].muted)
+		if (o->edge[k].used)
 			atomic_store(&o->edge[k].e.down->sleeping, 0);
 	source_reap(s);
 }
 
 static bool source_goes_on(struct source *s)
 {
-	return iog_commands_run(s->rt, s, no_in, source_out, source_cut) && !atomic_load_explicit(&s->rt->cmd.drain, memory_order_relaxed);
+	return iog_commands_run(s->rt, s, no_in, source_out) && !atomic_load_explicit(&s->rt->cmd.drain, memory_order_relaxed);
 }
 
 /* Identity: steps rise within an epoch; a step that does not, or a restarted peer, opens the next one. */
@@ -196,7 +192,7 @@ static bool source_send(struct source *s, uint32_t slot)
 		source_reap(s);
 		iog_wait_words(NULL, 0, 1000000); /* once per epoch, while the one before the last is still looked at */
 		/* Draining is no reason: this record was taken, and nobody else has it. */
-		if (!iog_commands_run(rt, s, no_in, source_out, source_cut)) {
+		if (!iog_commands_run(rt, s, no_in, source_out)) {
 			iog_outlet_put_back(&s->o, slot);
 			return false;
 		}
@@ -229,7 +225,7 @@ static void source_loop(struct source *s)
 	uint64_t steps = rt->engine->o.steps;
 	while (source_goes_on(s) && (!steps || s->sent < steps)) {
 		source_reap(s);
-		if (!iog_outlet_ready(&s->o)) {
+		if (!source_ready(s)) {
 			outlet_wait(s);
 			continue;
 		}
@@ -280,7 +276,7 @@ static bool source_order(struct source *s)
 		safe |= (uint64_t)(s->o.edge[k].e.safe != 0) << k;
 	if (!s->rt->keeps || !safe)
 		return true;
-	s->max_order = slots + ORDER_SPARE;
+	s->max_order = s->rt->credit; /* as many as it says it can keep, those without a slot among them */
 	s->order = calloc(s->max_order, sizeof *s->order);
 	s->stored = calloc(slots, sizeof *s->stored);
 	s->o.hold_mask = safe;
@@ -329,15 +325,17 @@ void *iog_source_thread(void *arg)
 		if (!s.order)
 			source_close(&s);
 		/* What is on its way needs this outlet: a successor stage may ask for it again. */
-		while (iog_outlet_busy(&s.o) && iog_commands_run(rt, &s, no_in, source_out, source_cut)) {
+		while (iog_outlet_busy(&s.o) && iog_commands_run(rt, &s, no_in, source_out)) {
 			uint32_t before = iog_outlet_busy(&s.o);
 			source_reap(&s);
 			outlet_wake(&s.o, iog_outlet_close(&s.o, rt->err.text[0] ? IOG_EDGE_FAILED : IOG_EDGE_CLOSED));
 			if (iog_outlet_busy(&s.o) == before)
 				iog_wait_words(NULL, 0, 1000000);
 		}
-		if (s.order)
+		if (s.order) {
+			source_reap(&s); /* a stop may come right behind the last release */
 			source_close(&s);
+		}
 	} else {
 		iog_outlet_init(&s.o, a, memory);
 		for (uint32_t k = 0; k < rt->n_first; k++)
@@ -376,6 +374,7 @@ struct sink {
 	uint64_t head_size, last_ns;
 	struct iog_spill *spill; /* policy "spill": stores on a thread of its own; NULL: stored here */
 	bool stuck;              /* it has no room for what is at the front */
+	uint32_t bell;           /* as it was before the last look at what it gave back */
 };
 
 static void sink_in(void *ctx, uint32_t port, const struct iog_worker_in *in)
@@ -387,7 +386,6 @@ static void sink_in(void *ctx, uint32_t port, const struct iog_worker_in *in)
 	s->next[s->n_next++] = *in;
 }
 static void no_out(void *ctx, uint32_t port, uint32_t edge, const struct iog_edge *e) { (void)ctx, (void)port, (void)edge, (void)e; }
-static void no_cut(void *ctx, uint32_t port, uint32_t edge) { (void)ctx, (void)port, (void)edge; }
 
 static void sink_fail(struct sink *s, const struct iog_err *err)
 {
@@ -395,6 +393,9 @@ static void sink_fail(struct sink *s, const struct iog_err *err)
 	s->rt->err = *err;
 	iog_engine_fail(s->rt->engine, -EIO, s->rt->u->name, err->text);
 }
+
+/* Either thread of one that spills. */
+static void sink_bad(struct sink *s) { atomic_fetch_add_explicit(&s->rt->bad, 1, memory_order_relaxed); }
 
 static void sink_publish(struct sink *s)
 {
@@ -447,14 +448,13 @@ static void sink_write(struct sink *s, const struct iog_record *r, uint64_t byte
 
 static void sink_store(struct sink *s, const struct iog_desc *d)
 {
-	struct iog_rt *rt = s->rt;
 	struct iog_err err = { "" };
 	const struct iog_region *r = &s->at.region[0];
 	const uint8_t *at = r->base + (r->size - (uint64_t)s->at.n_slots * s->at.slot_bytes) + (uint64_t)d->slot * s->at.slot_bytes;
 	if (iog_wire_open(&s->rec, at, d->length, s->schema, s->at.region, s->at.n_regions, s->block, s->max_blocks, s->head, s->head_size,
 		    0, &err) ||
 		s->rec.id.seq != d->seq || s->rec.id.epoch != d->epoch) {
-		COUNT(rt->bad, 1);
+		sink_bad(s);
 	} else {
 		sink_write(s, &s->rec, d->length);
 	}
@@ -486,7 +486,7 @@ static void spill_lost(void *ctx, const struct iog_err *err)
 	if (err)
 		sink_fail(s, err);
 	else
-		atomic_fetch_add(&s->rt->bad, 1);
+		sink_bad(s);
 }
 
 static int spill_open(struct sink *s, const struct iog_gnode *n)
@@ -506,6 +506,7 @@ static int spill_open(struct sink *s, const struct iog_gnode *n)
 static void spill_give_back(struct sink *s)
 {
 	uint32_t slot, gen, life;
+	s->bell = atomic_load(iog_spill_bell(s->spill));
 	while (iog_spill_done(s->spill, &slot, &gen, &life))
 		if (life == s->life)
 			iog_inlet_release(&s->in, slot, gen);
@@ -520,7 +521,9 @@ static bool spill_take(struct sink *s, const struct iog_desc *d)
 	if (s->stuck)
 		return false;
 	if (how == IOG_SPILL_BAD)
-		atomic_fetch_add(&s->rt->bad, 1);
+		sink_bad(s);
+	else if (how == IOG_SPILL_LOST)
+		COUNT(s->rt->failed, 1); /* the other thread stores nothing any more */
 	iog_inlet_take(&s->in);
 	if (how != IOG_SPILL_HELD)
 		iog_inlet_release(&s->in, d->slot, d->gen);
@@ -584,7 +587,7 @@ static uint32_t sink_turn(struct sink *s, bool *ended)
 		else if (f == IOG_FRONT_DUPLICATE)
 			sink_duplicate(s, &d);
 		else
-			COUNT(s->rt->bad, 1);
+			sink_bad(s);
 		if (s->safe && s->n_held >= s->flush_every)
 			sink_flush(s);
 		sink_publish(s); /* a write may have taken long */
@@ -606,12 +609,8 @@ static void sink_rest(struct sink *s)
 	atomic_store(&s->in.e.up->sleeping, 1);
 	struct iog_waitword w[2] = { { &s->in.e.down->head, atomic_load(&s->in.e.down->head) } };
 	uint32_t n = 1;
-	if (s->spill) {
-		w[n].word = iog_spill_bell(s->spill);
-		w[n].seen = atomic_load(w[n].word);
-		n++;
-		spill_give_back(s);
-	}
+	if (s->spill)
+		w[n++] = (struct iog_waitword){ iog_spill_bell(s->spill), s->bell };
 	if (s->stuck || (iog_inlet_peek(&s->in) == IOG_FRONT_NONE && iog_inlet_state(&s->in) == IOG_EDGE_OPEN)) {
 		COUNT(s->rt->sleeps, 1);
 		iog_wait_words(w, n, LIMIT_NS);
@@ -623,7 +622,7 @@ static void sink_loop(struct sink *s)
 {
 	bool ended = false;
 	s->last_ns = iog_now_ns();
-	while (!ended && iog_commands_run(s->rt, s, sink_in, no_out, no_cut)) {
+	while (!ended && iog_commands_run(s->rt, s, sink_in, no_out)) {
 		if (sink_turn(s, &ended))
 			s->last_ns = iog_now_ns();
 		else if (!ended)

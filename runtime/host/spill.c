@@ -16,6 +16,7 @@
 #include <unistd.h>
 
 #include "engine-parts.h"
+#include "runtime/host/endpoints/endpoint-util.h"
 #include "wait.h"
 
 static const uint64_t GROW = 64 << 20, GROW_MIN = 64 << 10, RETRY_NS = 1000000000u;
@@ -137,33 +138,6 @@ static bool place(struct iog_spill *s, uint64_t len, uint64_t *at)
 	return true;
 }
 
-/* 0 or errno. */
-static int write_all(int fd, const uint8_t *p, uint64_t n, uint64_t at)
-{
-	while (n) {
-		const ssize_t k = pwrite(fd, p, n, (off_t)at);
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return k ? errno : ENOSPC;
-		p += k, at += (uint64_t)k, n -= (uint64_t)k;
-	}
-	return 0;
-}
-
-static int read_all(int fd, uint8_t *p, uint64_t n, uint64_t at)
-{
-	while (n) {
-		const ssize_t k = pread(fd, p, n, (off_t)at);
-		if (k < 0 && errno == EINTR)
-			continue;
-		if (k <= 0)
-			return k ? errno : ENODATA;
-		p += k, at += (uint64_t)k, n -= (uint64_t)k;
-	}
-	return 0;
-}
-
 /* The record in s->in, to the end of the file. */
 static enum iog_spilled put_file(struct iog_spill *s)
 {
@@ -177,10 +151,10 @@ static enum iog_spilled put_file(struct iog_spill *s)
 	int rc = 0;
 	if (fits && iog_wire_pack(s->in_buf, len, &s->in.rec) < 0)
 		return IOG_SPILL_BAD;
-	if (!fits || (rc = write_all(s->fd, s->in_buf, len, at))) {
+	if (!fits || (rc = iog_write_at(s->fd, s->in_buf, len, at))) {
 		pthread_mutex_lock(&s->lock);
 		if (rc && !s->stats.why[0])
-			snprintf(s->stats.why, sizeof s->stats.why, "the disk: %s", strerror(rc));
+			snprintf(s->stats.why, sizeof s->stats.why, "the disk: %s", iog_errno_text(-rc));
 		s->stats.full += !s->was_full;
 		pthread_mutex_unlock(&s->lock);
 		s->was_full = true;
@@ -191,7 +165,6 @@ static enum iog_spilled put_file(struct iog_spill *s)
 	s->tail = at + len;
 	s->n_file++;
 	s->stats.records++;
-	s->stats.bytes += len;
 	pthread_mutex_unlock(&s->lock);
 	return IOG_SPILL_COPIED;
 }
@@ -200,14 +173,14 @@ static enum iog_spilled put_file(struct iog_spill *s)
 static uint64_t get_file(struct iog_spill *s, struct iog_err *err)
 {
 	struct iog_wire w;
-	int rc = read_all(s->fd, (uint8_t *)&w, sizeof w, s->head);
+	int rc = iog_read_at(s->fd, &w, sizeof w, s->head);
 	if (rc || w.magic != IOG_WIRE_MAGIC || w.total_bytes < sizeof w || w.total_bytes > s->most) {
-		iog_fail(err, -EIO, "the spill file: %s", rc ? strerror(rc) : "it does not hold what was written");
+		iog_fail(err, -EIO, "the spill file: %s", rc ? iog_errno_text(-rc) : "it does not hold what was written");
 		return 0;
 	}
 	const uint64_t len = IOG_ROUND_UP(w.total_bytes, IOG_ALIGN);
-	if (!room_for(&s->out_buf, &s->out_room, len) || (rc = read_all(s->fd, s->out_buf, len, s->head))) {
-		iog_fail(err, -EIO, "the spill file: %s", rc ? strerror(rc) : "out of memory for a record");
+	if (!room_for(&s->out_buf, &s->out_room, len) || (rc = iog_read_at(s->fd, s->out_buf, len, s->head))) {
+		iog_fail(err, -EIO, "the spill file: %s", rc ? iog_errno_text(-rc) : "out of memory for a record");
 		return 0;
 	}
 	if (iog_wire_open(&s->out.rec, s->out_buf, w.total_bytes, s->o.schema, NULL, 0, s->out.block, s->o.max_blocks, s->out.head,
@@ -293,7 +266,7 @@ enum iog_spilled iog_spill_put(struct iog_spill *s, const struct iog_worker_in *
 		s->item[s->put++ % s->o.slots] = (struct item){ *at, *d, life };
 	pthread_mutex_unlock(&s->lock);
 	if (broken)
-		return IOG_SPILL_BAD;
+		return IOG_SPILL_LOST;
 	enum iog_spilled how = IOG_SPILL_HELD;
 	if (!hold)
 		how = open_slot(s, &s->in, at, d) ? put_file(s) : IOG_SPILL_BAD;
@@ -361,6 +334,8 @@ int iog_spill_new(struct iog_spill **out, const struct iog_spill_opts *o, struct
 		return iog_fail(err, -ENOMEM, "out of memory");
 	s->o = *o;
 	s->o.slots = IOG_MAX(o->slots, 1u);
+	while (s->o.slots & (s->o.slots - 1)) /* a power of two, so that the counts may go round */
+		s->o.slots &= s->o.slots - 1;
 	s->fd = -1;
 	s->head_size = iog_wire_head_max(o->schema, o->max_blocks, IOG_SEGMENTS_MAX);
 	pthread_mutex_init(&s->lock, NULL);
@@ -383,7 +358,7 @@ uint64_t iog_spill_end(struct iog_spill *s, const _Atomic bool *give_up, struct 
 		const struct iog_waitword w = { &s->bell, atomic_load(&s->bell) };
 		pthread_mutex_lock(&s->lock);
 		s->ending = true;
-		s->give_up |= give_up && atomic_load_explicit(give_up, memory_order_relaxed);
+		s->give_up |= atomic_load_explicit(give_up, memory_order_relaxed);
 		last = s->give_up || (s->taken == s->put && !s->n_file);
 		pthread_mutex_unlock(&s->lock);
 		atomic_fetch_add(&s->word, 1);

@@ -28,10 +28,10 @@ struct iog_spill_opts {
 	void *ctx;
 };
 struct iog_spill_stats {
-	uint64_t records, bytes; /* that went through the file */
-	uint64_t most;           /* bytes of the file, when it was largest */
-	uint64_t full;           /* times that somebody had to wait because it could not grow */
-	char why[160];           /* why not, the first time */
+	uint64_t records; /* that went through the file */
+	uint64_t most;    /* bytes of the file, when it was largest */
+	uint64_t full;    /* times that somebody had to wait because it could not grow */
+	char why[160];    /* why not, the first time */
 };
 
 /* Makes the file and starts the thread. 0, or -errno with a message. */
@@ -44,6 +44,7 @@ enum iog_spilled {
 	IOG_SPILL_COPIED, /* the slot may be given back */
 	IOG_SPILL_FULL,   /* not taken: again later */
 	IOG_SPILL_BAD,    /* not a record; the slot may be given back */
+	IOG_SPILL_LOST,   /* not taken, since what is before it was lost; the slot may be given back */
 };
 /* A record in a slot; what `at` maps stays mapped until it is stored. `life` comes back with it. */
 enum iog_spilled iog_spill_put(struct iog_spill *s, const struct iog_worker_in *at, const struct iog_desc *d, uint32_t life);

@@ -45,13 +45,12 @@ void iog_libs_close(const struct iog_stage *st, void **lib)
 
 static void cmd_in(void *ctx, uint32_t port, const struct iog_worker_in *in) { iog_worker_replace_in(ctx, port, in); }
 static void cmd_out(void *ctx, uint32_t port, uint32_t edge, const struct iog_edge *e) { iog_worker_replace_out(ctx, port, edge, e); }
-static void cmd_cut(void *ctx, uint32_t port, uint32_t edge) { iog_worker_cut_out(ctx, port, edge); }
 
 static bool control(void *ctx)
 {
 	struct iog_rt *rt = ctx;
 	struct thread *t = rt->launched;
-	return iog_commands_run(rt, t->w, cmd_in, cmd_out, cmd_cut);
+	return iog_commands_run(rt, t->w, cmd_in, cmd_out);
 }
 
 static void *body(void *arg)

@@ -29,10 +29,10 @@ struct seen {
 	_Atomic uint32_t n;
 	int64_t step[STEPS];
 	uint64_t sum[STEPS];
-	_Atomic bool *gate; /* NULL: open */
+	bool gated;
 };
 static struct seen quick, slow;
-static _Atomic bool gate;
+static _Atomic uint32_t gate; /* how many the slow one may have */
 
 static int open_quick(const void *c, const struct iog_schema *in, void **self, struct iog_err *err)
 {
@@ -63,7 +63,7 @@ static enum iog_step write_seen(void *self, const struct iog_record *r, struct i
 {
 	struct seen *s = self;
 	(void)err;
-	for (int i = 0; s->gate && !atomic_load(s->gate) && i < LIMIT_S * 1000; i++)
+	for (int i = 0; s->gated && s->n >= atomic_load(&gate) && i < LIMIT_S * 1000; i++)
 		usleep(1000);
 	if (s->n < STEPS) {
 		s->step[s->n] = r->step;
@@ -108,8 +108,8 @@ static void begin(struct run *r)
 	memset(r, 0, sizeof *r);
 	memset(&quick, 0, sizeof quick);
 	memset(&slow, 0, sizeof slow);
-	atomic_store(&gate, false);
-	slow.gate = &gate;
+	atomic_store(&gate, 0);
+	slow.gated = true;
 	while (strcmp((*s)->name, "synthetic"))
 		s++;
 	r->g = iog_graph_new();
@@ -144,14 +144,14 @@ static void poll_until(struct run *r, uint32_t n)
 	fail_msg("nothing moves: %u records here, %u there", quick.n, slow.n);
 }
 
-static void note_of(const struct run *r, char *text, size_t size)
+static struct iog_unit_stats stats_of_slow(const struct run *r)
 {
 	struct iog_unit_stats s[8];
-	uint32_t n = iog_engine_unit_stats(r->e, s, 8);
-	text[0] = 0;
-	for (uint32_t i = 0; i < n; i++)
-		if (!strcmp(s[i].name, "slow"))
-			snprintf(text, size, "%s", s[i].note);
+	uint32_t n = iog_engine_unit_stats(r->e, s, 8), i = 0;
+	while (i < n && strcmp(s[i].name, "slow"))
+		i++;
+	assert_true(i < n);
+	return s[i];
 }
 
 static void finish(struct run *r)
@@ -177,7 +177,6 @@ static void the_source_goes_on(void **state)
 {
 	struct run r;
 	struct iog_err err;
-	char note[256];
 	(void)state;
 	begin(&r);
 	start(&r);
@@ -185,35 +184,39 @@ static void the_source_goes_on(void **state)
 	poll_until(&r, STEPS);
 	assert_int_equal(quick.n, STEPS);
 	assert_int_equal(slow.n, 0);
-	atomic_store(&gate, true);
+	atomic_store(&gate, UINT32_MAX);
 	poll_until(&r, 0);
 	assert_int_equal(iog_engine_result(r.e, &err), 0);
 	all_in_order();
-	note_of(&r, note, sizeof note);
+	const char *note = stats_of_slow(&r).note;
 	assert_non_null(strstr(note, "records went through a file"));
 	assert_null(strstr(note, "wait"));
 	finish(&r);
 }
 
-/* Opens the gate once the source cannot go on, whatever it waits for: until then it must not have ended. */
-static void runs_full(struct run *r, const char *why, uint64_t most_kib)
+/* Until the source cannot go on, whatever it waits for: it must not have ended. */
+static void poll_full(struct run *r)
 {
-	struct iog_err err;
-	char note[256], *at;
-	start(r);
 	for (uint32_t before = 0, same = 0; same < 4; before = quick.n) {
 		assert_false(iog_engine_poll(r->e, 0.2));
 		same = quick.n && quick.n == before ? same + 1 : 0;
 	}
 	assert_true(quick.n < STEPS);
-	atomic_store(&gate, true);
+}
+
+static void runs_full(struct run *r, const char *why, uint64_t most_kib)
+{
+	struct iog_err err;
+	start(r);
+	poll_full(r);
+	atomic_store(&gate, UINT32_MAX);
 	poll_until(r, 0);
 	assert_int_equal(iog_engine_result(r->e, &err), 0);
 	all_in_order();
-	note_of(r, note, sizeof note);
+	const char *note = stats_of_slow(r).note, *at = strstr(note, "at most ");
 	if (!strstr(note, why))
 		fail_msg("\"%s\" does not say %s", note, why);
-	assert_non_null(at = strstr(note, "at most "));
+	assert_non_null(at);
 	assert_in_range(strtoull(at + 8, NULL, 10), 1, most_kib);
 	finish(r);
 }
@@ -254,8 +257,9 @@ static void a_stop_gives_up_and_says_so(void **state)
 	start(&r);
 	poll_until(&r, STEPS);
 	iog_engine_stop(r.e);
-	iog_engine_poll(r.e, 0.5); /* its thread looks at that every 50 ms */
-	atomic_store(&gate, true);
+	/* One by one, until its thread has seen that. */
+	while (!iog_engine_poll(r.e, 0.1) && gate < STEPS)
+		atomic_fetch_add(&gate, 1);
 	poll_until(&r, 0);
 	assert_true(iog_engine_result(r.e, &err) < 0);
 	assert_non_null(strstr(err.text, "were given up"));
@@ -286,13 +290,18 @@ static void a_changed_file_is_noticed(void **state)
 	struct iog_err err;
 	(void)state;
 	begin(&r);
+	option(&r, "spill_bytes", "1MiB"); /* so that some come after that */
 	start(&r);
-	poll_until(&r, STEPS);
+	poll_full(&r);
 	assert_int_equal(pwrite(spill_fd(), garbage, sizeof garbage, 200000), sizeof garbage);
-	atomic_store(&gate, true);
+	atomic_store(&gate, UINT32_MAX);
 	poll_until(&r, 0);
 	assert_true(iog_engine_result(r.e, &err) < 0);
 	assert_true(slow.n > 0 && slow.n < STEPS);
+	const struct iog_unit_stats s = stats_of_slow(&r);
+	assert_int_equal(s.bad, 0); /* all were sound when they came */
+	assert_int_equal(s.in_records, slow.n);
+	assert_int_equal(s.failed, STEPS - slow.n);
 	for (uint32_t i = 0; i < slow.n; i++)
 		assert_int_equal(slow.sum[i], quick.sum[i]);
 	finish(&r);

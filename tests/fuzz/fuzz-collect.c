@@ -3,8 +3,9 @@
  * Steps collected from programs that are not trusted: two writers whose rings, mailboxes and arenas hold what the input says. What iog_collect_next
  * gives out lies in memory that is there, within the declared maxima, and may be read, put together and released whatever changes meanwhile.
  *
- * Input: a byte of options (bit 0-1: pairing; bit 2: mailboxes; bit 3: a thread goes on writing over everything), then operations of three bytes or
- * more: what, for whom, an argument. Records that pass are written by a real outlet, so the fuzzer need not find them.
+ * Input: a byte of options (bit 0-1: pairing; bit 2: mailboxes; bit 3: a thread goes on writing over everything; bit 4: steps are
+ * kept), then operations of three bytes or more: what, for whom, an argument. Records that pass are written by a real outlet, so the fuzzer need not find
+ * them.
  */
 #include <pthread.h>
 #include <stdlib.h>
