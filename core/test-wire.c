@@ -447,7 +447,7 @@ static void the_next_record_is_what_it_is_when_opened_anew(void **st)
 	(void)st;
 	fill_memory();
 	memset(got_blocks, 0, sizeof got_blocks);
-	for (int n = 0; n < 300; n++) {
+	for (int n = 0; n < 60; n++) {
 		uint64_t payload;
 		uint32_t bytes;
 		int64_t total;

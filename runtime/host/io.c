@@ -371,6 +371,7 @@ struct sink {
 	struct iog_block *block;
 	uint32_t max_blocks;
 	uint8_t *head;
+	const uint8_t *last; /* where the record lay that rec, block and head are of; NULL: they are of none */
 	uint64_t head_size, last_ns;
 	struct iog_spill *spill; /* policy "spill": stores on a thread of its own; NULL: stored here */
 	bool stuck;              /* it has no room for what is at the front */
@@ -451,8 +452,8 @@ static void sink_store(struct sink *s, const struct iog_desc *d)
 	struct iog_err err = { "" };
 	const struct iog_region *r = &s->at.region[0];
 	const uint8_t *at = r->base + (r->size - (uint64_t)s->at.n_slots * s->at.slot_bytes) + (uint64_t)d->slot * s->at.slot_bytes;
-	if (iog_wire_open(&s->rec, at, d->length, s->schema, s->at.region, s->at.n_regions, s->block, s->max_blocks, s->head, s->head_size,
-		    0, &err) ||
+	if (iog_wire_open_next(&s->rec, &s->last, at, d->length, s->schema, s->at.region, s->at.n_regions, s->block, s->max_blocks, s->head,
+		    s->head_size, &err) ||
 		s->rec.id.seq != d->seq || s->rec.id.epoch != d->epoch) {
 		sink_bad(s);
 	} else {
@@ -567,6 +568,7 @@ static uint32_t sink_turn(struct sink *s, bool *ended)
 				s->at = s->next[0];
 				memmove(&s->next[0], &s->next[1], --s->n_next * sizeof s->next[0]);
 				s->life++;
+				s->last = NULL;
 				iog_inlet_init(&s->in, &s->at.edge, s->at.n_slots, s->at.slot_bytes);
 				s->in.epoch = old.epoch, s->in.next_seq = old.next_seq, s->in.taken = old.taken;
 				continue;
