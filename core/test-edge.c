@@ -291,14 +291,14 @@ static void stopped_lossy_edges_leave_a_reserve(void **state)
 		release(&p.in, take(&p.in, IOG_FRONT_RECORD));
 		reap(&p.o);
 	}
-	for (int k = 0; k < 3; k++) {
+	for (int k = 0; k < 3; k++)
 		assert_true(p.o.edge[1 + k].dropped);
-		edge_free(&lossy[k]);
-	}
 	/* Nobody is harmed by them: all the blocking consumer may hold can be sent. */
 	for (uint64_t i = 100; i < 104; i++)
 		assert_true(push(&p.o, 1, i));
 	assert_false(push(&p.o, 1, 104));
+	for (int k = 0; k < 3; k++)
+		edge_free(&lossy[k]);
 	pipe_free(&p);
 }
 
