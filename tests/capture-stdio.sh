@@ -82,6 +82,7 @@ ways() {
 }
 point "stdio, C++, descriptors and their copies, threads, beside a fork" ways
 others() { # programs of others, with a path in the pattern and another stream that nobody takes
+	local what
 	rm -rf copy data
 	mkdir data
 	cat >all.sh <<-'END'
