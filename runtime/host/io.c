@@ -611,12 +611,16 @@ static void sink_rest(struct sink *s)
 	atomic_store(&s->in.e.up->sleeping, 1);
 	struct iog_waitword w[2] = { { &s->in.e.down->head, atomic_load(&s->in.e.down->head) } };
 	uint32_t n = 1;
-	if (s->spill)
+	if (s->spill) {
+		iog_spill_sleeps(s->spill, true);
 		w[n++] = (struct iog_waitword){ iog_spill_bell(s->spill), s->bell };
+	}
 	if (s->stuck || (iog_inlet_peek(&s->in) == IOG_FRONT_NONE && iog_inlet_state(&s->in) == IOG_EDGE_OPEN)) {
 		COUNT(s->rt->sleeps, 1);
 		iog_wait_words(w, n, LIMIT_NS);
 	}
+	if (s->spill)
+		iog_spill_sleeps(s->spill, false);
 	atomic_store(&s->in.e.up->sleeping, 0);
 }
 
