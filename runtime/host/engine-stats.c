@@ -162,7 +162,7 @@ uint32_t iog_engine_edge_stats(const struct iog_engine *e, struct iog_edge_stats
 		const struct iog_edge *x = &e->edge[k].e;
 		const struct iog_uedge *u = &e->cut->edge[k];
 		s[k] = (struct iog_edge_stats){
-			.from = e->rt[u->from].u->name, .to = e->rt[u->to].u->name, .capacity = u->capacity, .policy = u->policy
+			.from = e->rt[u->from].u->name, .to = e->rt[u->to].u->name, .capacity = u->capacity, .policy = iog_uedge_policy(u)
 		};
 		/* The releases first: what is pushed meanwhile makes the edge look fuller, not emptier than empty. */
 		const uint32_t done = x->up ? atomic_load_explicit(&x->up->head, memory_order_acquire) : 0;

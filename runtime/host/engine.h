@@ -46,7 +46,7 @@ struct iog_node_stats {
 struct iog_edge_stats {
 	const char *from, *to; /* units */
 	uint32_t queued, capacity;
-	uint8_t policy;
+	const char *policy;
 };
 
 /* Builds everything, nothing runs yet. The graph and the cut are kept. 0 or -errno with a message. */
