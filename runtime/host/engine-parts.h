@@ -72,6 +72,7 @@ struct iog_rt {
 	bool keeps;                        /* a source that gives back what it took when that is stored */
 	int core;                          /* stages: the CPU to run on, -1: any */
 	char note[160], death[256];
+	char end_note[160]; /* an endpoint's: written by its thread, valid when phase is IOG_PHASE_DONE or IOG_PHASE_FAILED */
 	struct iog_arena_mem arena[IOG_PORTS];
 	struct iog_commands cmd;
 	struct iog_edge first[IOG_FANOUT]; /* sources: the edges as they were when its thread was made; it is told of later ones */

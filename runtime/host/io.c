@@ -545,7 +545,7 @@ static void spill_close(struct sink *s)
 			sink_fail(s, &err);
 	}
 	if (x.records)
-		iog_format(rt->note, sizeof rt->note, "%llu records went through a file of at most %llu KiB%s%s",
+		iog_format(rt->end_note, sizeof rt->end_note, "%llu records went through a file of at most %llu KiB%s%s",
 			(unsigned long long)x.records, (unsigned long long)(x.most >> 10), x.full ? ", and others had to wait: " : "",
 			x.full ? x.why : "");
 	spill_give_back(s);

@@ -138,15 +138,6 @@ static void start(struct run *r)
 		fail_msg("%s", err.text);
 }
 
-/* Until the quick sink has seen that many, or, with 0, all has ended. */
-static void poll_until(struct run *r, uint32_t n)
-{
-	for (int i = 0; i < LIMIT_S * 100; i++)
-		if (iog_engine_poll(r->e, 0.01) || (n && quick.n >= n))
-			return;
-	fail_msg("nothing moves: %u records here, %u there", quick.n, slow.n);
-}
-
 static struct iog_unit_stats stats_of_slow(const struct run *r)
 {
 	struct iog_unit_stats s[8];
@@ -155,6 +146,19 @@ static struct iog_unit_stats stats_of_slow(const struct run *r)
 		i++;
 	assert_true(i < n);
 	return s[i];
+}
+
+/* Until the quick sink has seen that many, or, with 0, all has ended. */
+static void poll_until(struct run *r, uint32_t n)
+{
+	for (int i = 0; i < LIMIT_S * 100; i++) {
+		const bool ended = iog_engine_poll(r->e, 0.01);
+		const char *note = stats_of_slow(r).note; /* at any time: none, or a whole one */
+		assert_true(!note[0] || strstr(note, "KiB"));
+		if (ended || (n && quick.n >= n))
+			return;
+	}
+	fail_msg("nothing moves: %u records here, %u there", quick.n, slow.n);
 }
 
 static void finish(struct run *r)
