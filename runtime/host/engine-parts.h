@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The inside of the engine: what a running unit consists of, shared by engine.c (memory, life, supervision), io-sink.c (sources and sinks) and
+ * The inside of the engine: what a running unit consists of, shared by engine.c (memory, life, supervision), io-*.c (sources and sinks) and
  * the launchers stage-thread.c, stage-process.c, stage-vm.c. One launcher shape for all kinds of stages: struct iog_launcher.
  */
 #ifndef IOG_RUNTIME_HOST_ENGINE_PARTS_H
