@@ -278,11 +278,14 @@ static inline void push_ring(struct iog_outlet *o, struct iog_out_edge *x, uint3
 static __attribute__((noinline)) bool push_all(struct iog_outlet *o, uint32_t slot)
 {
 	struct iog_desc *t = &o->slot[slot];
+	const bool scarce = o->block_mask && o->n_free < o->reserve;
 	t->edges = 0;
 	for (uint64_t m = o->live_mask; m; m &= m - 1) {
 		const uint32_t k = (uint32_t)__builtin_ctzll(m);
 		struct iog_out_edge *x = &o->edge[k];
-		if (x->e.policy == IOG_LATEST) {
+		if (iog_unlikely(scarce) && x->e.policy != IOG_BLOCK) {
+			x->dropped++;
+		} else if (x->e.policy == IOG_LATEST) {
 			push_latest(o, k, t);
 		} else if (iog_edge_outstanding(x) < x->e.capacity) {
 			push_ring(o, x, slot);

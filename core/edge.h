@@ -118,6 +118,7 @@ struct iog_outlet {
 	struct iog_arena arena;
 	struct iog_desc *slot;  /* private table of n_slots: what was pushed, to check releases and to send again */
 	uint32_t *free, n_free; /* stack of slots */
+	uint32_t reserve;       /* set by the owner: of so many free slots, beside blocking edges, lossy ones take none */
 	uint32_t room;          /* records that can go the short way: one blocking edge, with credit and a slot for as many at least */
 	uint32_t *late, n_late; /* let go by a push; LATE_FREE: the slot is free once reap has told the owner */
 	uint64_t hold_mask;     /* edges whose releases the owner waits for; the others only keep the slot */

@@ -273,6 +273,35 @@ static void drop_new_drops_there_only(void **state)
 	pipe_free(&p);
 }
 
+static void stopped_lossy_edges_leave_a_reserve(void **state)
+{
+	(void)state;
+	struct pipe p;
+	struct iog_edge lossy[3];
+	pipe_new(&p, 4, IOG_BLOCK, 12, 0);
+	p.o.reserve = 4;
+	/* Each comes when the one before is full, so that together they could hold all slots, and gives nothing back. */
+	for (uint64_t i = 0; i < 100; i++) {
+		if (i % 10 == 0 && i < 30) {
+			edge_new(&lossy[i / 10], 4, IOG_DROP_NEW);
+			assert_int_equal(iog_outlet_join(&p.o, &lossy[i / 10]), 1 + (int)i / 10);
+		}
+		if (!push(&p.o, 1, i))
+			fail_msg("record %d found no room", (int)i);
+		release(&p.in, take(&p.in, IOG_FRONT_RECORD));
+		reap(&p.o);
+	}
+	for (int k = 0; k < 3; k++)
+		assert_true(p.o.edge[1 + k].dropped);
+	/* Nobody is harmed by them: all the blocking consumer may hold can be sent. */
+	for (uint64_t i = 100; i < 104; i++)
+		assert_true(push(&p.o, 1, i));
+	assert_false(push(&p.o, 1, 104));
+	for (int k = 0; k < 3; k++)
+		edge_free(&lossy[k]);
+	pipe_free(&p);
+}
+
 static void joins_while_records_flow(void **state)
 {
 	(void)state;
@@ -531,6 +560,7 @@ int main(void)
 		cmocka_unit_test(mailbox_keeps_the_newest),
 		cmocka_unit_test(mailbox_of_a_liar),
 		cmocka_unit_test(drop_new_drops_there_only),
+		cmocka_unit_test(stopped_lossy_edges_leave_a_reserve),
 		cmocka_unit_test(joins_while_records_flow),
 		cmocka_unit_test(successor_gets_what_is_unreleased),
 		cmocka_unit_test(spared_until_it_comes_again),

@@ -2,21 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # More readers than a writer has places for: a hub feeds them, and they notice nothing. The writer has four consumers at most, whatever the number of readers.
 # timeout: 120
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-select
-S=$TMPDIR/agent
-agent() {
-	: >"$TMPDIR/agent.log"
-	"$iog" agent --socket "$S" "$@" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 100); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	return 1
-}
-end() {
-	kill "$agent"
-	wait "$agent"
-}
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+pump=$IOG_HELPERS/attach-select
 readers_at() { "$iog" ps --socket "$S" --json | "$PYTHON" -c 'import json, sys; print(sum(s["readers"] for s in json.load(sys.stdin)["streams"]))'; }
 wait_readers() { # until the agent has so many
 	for _ in $(seq 200); do [ "$(readers_at)" = "$1" ] && return 0; sleep 0.05; done
@@ -54,7 +42,7 @@ twenty() { # that want every step: they get every step from the first one on
 	wait_readers 20 && write 1 3
 	wait "${readers[@]}"
 	local rc=$?
-	end
+	agent_end
 	[ $rc = 0 ] && few_consumers 4 && all_read 0 20 "read 100 elements $((100 * 512)) rank 3 code 0"
 }
 ranks() { # the same of two ranks, with selections
@@ -65,7 +53,7 @@ ranks() { # the same of two ranks, with selections
 	wait_readers 10 && write 2 3
 	wait "${readers[@]}"
 	local rc=$?
-	end
+	agent_end
 	[ $rc = 0 ] && few_consumers 4 && all_read 8 10 "read 100 elements $((100 * 1024)) rank 3 code 0"
 }
 mixed() { # readers that drop steps do not hold up those that want all, and see what they see unharmed
@@ -76,7 +64,7 @@ mixed() { # readers that drop steps do not hold up those that want all, and see 
 	wait_readers 20 && write 1 4
 	wait "${readers[@]}"
 	local rc=$?
-	end
+	agent_end
 	[ $rc = 0 ] && few_consumers 4 && all_read 0 8 "read 100 elements $((100 * 512)) rank 3 code 0" && all_read 8 20 "read 1 elements 512 rank 3 code 0"
 }
 stopped() { # readers that are stopped hold up nobody who only drops steps; a hub ends when they leave
@@ -95,7 +83,7 @@ stopped() { # readers that are stopped hold up nobody who only drops steps; a hu
 	[ "$hubs" = 1 ] || { echo "$hubs hubs"; rc=1; }
 	for _ in $(seq 100); do [ "$(threads)" = 0 ] && break; sleep 0.05; done
 	[ "$(threads)" = 0 ] || { echo "a hub stays"; rc=1; }
-	end
+	agent_end
 	return $rc
 }
 killed() { # kill -9 of the writer ends readers behind a hub as it ends others
@@ -108,7 +96,7 @@ killed() { # kill -9 of the writer ends readers behind a hub as it ends others
 	sleep 1
 	kill -9 $w
 	wait $w "${readers[@]}" 2>/dev/null
-	end
+	agent_end
 	all_read 0 10 "read [1-9][0-9]* elements [0-9]* rank 3 code 3"
 }
 again() { # a second run of the program, for which the next readers wait
@@ -117,10 +105,10 @@ again() { # a second run of the program, for which the next readers wait
 		readers=()
 		start_readers 0 6 "" T policy=block
 		wait_readers 6 && write 1 3
-		wait "${readers[@]}" && few_consumers 4 && all_read 0 6 "read 100 elements $((100 * 512)) rank 3 code 0" || { end; return 1; }
+		wait "${readers[@]}" && few_consumers 4 && all_read 0 6 "read 100 elements $((100 * 512)) rank 3 code 0" || { agent_end; return 1; }
 		wait_readers 0 || return 1
 	done
-	end
+	agent_end
 	return 0
 }
 wanted() { # a hub wants what its readers want, and more when one comes that wants more, before that one gets a step
@@ -143,7 +131,7 @@ wanted() { # a hub wants what its readers want, and more when one comes that wan
 		all_read 0 6 "read 100 elements $((100 * 512)) rank 3 code 3" || return 1
 		[ -z "$more" ] || all_read 6 7 "read 100 elements $((100 * 64)) rank 2 code 3" || return 1
 	done
-	end
+	agent_end
 	return 0
 }
 agent_killed() { # readers of two ranks, behind a hub or not, go on with the next agent
@@ -156,14 +144,13 @@ agent_killed() { # readers of two ranks, behind a hub or not, go on with the nex
 	start_readers 0 6 "" T policy=block
 	wait_readers 6 || return 1
 	sleep 0.5
-	kill -9 "$agent"
-	wait "$agent" 2>/dev/null
+	agent_dies
 	agent && wait_readers 6 || return 1
 	sleep 1
 	steps=1 start_readers 6 7 "" U policy=latest # the fourth consumer: steps count from here on
 	wait "${writers[@]}" "${readers[@]}"
 	local rc=$?
-	end
+	agent_end
 	[ $rc = 0 ] && all_read 0 6 "read 100 elements $((100 * 1024)) rank 3 code 0"
 }
 point "twenty readers get every step" twenty

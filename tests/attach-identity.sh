@@ -2,17 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Which run a program belongs to: from the environment of launchers and batch systems to `iog ps`, log lines and refusals.
 # timeout: 60
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-pump
-S=$TMPDIR/agent
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+pump=$IOG_HELPERS/attach-pump
 for v in $(env | grep -oE '^(SLURM|PMIX?|OMPI|PBS|LSB|MPI)_[A-Za-z_]*'); do unset "$v"; done
-agent() {
-	"$iog" agent --socket "$S" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 200); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	return 1
-}
 job() { # environment...: what ps shows of a stream that is written in it
 	env "$@" "$pump" write "$S" heat 0 1 100000 1000 >"$TMPDIR/w" &
 	local w=$! got=
@@ -58,11 +51,10 @@ s.send(b"IOGA" + struct.pack("<I", 1) + b"\xff" * 20000)
 END
 	"$iog" ps --socket "$S" >/dev/null
 }
-agent || { cat "$TMPDIR/agent.log"; echo "Bail out! no agent"; exit 1; }
+agent || { echo "Bail out! no agent"; exit 1; }
 point "what launchers and batch systems say" environments
 point "log lines name the run" log_lines
 point "two runs that write one stream" two_runs
 point "nonsense" hostile
-kill "$agent"
-wait "$agent"
+agent_end
 plan

@@ -2,22 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # The sink "stream": a point of a graph that readers attach to, and other graphs take.
 # timeout: 120
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-select
-S=$TMPDIR/agent
-agent() {
-	: >"$TMPDIR/agent.log"
-	"$iog" agent --socket "$S" "$@" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 100); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	cat "$TMPDIR/agent.log"
-	return 1
-}
-end() {
-	kill "$agent"
-	wait "$agent" || true
-}
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+pump=$IOG_HELPERS/attach-select
 graph() { # name, text
 	printf 'local iog = require "iog"\n%s\n' "$2" >"$TMPDIR/$1.lua"
 }
@@ -77,7 +64,7 @@ stopped() { # a reader that is stopped does not hold up a graph whose edge drops
 	kill -9 $r
 	wait $r 2>/dev/null
 	started 'drops has ended' || return 1
-	end
+	agent_end
 	[ "$n" = 3001 ]
 }
 taken_name() {
@@ -89,7 +76,7 @@ taken_name() {
 	cat "$TMPDIR/ps" "$TMPDIR/err"
 	"$pump" write "$S" x 0 1 1 1 >"$TMPDIR/w"
 	cat "$TMPDIR/w"
-	end
+	agent_end
 	grep -q '^b *failed .*published by another sink' "$TMPDIR/ps" && grep -q 'wrote 0 .*open with\|open already' "$TMPDIR/w"
 }
 by_a_program() { # a program has the name already: the graph fails, and says why
@@ -103,7 +90,7 @@ by_a_program() { # a program has the name already: the graph fails, and says why
 	local rc=$?
 	kill $w
 	wait $w 2>/dev/null
-	end
+	agent_end
 	return $rc
 }
 no_agent() { ! "$iog" run "$TMPDIR/a.lua" 2>"$TMPDIR/err" && says 'run this graph in one, by iog agent' <"$TMPDIR/err"; }

@@ -5,10 +5,9 @@
 # no-asan: a program of MPI ranks is not built with the sanitizer
 # no-tsan: likewise
 # no-ubsan: likewise
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-pump tree=$PWD
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+pump=$IOG_HELPERS/attach-pump tree=$PWD
 
 no_mpi() { # neither needed nor offered
 	! nm -D "$IOG_BUILD/libiograph.so" | grep -i ' \(MPI_\|PMPI_\|ompi_\|MPIR_\)' && nm "$IOG_BUILD/libiograph.a" 2>/dev/null >"$TMPDIR/nm" &&
@@ -25,9 +24,7 @@ example() { # every step, and no heat is made or lost: cells that no rank gave w
 rank_dies() {
 	local S=$TMPDIR/agent-$1 csv=$TMPDIR/$1.csv w=() rank
 	printf 'local iog = require "iog"\niog.source.stream "heat":stats { "T" }:to(iog.sink.table { "%s" })\n' "$csv" >"$TMPDIR/$1.lua"
-	"$iog" agent --socket "$S" --load "$TMPDIR/$1.lua" --once >"$TMPDIR/agent.log" 2>&1 &
-	local agent=$!
-	for _ in $(seq 200); do [ -S "$S" ] && break; sleep 0.05; done
+	agent --load "$TMPDIR/$1.lua" --once || return 1
 	# Rank numbers as each MPI gives them to its processes.
 	timeout -k 5 60 mpirun."$1" -np 3 sh -c 'exec "$0" write "$1" heat ${OMPI_COMM_WORLD_RANK-$PMI_RANK} 3 100000000 500 "policy=block timeout=20s"' "$pump" "$S" \
 		>"$TMPDIR/mpi.log" 2>&1 </dev/null &
@@ -39,7 +36,7 @@ rank_dies() {
 	[ -n "$rank" ] && kill -9 $rank || { cat "$TMPDIR/mpi.log" "$TMPDIR/agent.log"; return 1; }
 	wait $mpi
 	local rc=$?
-	wait $agent
+	wait "$agent"
 	local agent_rc=$?
 	cat "$TMPDIR/agent.log"
 	# Until the first is gone all parts are there; none is twice, none is missing.

@@ -2,32 +2,18 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Several graphs on one stream, and graphs that are replaced while it flows: every step is in exactly one of the files, in order.
 # timeout: 120
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-pump
-S=$TMPDIR/agent
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+pump=$IOG_HELPERS/attach-pump
+fresh() { # arguments of an agent
+	rm -f "$TMPDIR"/*.csv
+	agent "$@"
+}
 graph() { # name [options of the source] [file]: writes NAME.lua, whose table is NAME.csv
 	cat >"$TMPDIR/$1.lua" <<END
 local iog = require "iog"
 iog.source.stream { "heat" ${2:-} }:stats { "T" }:to(iog.sink.table { "${3:-$TMPDIR/$1.csv}", on_restart = "append" })
 END
-}
-agent() { # arguments: starts one, waits until it listens
-	rm -f "$TMPDIR"/*.csv
-	: >"$TMPDIR/agent.log"
-	"$iog" agent --socket "$S" "$@" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 200); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	return 1
-}
-ended() { # the agent ended by itself, with this code
-	wait "$agent"
-	local rc=$?
-	[ $rc = "$1" ] || { echo "the agent ended with $rc"; cat "$TMPDIR/agent.log"; return 1; }
-}
-stop() {
-	kill "$agent"
-	wait "$agent"
 }
 steps() { # first and last, of which file, every one between them once, in order
 	awk -F, -v from="$1" -v to="$2" 'FNR > 1 && $1 + 0 == $1 { if ($1 != from + n) { print "step " $1 " follows " from + n - 1; exit bad = 1 } n++ } END { exit bad || from + n - 1 != to }' "$3"
@@ -58,12 +44,12 @@ local iog = require "iog"
 iog.source.stream "heat":stats { "T" }:to(iog.sink.table { "$TMPDIR/two-1.csv", on_restart = "truncate" })
 iog.source.stream "heat":stats { "T" }:to(iog.sink.table { "$TMPDIR/two-2.csv", on_restart = "truncate" })
 END
-	agent --load "$TMPDIR/a.lua" --load "$TMPDIR/b.lua" --load "$TMPDIR/two.lua" --once && write 2 300 0 && ended 0 && wrote_all 2 300 || return 1
+	fresh --load "$TMPDIR/a.lua" --load "$TMPDIR/b.lua" --load "$TMPDIR/two.lua" --once && write 2 300 0 && ended 0 && wrote_all 2 300 || return 1
 	for f in a b two-1 two-2; do steps 0 299 "$TMPDIR/$f.csv" || return 1; done
 }
 unloaded() { # one graph ends, the others do not notice; one that comes later begins with some later step
 	graph a; graph b; graph c
-	agent --load "$TMPDIR/a.lua" --load "$TMPDIR/b.lua" --once || return 1
+	fresh --load "$TMPDIR/a.lua" --load "$TMPDIR/b.lua" --once || return 1
 	write 2 200 10000 &
 	local w=$!
 	until_delivers b 20 && "$iog" unload --socket "$S" b && "$iog" load --socket "$S" "$TMPDIR/c.lua" && wait $w && ended 0 && wrote_all 2 200 || return 1
@@ -77,14 +63,14 @@ limits() { # policy, how many graphs there is room for: the next is refused in w
 		graph "g$i"
 		loads+=(--load "$TMPDIR/g$i.lua")
 	done
-	agent "${loads[@]}" --once || return 1
+	fresh "${loads[@]}" --once || return 1
 	write 1 50 1000 "policy=$1"
 	ended 1 && grep -q "graph g$2 cannot start: .*$3" "$TMPDIR/agent.log" || { cat "$TMPDIR/agent.log"; return 1; }
 	[ -s "$TMPDIR/g0.csv" ] && [ -s "$TMPDIR/g$(($2 - 1)).csv" ] && [ ! -e "$TMPDIR/g$2.csv" ]
 }
 replaced() { # twice, while 2 ranks write 200 steps
 	graph a; graph b; graph c
-	agent --load "$TMPDIR/a.lua" --once || return 1
+	fresh --load "$TMPDIR/a.lua" --once || return 1
 	write 2 200 10000 &
 	local w=$!
 	until_delivers a 20 && "$iog" load --socket "$S" --replace a "$TMPDIR/b.lua" && "$iog" ps --socket "$S" | grep -q "^a *runs .*in the place of .*a.lua" &&
@@ -96,7 +82,7 @@ needs_more() { # a variable that was not sent, because nobody wanted it, is ther
 	graph a
 	rm -f "$TMPDIR/b.iogr"
 	echo "local iog = require \"iog\"; iog.source.stream \"heat\":to(iog.sink.record { \"$TMPDIR/b.iogr\" })" >"$TMPDIR/b.lua"
-	agent --load "$TMPDIR/a.lua" --once || return 1
+	fresh --load "$TMPDIR/a.lua" --once || return 1
 	write 2 200 10000 &
 	local w=$!
 	until_delivers a 20 && "$iog" load --socket "$S" --replace a "$TMPDIR/b.lua" && wait $w && ended 0 && wrote_all 2 200 || { cat "$TMPDIR/agent.log"; return 1; }
@@ -106,7 +92,7 @@ needs_more() { # a variable that was not sent, because nobody wanted it, is ther
 }
 at_full_speed() { # the same with nobody waiting in between
 	graph a; graph b
-	agent --load "$TMPDIR/a.lua" --once || return 1
+	fresh --load "$TMPDIR/a.lua" --once || return 1
 	write 2 60000 0 &
 	local w=$!
 	until_delivers a 100 && "$iog" load --socket "$S" --replace a "$TMPDIR/b.lua" && wait $w && ended 0 && wrote_all 2 60000 || return 1
@@ -115,7 +101,7 @@ at_full_speed() { # the same with nobody waiting in between
 }
 cannot_start() { # the former graph runs again and has every step
 	graph a; graph bad "" /proc/nowhere/x.csv
-	agent --load "$TMPDIR/a.lua" --once || return 1
+	fresh --load "$TMPDIR/a.lua" --once || return 1
 	write 2 200 10000 &
 	local w=$!
 	until_delivers a 20 && code 1 "$iog" load --socket "$S" --replace a "$TMPDIR/bad.lua" 2>"$TMPDIR/err" && grep -q 'runs again' "$TMPDIR/err" && [ "$(state a)" = runs ] &&
@@ -125,7 +111,7 @@ refused() { # what is wrong is seen before anything ends
 	graph a; graph b ', schema = "T: f64[z=8,y=16,x=16] K"'
 	echo 'local iog = require "iog"; iog.source.stream "heat":stats { "nothing" }:to(iog.sink.null {})' >"$TMPDIR/bad.lua"
 	echo 'local iog = require "iog"; iog.source.stream "cold":stats { "T" }:to(iog.sink.null {})' >"$TMPDIR/cold.lua"
-	agent --load "$TMPDIR/a.lua" --once || return 1
+	fresh --load "$TMPDIR/a.lua" --once || return 1
 	write 2 200 5000 &
 	local w=$!
 	until_delivers a 10 && code 1 "$iog" load --socket "$S" --replace a "$TMPDIR/bad.lua" 2>"$TMPDIR/err" && grep -q 'bad.lua:1: .*nothing' "$TMPDIR/err" &&
@@ -135,7 +121,7 @@ refused() { # what is wrong is seen before anything ends
 }
 waiting() { # a graph that waits is replaced at once
 	graph a; graph b
-	agent --load "$TMPDIR/a.lua" --once && "$iog" load --socket "$S" --replace a "$TMPDIR/b.lua" && write 1 50 0 && ended 0 && [ ! -e "$TMPDIR/a.csv" ] && steps 0 49 "$TMPDIR/b.csv"
+	fresh --load "$TMPDIR/a.lua" --once && "$iog" load --socket "$S" --replace a "$TMPDIR/b.lua" && write 1 50 0 && ended 0 && [ ! -e "$TMPDIR/a.csv" ] && steps 0 49 "$TMPDIR/b.csv"
 }
 point "several graphs and sources take one stream" several
 point "a graph that ends is in nobody's way" unloaded

@@ -2,22 +2,10 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # What readers and graphs want of a stream is what its writers copy and send: variables, a box of one, several readers, several ranks.
 # timeout: 120
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-select
-S=$TMPDIR/agent
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+pump=$IOG_HELPERS/attach-select
 PLANE=$((8 * 16 * 8)) # bytes
-agent() {
-	: >"$TMPDIR/agent.log"
-	"$iog" agent --socket "$S" "$@" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 100); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	return 1
-}
-end() {
-	kill "$agent"
-	wait "$agent"
-}
 writers() { # how many, readers: 100 steps each
 	local w=()
 	for ((r = 0; r < $1; r++)); do
@@ -43,7 +31,7 @@ run() { # ranks, then a reader for each pair of selection and variable
 	done
 	writers "$ranks" $n
 	wait "${readers[@]}" || rc=1
-	end
+	agent_end
 	return $rc
 }
 everything() { run 1 "" T && is w0 "wrote 100 bytes $((100 * (8 * PLANE + 8))) wanted TU" && is r1 "read 100 elements $((100 * 512)) rank 3"; }

@@ -2,26 +2,14 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # Programs publish and read streams through an agent: one rank, several, readers beside graphs, without an agent, and with everybody killed.
 # timeout: 300
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-pump
-S=$TMPDIR/agent
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+pump=$IOG_HELPERS/attach-pump
 cat >"$TMPDIR/heat.lua" <<END
 local iog = require "iog"
 local heat = iog.source.stream "heat"
 heat:stats { "T" }:to(iog.sink.table { "$TMPDIR/heat.csv", on_restart = "truncate" })
 END
-agent() { # arguments: starts one, waits until it listens
-	: >"$TMPDIR/agent.log" # a socket may be there already, of a dead one
-	"$iog" agent --socket "$S" "$@" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 100); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	return 1
-}
-ended() { # the agent ended by itself, with this code
-	wait "$agent"
-	[ $? = "$1" ] && [ ! -e "$S" ]
-}
 flows() { # steps go through the graph, whose file it is
 	for _ in $(seq 200); do "$iog" ps --socket "$S" 2>/dev/null | awk '$1 == "heat" && $2 == "runs" && $3 > 20 { n = 1 } END { exit !n }' && return 0; sleep 0.05; done
 	return 1
@@ -122,8 +110,7 @@ agent_killed() { # the program runs on to its end, and one line says what happen
 	"$pump" write "$S" heat 0 1 3000 500 >"$TMPDIR/w" &
 	local w=$!
 	flows || return 1
-	kill -9 "$agent"
-	wait "$agent" 2>/dev/null
+	agent_dies
 	wait $w && grep -q '^wrote [1-9][0-9]* skipped [1-9][0-9]* code -[0-9]*: .*agent' "$TMPDIR/w" || { cat "$TMPDIR/w"; return 1; }
 	rm -f "$S"
 }
@@ -136,18 +123,15 @@ agent_stopped() { # a writer waits no longer than its timeout for each step, and
 	wait $w
 	local rc=$?
 	kill -CONT "$agent"
-	kill "$agent"
-	wait "$agent"
+	agent_end
 	[ $rc = 0 ] && grep -q '^wrote [1-9][0-9]* skipped [1-9]' "$TMPDIR/w"
 }
 stale() { # the socket of an agent that was killed is in nobody's way
 	agent || return 1
-	kill -9 "$agent"
-	wait "$agent" 2>/dev/null
+	agent_dies
 	[ -S "$S" ] && agent && "$iog" ps --socket "$S" >/dev/null && ! "$iog" agent --socket "$S" 2>"$TMPDIR/err" && grep -q 'answers' "$TMPDIR/err"
 	local rc=$?
-	kill "$agent"
-	wait "$agent"
+	agent_end
 	return $rc
 }
 commands() {
@@ -158,8 +142,7 @@ commands() {
 		! "$iog" set --socket "$S" x=1 2>"$TMPDIR/err" && "$iog" unload --socket "$S" hot && ! "$iog" unload --socket "$S" cold 2>"$TMPDIR/err" &&
 		grep -q 'no graph "cold"' "$TMPDIR/err"
 	local rc=$?
-	kill "$agent"
-	wait "$agent"
+	agent_end
 	return $rc
 }
 hostile() { # who sends nonsense is cut off, and nobody else notices

@@ -4,9 +4,9 @@
 # capture` before srun, on two ranks.
 # timeout: 200
 # slow: nearly all of the time is Slurm and LAMMPS
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-root=$PWD iog=$IOG
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+root=$PWD
 cd "$TMPDIR" || exit 1
 block() { # language number: that block of the page
 	awk -v fence="^\`\`\`$1\$" -v want="$2" '/^```/ { if (inside) inside = 0; else inside = $0 ~ fence && ++n == want; next } inside' "$root/docs/batch.md"
@@ -96,7 +96,7 @@ fix 1 all nve
 run 500
 END
 ln -s "$iog" iog
-export PATH=$PWD:$PATH OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
+export PATH=$PWD:$PATH
 mpi=$(srun --mpi=list 2>&1 | grep -qw pmix && echo --mpi=pmix)
 stored() { # file: six steps of 2048 atoms
 	"$iog" capture --list >/dev/null && [ -s "$1" ] && { ! command -v h5ls >/dev/null || h5ls "$1/particles/trajectory/position" | says '^value *Dataset \{6/Inf, 2048, 3\}'; }
@@ -108,11 +108,9 @@ job() { # of one node; its simulation is the captured one
 	says 'iograph capture: 6 steps of stream md published' 'graph slab has ended' <job.out && stored slab-0.h5 && [ ! "$(ls /tmp/iog-0-*/agent 2>/dev/null)" ]
 }
 around() { # two ranks that srun starts
-	"$iog" agent --socket "$PWD/agent" --load slab.lua --set file=around.h5 --once >agent.log 2>&1 &
-	local agent=$!
-	for _ in $(seq 100); do [ -S agent ] && break; sleep 0.05; done
-	timeout -k 5 60 iog capture --socket "$PWD/agent" --timeout 30s --every 100 -- srun -n 2 $mpi lmp -in in.melt -log none -screen none 2>err || { cat err; return 1; }
-	wait $agent && says '^iograph capture: 6 steps of stream md published' <err && says 'stream md is there: 2 ranks' <agent.log && stored around.h5
+	agent --load slab.lua --set file=around.h5 --once || return 1
+	timeout -k 5 60 iog capture --socket "$S" --timeout 30s --every 100 -- srun -n 2 $mpi lmp -in in.melt -log none -screen none 2>err || { cat err; return 1; }
+	wait "$agent" && says '^iograph capture: 6 steps of stream md published' <err && says 'stream md is there: 2 ranks' <agent.log && stored around.h5
 }
 if [ -n "$mpi" ]; then
 	point "the script of docs/batch.md, with a captured LAMMPS" job

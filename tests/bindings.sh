@@ -3,10 +3,10 @@
 # The programs of docs/bindings.md and of the README work as they stand there: what one language publishes, another one reads, and a graph takes; MPI programs
 # in C and Fortran, with a reader in Python.
 # timeout: 200
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
 if [ "$IOG_SANITIZER" ]; then echo "1..0 # SKIP interpreters are not built with the sanitizer"; exit 0; fi
-export IOG_SOCKET=$TMPDIR/agent PYTHONPATH=$IOG_BUILD/python PYTHONDONTWRITEBYTECODE=1 LUA_CPATH="$IOG_BUILD/lua/?.so" PKG_CONFIG_PATH=$IOG_BUILD
+export IOG_SOCKET=$S PYTHONPATH=$IOG_BUILD/python PYTHONDONTWRITEBYTECODE=1 LUA_CPATH="$IOG_BUILD/lua/?.so" PKG_CONFIG_PATH=$IOG_BUILD
 # A block that starts with ```LANGUAGE NAME is the file NAME.
 blocks() { awk -v dir="$1" '/^```[a-z]+ [^ ]+$/ { f = dir "/" $2; next } /^```/ { f = "" } f { print >f }'; }
 mkdir "$TMPDIR/readme"
@@ -22,13 +22,6 @@ cat >"$TMPDIR/plate.lua" <<END
 local iog = require "iog"
 iog.source.stream { "plate", schema = "T: f64[y<=32,x<=64] K; energy: f64 J" }:stats { "T" }:to(iog.sink.table { "$TMPDIR/plate.csv", on_restart = "truncate" })
 END
-agent() {
-	: >"$TMPDIR/agent.log"
-	"$IOG" agent "$@" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 100); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	return 1
-}
 publish() { # language
 	case $1 in
 	fortran) "$TMPDIR/publish" ;;
@@ -100,12 +93,10 @@ readme() {
 	local rc=0
 	mpirun -np 2 "$TMPDIR/heat" || rc=1
 	wait "$reader" || rc=1
-	kill "$agent"
-	wait "$agent"
+	agent_end
 	tail -n 5 "$TMPDIR/watched"
 	[ $rc = 0 ] && grep -qE "^[0-9]+ [0-9.e-]+ \(64, 64\) \('z', 'x'\) K [0-9]" "$TMPDIR/watched" && grep -q '^Stats(records=[1-9]' "$TMPDIR/watched"
 }
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none
 if [ "$(missing fortran)" ]; then skip "Fortran compiles" "$(missing fortran)"; else point "Fortran compiles" compiles; fi
 for languages in "fortran python" "python lua" "lua fortran"; do
 	read -r one other <<<"$languages"

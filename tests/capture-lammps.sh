@@ -3,11 +3,10 @@
 # An unmodified LAMMPS is captured: what a graph stores is what LAMMPS dumps itself, LAMMPS computes what it computes without, and it ends well
 # whatever becomes of the agent.
 # timeout: 200
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG python=${PYTHON:-python3} S=$TMPDIR/agent
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+python=$PYTHON
 cd "$TMPDIR" || exit 1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none
 
 # ---- the command ----
 
@@ -252,21 +251,13 @@ thermo() { # ranks
 	timeout -k 5 60 $(mpi "$1") lmp -in sim.in -log plain.log -screen none </dev/null || return 1
 	agent --load table.lua || return 1
 	timeout -k 5 60 "$iog" capture --socket "$S" -- $(mpi "$1") lmp -in sim.in -log captured.log -screen none 2>err </dev/null || return 1
-	kill "$agent"
-	wait "$agent"
+	agent_end
 	says '^iograph capture: [0-9]+ steps of stream md published' <err && [ "$(numbers plain.log | wc -l)" -gt 150 ] && diff <(numbers plain.log) <(numbers captured.log)
 }
 cat >table.lua <<END
 local iog = require "iog"
 iog.source.stream "md":stats { "position" }:to(iog.sink.table { "$TMPDIR/md.csv", on_restart = "truncate" })
 END
-agent() { # arguments: starts one, waits until it listens
-	: >agent.log
-	"$iog" agent --socket "$S" "$@" >agent.log 2>&1 &
-	agent=$!
-	for _ in $(seq 100); do grep -q ': listens at' agent.log && return 0; sleep 0.05; done
-	return 1
-}
 point "LAMMPS says the same as without, on one rank" thermo 1
 point "LAMMPS says the same as without, on two ranks" thermo 2
 
@@ -306,8 +297,7 @@ agent_killed() {
 	rm -f md.csv
 	agent --load table.lua || return 1
 	long 2500 && flows 20 || return 1
-	kill -9 "$agent"
-	wait "$agent" 2>/dev/null
+	agent_dies
 	finished && says '^iograph capture: [1-9][0-9]* steps of stream md published.*; the agent has ended' <err
 }
 agent_stopped() { # costs what it may cost, and no more
@@ -318,8 +308,7 @@ agent_stopped() { # costs what it may cost, and no more
 	finished
 	local rc=$?
 	kill -CONT "$agent"
-	kill "$agent"
-	wait "$agent"
+	agent_end
 	[ $rc = 0 ] && says '^iograph capture: .* dropped.* s waited for readers' <err && awk '/waited/ { sub(/.*dropped, /, ""); if ($1 > 1.5) bad = 1 } END { exit bad }' err
 }
 comes_late() { # one that was not there when the run began does no harm; ranks wrapped one by one
@@ -328,8 +317,7 @@ comes_late() { # one that was not there when the run began does no harm; ranks w
 	sim=$!
 	finished
 	local rc=$?
-	kill "$agent"
-	wait "$agent"
+	agent_end
 	[ $rc = 0 ] && [ "$(grep -c '^iog capture: as lammps' err)" = 1 ] && says '^iograph capture: 6 steps of stream md published$' <err && [ "$(wc -l <md.csv)" = 7 ]
 }
 no_stream() { # a graph that nothing came for does not hold up the end

@@ -4,12 +4,10 @@
 # without.
 # timeout: 200
 # slow: most of the time is mpirun, and no sanitizer can be preloaded into what it starts
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG tree=$PWD S=$TMPDIR/agent
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+tree=$PWD
 cd "$TMPDIR" || exit 1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 library=$IOG_BUILD/capture/mpiio
 [ "${library#/}" != "$library" ] || library=$tree/$library
 cat >copy.lua <<END
@@ -135,14 +133,11 @@ no_file() {
 point "the graph has the files instead of the disk" no_file
 agent_killed() { # the file is whole all the same, and the copy is said not to be
 	rm -rf copy dump.txt each.*.bin
-	"$iog" agent --socket "$S" --load copy.lua >agent.log 2>&1 &
-	local agent=$!
-	for _ in $(seq 200); do grep -q ': listens at' agent.log && break; sleep 0.05; done
+	agent --load copy.lua || return 1
 	captured --socket "$S" --timeout 0.5s -- mpirun.openmpi -np 2 lmp -in in.melt -log none -var every 1 -var steps 400 &
 	local run=$!
 	for _ in $(seq 400); do [ -s copy/dump.txt ] && break; sleep 0.02; done
-	kill -9 "$agent"
-	wait "$agent" 2>/dev/null
+	agent_dies
 	wait "$run" && says 'stream files is not whole' <err && mv dump.txt got.txt && reference -var every 1 -var steps 400 && cmp got.txt ref/dump.txt
 }
 point "kill -9 of the agent" agent_killed

@@ -3,12 +3,10 @@
 # What programs write with stdio, with streams of C++, by descriptors and into a FIFO flows through a graph and is put together again, byte for byte, while the
 # program writes what it would write without.
 # timeout: 200
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG tree=$PWD S=$TMPDIR/agent
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+tree=$PWD
 cd "$TMPDIR" || exit 1
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none
-export OMPI_ALLOW_RUN_AS_ROOT=1 OMPI_ALLOW_RUN_AS_ROOT_CONFIRM=1
 cat >copy.lua <<END
 local iog = require "iog"
 iog.source.stream "files":to(iog.sink.files "$TMPDIR/copy")
@@ -84,6 +82,7 @@ ways() {
 }
 point "stdio, C++, descriptors and their copies, threads, beside a fork" ways
 others() { # programs of others, with a path in the pattern and another stream that nobody takes
+	local what
 	rm -rf copy data
 	mkdir data
 	cat >all.sh <<-'END'
@@ -187,17 +186,14 @@ long_reference() {
 point "a longer run, to compare with" long_reference
 agent_gets() { # signal: in the middle of the run; the file is whole all the same, and the copy is said not to be
 	rm -rf copy ./md.lammpstrj
-	"$iog" agent --socket "$S" --load copy.lua >agent.log 2>&1 &
-	local agent=$!
-	for _ in $(seq 200); do grep -q ': listens at' agent.log && break; sleep 0.05; done
+	agent --load copy.lua || return 1
 	captured --files '*.lammpstrj' --socket "$S" --timeout 0.5s -- "${long[@]}" &
 	local run=$!
 	for _ in $(seq 400); do [ -s copy/md.lammpstrj ] && break; sleep 0.02; done
 	kill "-$1" "$agent"
 	wait "$run"
 	local rc=$?
-	kill -9 "$agent"
-	wait "$agent" 2>/dev/null
+	agent_dies
 	[ $rc = 0 ] && says 'stream files is not whole' <err && cmp long.lammpstrj md.lammpstrj && [ "$(stat -c %s copy/md.lammpstrj)" -lt "$(stat -c %s md.lammpstrj)" ]
 }
 point "kill -9 of the agent" agent_gets KILL

@@ -2,10 +2,9 @@
 # SPDX-License-Identifier: BSD-3-Clause
 # `iog top`: one interval as text and as JSON, and the live view on a terminal.
 # timeout: 90
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-pump
-S=$TMPDIR/agent
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+pump=$IOG_HELPERS/attach-pump
 cat >"$TMPDIR/heat.lua" <<END
 local iog = require "iog"
 local heat = iog.source.stream "heat"
@@ -13,9 +12,7 @@ heat:stats { "T" }:to(iog.sink.table { "$TMPDIR/heat.csv", on_restart = "truncat
 heat:crop { box = { z = { 2, 3 } } }:compress {}:to(iog.sink.null { policy = "spill" })
 END
 running() { # an agent, two ranks that write for long, a reader
-	"$iog" agent --socket "$S" --load "$TMPDIR/heat.lua" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 200); do grep -q ': listens at' "$TMPDIR/agent.log" && break; kill -0 "$agent" || return 1; sleep 0.05; done
+	agent --load "$TMPDIR/heat.lua" || return 1
 	for r in 0 1; do
 		PMIX_NAMESPACE=run PMIX_RANK=$r "$pump" write "$S" heat $r 2 100000000 2000 >/dev/null &
 		w[r]=$!
@@ -98,7 +95,7 @@ mistakes() {
 	code 2 "$iog" top --interval 0 2>/dev/null && code 2 "$iog" top extra 2>/dev/null && code 1 "$iog" top --socket "$TMPDIR/nobody" --once 2>"$TMPDIR/err" && grep -q 'no agent answers' "$TMPDIR/err"
 }
 w=()
-running || { cat "$TMPDIR/agent.log"; echo "Bail out! nothing runs"; exit 1; }
+running || { echo "Bail out! nothing runs"; exit 1; }
 point "one interval as text" once
 point "two intervals as JSON" json
 point "the live view, its window changed, ended by q" live q

@@ -3,27 +3,14 @@
 # What runs out, or is taken away, under programs and their agent: descriptors, memory of the control group, the folder of the socket, room on its disk. Each
 # time in words, and whoever has enough goes on.
 # timeout: 120
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-pump hostile=$IOG_HELPERS/attach-hostile
-S=$TMPDIR/agent
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+pump=$IOG_HELPERS/attach-pump hostile=$IOG_HELPERS/attach-hostile
 cat >"$TMPDIR/heat.lua" <<END
 local iog = require "iog"
 iog.source.stream "heat":stats { "T" }:to(iog.sink.table { "$TMPDIR/heat.csv", on_restart = "truncate" })
 END
-agent() { # arguments: starts one, waits until it listens
-	: >"$TMPDIR/agent.log"
-	(ulimit -n "${few:-$(ulimit -n)}" && exec "$iog" agent --socket "$S" "$@") >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 200); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	cat "$TMPDIR/agent.log"
-	return 1
-}
-agent_end() {
-	kill "$agent"
-	wait "$agent"
-	[ $? = 143 ] && [ ! -e "$S" ]
-}
+with_few() { ulimit -n 24 && exec "$IOG" "$@"; }
 ticks() { awk '{ print $14 + $15 }' "/proc/$agent/stat"; }
 
 program_with_few() { # descriptors of its edges are passed on, not kept
@@ -40,7 +27,7 @@ program_with_none() { # but for the socket
 	agent_end && grep -q '^wrote 0 skipped 10 code -24: .*no descriptor left' "$TMPDIR/w"
 }
 agent_with_few() { # those who find no place are told so at once, the others go on; it does not spin, and serves again when there is place
-	few=24 agent || return 1
+	iog=with_few agent || return 1
 	"$hostile" idle "$S" 60 4 >"$TMPDIR/h" &
 	local p=$! before after t=$SECONDS
 	sleep 1.5

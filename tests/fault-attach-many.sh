@@ -4,20 +4,10 @@
 # are killed.
 # timeout: 200
 # slow: 64 processes at a time
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-pump
-S=$TMPDIR/agent
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+pump=$IOG_HELPERS/attach-pump
 printf 'local iog = require "iog"\niog.source.stream "heat":stats { "T" }:to(iog.sink.table { "%s", on_restart = "truncate" })\n' "$TMPDIR/heat.csv" >"$TMPDIR/heat.lua"
-agent() { # arguments: starts one, waits until it listens
-	rm -f "$TMPDIR/heat.csv"
-	: >"$TMPDIR/agent.log"
-	"$iog" agent --socket "$S" "$@" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 200); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	cat "$TMPDIR/agent.log"
-	return 1
-}
 begun() { for _ in $(seq 2000); do [ "$(wc -l 2>/dev/null <"$TMPDIR/heat.csv")" -gt 10 ] 2>/dev/null && return 0; sleep 0.02; done; return 1; }
 ranks() { # how many of 64 write so many steps
 	w=()
@@ -31,7 +21,7 @@ sixty_four() {
 		awk -F, '{ sub(/\r$/, "") } NR > 1 && ($1 != NR - 2 || $7 != $1 + 31.5 || $8) { bad = 1 } END { exit bad || NR != 101 }' "$TMPDIR/heat.csv"
 }
 sixteen_killed() { # the table has every step of the others, and what the 16 had is not a number from then on
-	agent --load "$TMPDIR/heat.lua" --once && ranks 2000 && begun && kill -9 "${w[@]:48}" || return 1
+	rm "$TMPDIR/heat.csv" && agent --load "$TMPDIR/heat.lua" --once && ranks 2000 && begun && kill -9 "${w[@]:48}" || return 1
 	wait "${w[@]:48}" 2>/dev/null
 	wait "${w[@]:0:48}" && wait "$agent" && { cat "$TMPDIR"/w* | sort | uniq -c && cat "$TMPDIR/agent.log" && tail -n 2 "$TMPDIR/heat.csv"; } && [ "$(cat "$TMPDIR"/w* | grep -c '^wrote 2000 skipped 0 code 0: $')" = 48 ] && [ "$(grep -c 'rank [0-9]* of 64 is gone' "$TMPDIR/agent.log")" = 16 ] &&
 		awk -F, '{ sub(/\r$/, "") } NR > 1 { if ($1 != NR - 2 || $8 < nan || $8 % 1024) bad = 1; nan = $8 } END { exit bad || NR != 2001 || nan != 16 * 1024 }' "$TMPDIR/heat.csv"
@@ -59,9 +49,7 @@ many_readers() {
 		cat "$TMPDIR/r$k"
 		read -r _ n _ first _ last _ code _ <"$TMPDIR/r$k" && [ "$code" = 3: ] && [ "$last" = 599 ] && [ $((first + n)) = 600 ] || return 1
 	done
-	kill "$agent"
-	wait "$agent"
-	[ $? = 143 ]
+	agent_end
 }
 point "64 ranks" sixty_four
 point "16 of 64 ranks are killed at once" sixteen_killed

@@ -3,27 +3,13 @@
 # Peers of another version, hostile clients that speak the protocol and give what they should not, and programs that begin again, while
 # others go on.
 # timeout: 120
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
-iog=$IOG pump=$IOG_HELPERS/attach-pump hostile=$IOG_HELPERS/attach-hostile
-S=$TMPDIR/agent
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
+pump=$IOG_HELPERS/attach-pump hostile=$IOG_HELPERS/attach-hostile
 cat >"$TMPDIR/heat.lua" <<END
 local iog = require "iog"
 iog.source.stream "heat":stats { "T" }:to(iog.sink.table { "$TMPDIR/heat.csv" })
 END
-agent() { # arguments: starts one, waits until it listens
-	: >"$TMPDIR/agent.log"
-	"$iog" agent --socket "$S" "$@" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 200); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	cat "$TMPDIR/agent.log"
-	return 1
-}
-agent_end() {
-	kill "$agent"
-	wait "$agent"
-	[ $? = 143 ] && [ ! -e "$S" ]
-}
 version() { # another major one is refused in words, another minor one is not
 	agent || return 1
 	"$hostile" version "$S" 2 | tee "$TMPDIR/w"

@@ -3,24 +3,15 @@
 # The Fortran module: slabs of two MPI ranks come out in C order with every value in its place, sections go without a temporary, steps are filled
 # in place and read in the order of Fortran, and mistakes are refused in words.
 # timeout: 200
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
 for program in gfortran mpif90 mpirun; do
 	command -v $program >/dev/null || { echo "1..0 # SKIP $program is not installed"; exit 0; }
 done
 [ -e "$IOG_BUILD/libiograph_fortran.a" ] || { echo "1..0 # SKIP the Fortran module was not built; make config says why"; exit 0; }
 if [ "$IOG_SANITIZER" ]; then echo "1..0 # SKIP programs of MPI and gfortran are not built with the sanitizer"; exit 0; fi
-export PKG_CONFIG_PATH=$IOG_BUILD IOG_SOCKET=$TMPDIR/agent
-export OMPI_MCA_rmaps_base_oversubscribe=1 OMPI_MCA_mpi_yield_when_idle=1 OMPI_MCA_hwloc_base_binding_policy=none OMPI_MCA_btl_vader_single_copy_mechanism=none
+export PKG_CONFIG_PATH=$IOG_BUILD IOG_SOCKET=$S
 flags() { pkg-config "$@" iograph-fortran; }
-agent() {
-	: >"$TMPDIR/agent.log"
-	"$IOG" agent "$@" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 100); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	return 1
-}
-ended() { wait "$agent" || { cat "$TMPDIR/agent.log"; false; }; }
 cat >"$TMPDIR/keep.lua" <<END
 local iog = require "iog"
 iog.source.stream "heat":to(iog.sink.record { "$TMPDIR/heat.iogr", on_restart = "truncate" })
@@ -55,7 +46,7 @@ check() {
 }
 # T[z,y,x] of both ranks, 2 and 3 thick.
 slabs() {
-	agent --load "$TMPDIR/keep.lua" --once && mpirun -np 2 "$TMPDIR/test" write 20 0 && ended && check <<'END'
+	agent --load "$TMPDIR/keep.lua" --once && mpirun -np 2 "$TMPDIR/test" write 20 0 && ended 0 && check <<'END'
 import re, sys
 text = open(sys.argv[1]).read()
 assert re.search(r"^    T: f64\[z<=5,y<=4,x<=5\] K$", text, re.M), text[:300]
@@ -67,7 +58,7 @@ assert text.count("    kind[5]: 10 20 30 40 50\n") == 20 and text.count("    ene
 END
 }
 fill() {
-	agent --load "$TMPDIR/keep.lua" --once && "$TMPDIR/test" fill && ended && check <<'END'
+	agent --load "$TMPDIR/keep.lua" --once && "$TMPDIR/test" fill && ended 0 && check <<'END'
 import re, sys
 T = [[float(n) for n in line.split()] for line in re.findall(r"^    T\[3,6\] K: (.*)$", open(sys.argv[1]).read(), re.M)]
 assert T == [[x + 10 * y + 100 * step for y in range(3) for x in range(6)] for step in range(10)], T
@@ -81,8 +72,7 @@ read_back() {
 	mpirun -np 2 "$TMPDIR/test" write 60 2
 	local rc=$?
 	wait $reader && [ $rc = 0 ] && grep -q '^read [1-9][0-9]$' "$TMPDIR/read" || rc=1
-	kill "$agent"
-	wait "$agent"
+	agent_end
 	cat "$TMPDIR/read"
 	return $rc
 }

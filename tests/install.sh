@@ -1,9 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # make install: what is installed works after it was moved elsewhere, by pkg-config, shared and static, in C, C++ and Fortran, from Python and Lua, exports
-# nothing but iog_*,
-# and has its documentation;
-# make uninstall leaves no file.
+# nothing but iog_*, and has its documentation; make uninstall leaves no file.
 # slow: what is installed does not depend on a sanitizer
 dest=$TMPDIR/dest
 n=0
@@ -13,7 +11,8 @@ point() { # description command...
 	n=$((n + 1))
 	if "$@" >"$TMPDIR/log" 2>&1; then echo "ok $n - $what"; else sed 's/^/# /' "$TMPDIR/log"; echo "not ok $n - $what"; fi
 }
-read -r cc _ <"$IOG_BUILD/flags"
+flags=$(cat "$IOG_BUILD/flags")
+read -ra cc <<<"${flags%% -*}" # words: "ccache gcc"
 # -o all: install what was built, with whatever flags that was.
 in_dest() { make --no-print-directory BUILD="$IOG_BUILD" DESTDIR="$dest" PREFIX=/opt/iog -o all "$1"; }
 moved() { mv "$dest/opt/iog" "$TMPDIR/moved" && PC=$TMPDIR/moved/lib/pkgconfig; }
@@ -52,20 +51,22 @@ int main(void)
 E2
 sed 's/ = iog_view()/ = { 0 }/' "$TMPDIR/app.c" >"$TMPDIR/app-c.c"
 mv "$TMPDIR/app.c" "$TMPDIR/app.cc"
-app() { # compiler source
+app() { # source compiler...
+	local source=$1
+	shift
 	# shellcheck disable=SC2046
-	"$1" -Wall -Wextra -Werror -pedantic -o "$TMPDIR/app" "$2" $(pc --cflags --libs) && LD_LIBRARY_PATH=$TMPDIR/moved/lib "$TMPDIR/app" | grep -q 'no agent answers at /no/such/agent'
+	"$@" -Wall -Wextra -Werror -pedantic -o "$TMPDIR/app" "$source" $(pc --cflags --libs) && LD_LIBRARY_PATH=$TMPDIR/moved/lib "$TMPDIR/app" | grep -q 'no agent answers at /no/such/agent'
 }
 # The flags of pkg-config are words.
 shared() {
 	# shellcheck disable=SC2046
-	"$cc" -o "$TMPDIR/shared" "$TMPDIR/program.c" $(pc --cflags --libs) && LD_LIBRARY_PATH=$TMPDIR/moved/lib "$TMPDIR/shared" >"$TMPDIR/ops" &&
+	"${cc[@]}" -o "$TMPDIR/shared" "$TMPDIR/program.c" $(pc --cflags --libs) && LD_LIBRARY_PATH=$TMPDIR/moved/lib "$TMPDIR/shared" >"$TMPDIR/ops" &&
 		grep -qx crop "$TMPDIR/ops" && readelf -d "$TMPDIR/shared" | grep -q 'NEEDED.*libiograph\.so\.0'
 }
 static() {
 	rm -f "$TMPDIR/moved/lib/"libiograph.so*
 	# shellcheck disable=SC2046
-	"$cc" -o "$TMPDIR/static" "$TMPDIR/program.c" $(pc --static --cflags --libs) && "$TMPDIR/static" | cmp - "$TMPDIR/ops"
+	"${cc[@]}" -o "$TMPDIR/static" "$TMPDIR/program.c" $(pc --static --cflags --libs) && "$TMPDIR/static" | cmp - "$TMPDIR/ops"
 }
 # Every installed header by itself, and a program that links; g++ is there where gcc builds, mostly.
 cxx=$(command -v g++ || command -v clang++)
@@ -146,9 +147,9 @@ point "can be moved" moved
 point "nothing names where it was built or installed" elsewhere
 point "exports iog_* only" exports
 point "a program finds the shared library by pkg-config" shared
-point "an application in C finds iograph.h" app "$cc" "$TMPDIR/app-c.c"
+point "an application in C finds iograph.h" app "$TMPDIR/app-c.c" "${cc[@]}"
 if [ "$cxx" ]; then
-	point "an application in C++ does" app "$cxx" "$TMPDIR/app.cc"
+	point "an application in C++ does" app "$TMPDIR/app.cc" "$cxx"
 	point "every header and a program are C++ as well" in_cxx
 else
 	n=$((n + 1))

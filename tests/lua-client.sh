@@ -3,18 +3,11 @@
 # The Lua client: what one program publishes from tables, numbers and strings, another reads value by value, in part, and as bytes; a graph takes it
 # and a parameter of the graph is set; records that were released, wrong indices and a missing agent are told in words.
 # timeout: 120
-# shellcheck source=tests/helpers/tap.sh
-. tests/helpers/tap.sh
+# shellcheck source=tests/helpers/agent.sh
+. tests/helpers/agent.sh
 command -v lua5.4 >/dev/null || { echo "1..0 # SKIP lua5.4 is not installed"; exit 0; }
 if [ "$IOG_SANITIZER" ]; then echo "1..0 # SKIP lua5.4 is not built with the sanitizer"; exit 0; fi
-export LUA_CPATH="$IOG_BUILD/lua/?.so" IOG_SOCKET=$TMPDIR/agent
-agent() {
-	: >"$TMPDIR/agent.log"
-	"$IOG" agent "$@" >"$TMPDIR/agent.log" 2>&1 &
-	agent=$!
-	for _ in $(seq 100); do grep -q ': listens at' "$TMPDIR/agent.log" && return 0; sleep 0.05; done
-	return 1
-}
+export LUA_CPATH="$IOG_BUILD/lua/?.so" IOG_SOCKET=$S
 cat >"$TMPDIR/write.lua" <<'END'
 local io <close> = assert(require "iograph".attach())
 local s <close> = assert(io:open("plate", "T: f64[y,x] K; n: i64[i=3]; image: u8[y,x]; energy: f32 J", { policy = "block", timeout = 20, rank = 0, ranks = 1 }))
@@ -89,8 +82,7 @@ pair() {
 	timeout 60 lua5.4 "$TMPDIR/write.lua" 60 slowly || rc=1
 	wait $reader || rc=1
 	cat "$TMPDIR/read"
-	kill "$agent"
-	wait "$agent"
+	agent_end
 	[ $rc = 0 ] && grep -qE '^[1-9][0-9]*	59$' "$TMPDIR/read"
 }
 cat >"$TMPDIR/plate.lua" <<END

@@ -301,13 +301,13 @@ static void edge_new(struct iog_agent *a, struct writer *w, struct reader *r, ui
 	}
 }
 
-/* The feed's taker of that life has an edge from w. */
-static bool is_fed(const struct iog_agent *a, const struct writer *w, uint32_t life)
+/* The edge from w of the feed's taker of that life. */
+static const struct edge *feed_edge_of(const struct iog_agent *a, const struct writer *w, uint32_t life)
 {
 	for (uint32_t k = 0; k < a->n_edges; k++)
 		if (a->edge[k]->writer == w && !a->edge[k]->reader && a->edge[k]->feed_life == life && !a->edge[k]->old)
-			return true;
-	return false;
+			return a->edge[k];
+	return NULL;
 }
 
 /* Every consumer of a known stream has an edge from every writer. */
@@ -345,7 +345,7 @@ static void connect_all(struct iog_agent *a)
 		if (!w->stream->known || w->closed || w->map.fd < 0)
 			continue;
 		for (uint32_t k = iog_feed_lives(w->stream->feed, life); k-- > 0;)
-			if (!is_fed(a, w, life[k]))
+			if (!feed_edge_of(a, w, life[k]))
 				edge_new(a, w, NULL, life[k]);
 		for (uint32_t r = 0; r < a->n_readers; r++) {
 			bool have = a->reader[r]->stream != w->stream || !a->reader[r]->told;
@@ -898,6 +898,16 @@ static bool readers_due(const struct iog_agent *a, const struct writer *w)
 			!a->edge[k]->old)
 			return true;
 	return false;
+}
+
+/*
+ * What w commits reaches the feed's taker of that life. With ranks apart its ring is read already: what another rank commits after w is not to be seen
+ * before what w did.
+ */
+static bool is_fed(const struct iog_agent *a, const struct writer *w, uint32_t life)
+{
+	const struct edge *e = feed_edge_of(a, w, life);
+	return e && (e->made || !w->stream->apart);
 }
 
 /* Writers whose consumers have been seen to. */

@@ -73,6 +73,7 @@ static int memory(struct iog_offer *o, struct iog_err *err)
 		return rc;
 	a.base = o->arena.map;
 	iog_outlet_init(&o->o, &a, o->memory);
+	o->o.reserve = o->credit;
 	o->view = (struct iog_region){ .base = a.base, .size = a.static_bytes, .arena = a.id };
 	return 0;
 }

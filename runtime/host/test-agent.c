@@ -230,6 +230,46 @@ static void edge_that_cannot_be(void **state)
 	iog_agent_free(a);
 }
 
+/* With ranks apart one may write when its ring is read, and not before: else what another commits later is seen first. */
+static void rank_apart_begins(void **state)
+{
+	struct iog_err err = { "" };
+	struct iog_region_map down;
+	int owner, fds[IOG_FDS], sock[2];
+	uint32_t n = IOG_FDS;
+	(void)state;
+	struct iog_agent *a = agent_new();
+	struct iog_feed *f = iog_feed_get("x");
+	struct iog_taker *t = NULL;
+	for (uint32_t r = 0; r < 2; r++) {
+		struct iog_msg x = about(IOG_MSG_OPEN, SCHEMA);
+		iog_strset(x.name, sizeof x.name, "x");
+		x.a = r, x.b = 2, x.apart = true;
+		sock[r] = join(a);
+		say(a, sock[r], &x, -1);
+		hear(a, sock[r], IOG_MSG_OPENED);
+		give_arena(a, sock[r], SCHEMA, 0);
+		if (!r) {
+			hear(a, sock[r], IOG_MSG_READY); /* nobody takes the stream yet */
+			t = iog_taker_open(f, &owner, false, &err);
+			assert_non_null(t);
+		}
+	}
+	hear(a, sock[1], IOG_MSG_EDGE);
+	const struct iog_msg made = { .kind = IOG_MSG_EDGE_MADE, .id = 1, .edge = m.edge, .capacity = m.capacity };
+	assert_int_equal(iog_region_create(&down, "test", iog_down_bytes(m.capacity), 0, &err), 0);
+	for (int i = 0; i < 100; i++)
+		iog_agent_poll(a, 0);
+	assert_int_equal(iog_msg_recv(sock[1], &m, fds, &n, 0, &err), -EAGAIN);
+	say(a, sock[1], &made, down.fd);
+	hear(a, sock[1], IOG_MSG_READY);
+	iog_region_close(&down);
+	iog_taker_close(t);
+	iog_feed_put(f);
+	close(sock[0]), close(sock[1]);
+	iog_agent_free(a);
+}
+
 static void names(void **state)
 {
 	struct iog_err err = { "" };
@@ -254,6 +294,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(numbers_of_others, dir_new, dir_free),
 		cmocka_unit_test_setup_teardown(shape_that_changes, dir_new, dir_free),
 		cmocka_unit_test_setup_teardown(edge_that_cannot_be, dir_new, dir_free),
+		cmocka_unit_test_setup_teardown(rank_apart_begins, dir_new, dir_free),
 		cmocka_unit_test_setup_teardown(names, dir_new, dir_free),
 	};
 	return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
