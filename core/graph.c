@@ -481,10 +481,3 @@ uint32_t iog_graph_lives(const struct iog_graph *g, const struct iog_glive **liv
 	*lives = g->live;
 	return g->n_lives;
 }
-int iog_graph_find(const struct iog_graph *g, const char *name)
-{
-	for (uint32_t i = 0; i < g->n_nodes; i++)
-		if (iog_streq(g->node[i].name, name))
-			return (int)i;
-	return IOG_NO_NODE;
-}

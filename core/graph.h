@@ -121,8 +121,6 @@ int iog_graph_check(struct iog_graph *g);
 uint32_t iog_graph_diags(const struct iog_graph *g, const struct iog_diag **d);
 uint32_t iog_graph_nodes(const struct iog_graph *g, struct iog_gnode **nodes);
 uint32_t iog_graph_lives(const struct iog_graph *g, const struct iog_glive **lives);
-/* Node by name or -1. */
-int iog_graph_find(const struct iog_graph *g, const char *name);
 /* Changes a live parameter: plans every node that uses it again. 0; -EINVAL with a message when the value is out of range, an operator
  * refuses it, or a schema would change. On failure nothing has changed. */
 int iog_graph_live_set(struct iog_graph *g, const char *name, double value, struct iog_err *err);

@@ -9,7 +9,7 @@ cat >"$TMPDIR/heat.lua" <<END
 local iog = require "iog"
 local heat = iog.source.stream "heat"
 heat:stats { "T" }:to(iog.sink.table { "$TMPDIR/heat.csv", on_restart = "truncate" })
-heat:crop { box = { z = { 2, 3 } } }:compress {}:to(iog.sink.null {})
+heat:crop { box = { z = { 2, 3 } } }:compress {}:to(iog.sink.null { policy = "spill" })
 END
 running() { # an agent, two ranks that write for long, a reader
 	agent --load "$TMPDIR/heat.lua" || return 1
@@ -45,6 +45,8 @@ for d in docs:
     t = u["table"]
     assert 0 < t["latency_p50_s"] <= t["latency_p99_s"] < 60 and t["target"] == "host", t
     assert u["stream"]["latency_p50_s"] is None
+    assert [(i["from"], i["policy"]) for i in u["null"]["inputs"]] == [("crop+compress", "spill")] and u["null"]["inputs"][0]["capacity"] == u["null"]["capacity"], u["null"]
+    assert sorted((i["from"], i["policy"]) for i in u["stream"]["inputs"]) == [("heat.0", "block"), ("heat.1", "block")], u["stream"]
     assert [n["operator"] for x in g["units"] for n in x["nodes"]] == ["stats", "crop", "compress"], g
     s, = d["streams"]
     assert s["there"] == s["ranks"] == 2 and s["job"] == "pmix run", s

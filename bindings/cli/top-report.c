@@ -108,6 +108,9 @@ static void percentiles(struct unit *u, const struct iog_top *before, const stru
 	u->p99 = (double)iog_late_percentile(n, 0.99) * 1e-9;
 }
 
+/* Is e an edge into the unit l? */
+static bool edge_into(line e, line l) { return !strcmp(e[0], "edge") && !strcmp(e[1], l[1]) && !strcmp(e[3], l[2]); }
+
 static struct unit unit_of(const struct iog_top *before, const struct iog_top *now, line l)
 {
 	/* A sink's records are those it took, of others those they gave. */
@@ -120,7 +123,7 @@ static struct unit unit_of(const struct iog_top *before, const struct iog_top *n
 		.bad = number(l[11]) };
 	for (uint32_t i = 0; i < now->n; i++) {
 		line e = now->line[i];
-		if (strcmp(e[0], "edge") || strcmp(e[1], l[1]) || strcmp(e[3], l[2]))
+		if (!edge_into(e, l))
 			continue;
 		u.queued += number(e[4]);
 		u.capacity += number(e[5]);
@@ -269,9 +272,12 @@ static json_t *whole(const char *text) { return strcmp(text, "-") ? json_integer
 static json_t *unit_json(const struct iog_top *before, const struct iog_top *now, line l)
 {
 	const struct unit u = unit_of(before, now, l);
-	json_t *nodes = json_array();
+	json_t *nodes = json_array(), *inputs = json_array();
 	for (uint32_t i = 0; i < now->n; i++) {
 		line n = now->line[i];
+		if (edge_into(n, l))
+			json_array_append_new(inputs, json_pack("{s:o,s:o,s:o,s:o}", "from", iog_cli_text(n[2]), "queued", whole(n[4]),
+							      "capacity", whole(n[5]), "policy", iog_cli_text(n[6])));
 		if (strcmp(n[0], "node") || strcmp(n[1], l[1]) || strcmp(n[2], l[2]))
 			continue;
 		json_array_append_new(
@@ -279,11 +285,11 @@ static json_t *unit_json(const struct iog_top *before, const struct iog_top *now
 				       whole(n[6]), "records_per_s", rate(before, now, n, 3, 6), "bytes_per_s", rate(before, now, n, 3, 8),
 				       "cpu", rate(before, now, n, 3, 9) * 1e-9));
 	}
-	return json_pack("{s:o,s:o,s:o,s:o,s:f,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "name", iog_cli_text(l[2]), "kind",
+	return json_pack("{s:o,s:o,s:o,s:o,s:f,s:f,s:f,s:f,s:f,s:o,s:o,s:o,s:o,s:o,s:o,s:o,s:o}", "name", iog_cli_text(l[2]), "kind",
 		iog_cli_text(l[3]), "target", iog_cli_text(l[4]), "records", whole(!strcmp(l[3], "sink") ? l[6] : l[8]), "records_per_s",
 		u.records, "bytes_per_s", u.bytes, "cpu", u.cpu, "queued", u.queued, "capacity", u.capacity, "dropped", whole(l[10]), "bad",
 		whole(l[11]), "elided", whole(l[12]), "restarts", whole(l[13]), "latency_p50_s", u.p50 > 0 ? json_real(u.p50) : json_null(),
-		"latency_p99_s", u.p99 > 0 ? json_real(u.p99) : json_null(), "nodes", nodes);
+		"latency_p99_s", u.p99 > 0 ? json_real(u.p99) : json_null(), "inputs", inputs, "nodes", nodes);
 }
 
 static json_t *graph_json(const struct iog_top *before, const struct iog_top *now, line g)

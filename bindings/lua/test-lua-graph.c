@@ -70,11 +70,11 @@ static struct iog_graph *correct(const char *text, struct iog_lua_set *set, uint
 static struct iog_gnode *node(struct iog_graph *g, const char *name)
 {
 	struct iog_gnode *n;
-	int i = iog_graph_find(g, name);
-	if (i < 0)
-		fail_msg("no node %s", name);
-	iog_graph_nodes(g, &n);
-	return &n[i];
+	for (uint32_t left = iog_graph_nodes(g, &n); left; left--, n++)
+		if (!strcmp(n->name, name))
+			return n;
+	fail_msg("no node %s", name);
+	return NULL;
 }
 /* A parameter of a node as text. */
 static const char *value(struct iog_graph *g, const char *name, const char *param)

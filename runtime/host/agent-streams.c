@@ -11,8 +11,10 @@
 #include <unistd.h>
 
 #include "agent-private.h"
+#include "collect.h"
 
 enum { BLOCK_CREDIT = 64 }; /* of a blocking edge, at most */
+_Static_assert(BLOCK_CREDIT <= (int)IOG_COLLECT_KEPT, "a graph that waits for as many steps as it has credit gets them");
 static const uint64_t ARENA_MAX = 1ull << 42;
 
 /* ---- streams ---- */

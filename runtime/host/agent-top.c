@@ -109,8 +109,7 @@ static void edges(struct report *r, const struct run *run)
 	static struct iog_edge_stats s[UNITS];
 	const uint32_t n = iog_engine_edge_stats(run->e, s, UNITS);
 	for (uint32_t i = 0; i < n; i++)
-		line(r, "edge\t%s\t%s\t%s\t%u\t%u\t%s", run->name, s[i].from, s[i].to, s[i].queued, s[i].capacity,
-			iog_policy_name(s[i].policy));
+		line(r, "edge\t%s\t%s\t%s\t%u\t%u\t%s", run->name, s[i].from, s[i].to, s[i].queued, s[i].capacity, s[i].policy);
 }
 
 /* The unit of the source "stream" whose configuration that is. */

@@ -19,7 +19,7 @@ static const struct key KEY_END = { UINT32_MAX, UINT64_MAX };
 static bool less(struct key a, struct key b) { return a.epoch != b.epoch ? a.epoch < b.epoch : a.seq < b.seq; }
 
 /* RINGS: of one writer; a reader holds records of two beside the one that is read, a graph may keep some of more. */
-enum { SUCCESSORS = 4, KEPT = 64, RINGS = 8 };
+enum { SUCCESSORS = 4, RINGS = 8 };
 
 struct ring {
 	struct iog_inlet in;
@@ -75,7 +75,7 @@ struct iog_collect {
 	int64_t next_step;
 	struct writer *writer;
 	struct step step[IOG_COLLECT_HELD];
-	struct loan *kept; /* KEPT steps of n_writers, a ring: oldest first; NULL: none are kept */
+	struct loan *kept; /* IOG_COLLECT_KEPT steps of n_writers, a ring: oldest first; NULL: none are kept */
 	uint32_t first_kept, n_kept;
 	struct iog_collect_stats stats;
 };
@@ -406,7 +406,7 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 {
 	struct step *s = NULL;
 	*ended = false;
-	for (uint32_t i = 0; i < IOG_COLLECT_HELD && !s && c->n_kept + IOG_COLLECT_HELD <= KEPT; i++)
+	for (uint32_t i = 0; i < IOG_COLLECT_HELD && !s && c->n_kept + IOG_COLLECT_HELD <= IOG_COLLECT_KEPT; i++)
 		if (!c->step[i].used)
 			s = &c->step[i];
 	if (!s)
@@ -496,11 +496,14 @@ void iog_collect_release(struct iog_collect *c, struct iog_record *r)
 bool iog_collect_keeps(struct iog_collect *c)
 {
 	if (!c->kept && c->how != IOG_PAIR_NONE)
-		c->kept = calloc((size_t)KEPT * c->n_writers, sizeof *c->kept);
+		c->kept = calloc((size_t)IOG_COLLECT_KEPT * c->n_writers, sizeof *c->kept);
 	return c->kept;
 }
 
-static struct loan *kept(struct iog_collect *c, uint32_t i) { return &c->kept[(size_t)((c->first_kept + i) % KEPT) * c->n_writers]; }
+static struct loan *kept(struct iog_collect *c, uint32_t i)
+{
+	return &c->kept[(size_t)((c->first_kept + i) % IOG_COLLECT_KEPT) * c->n_writers];
+}
 
 void iog_collect_keep(struct iog_collect *c, struct iog_record *r)
 {

@@ -14,7 +14,11 @@
 
 struct iog_collect;
 
-enum { IOG_COLLECT_HELD = 2 }; /* steps that may be held at once */
+enum {
+	IOG_COLLECT_HELD = 2, /* steps that may be held at once */
+	/* Steps that are held or kept at once. A graph on a safe path plans with the credit of its edges (windows, flushes), so that must not be more. */
+	IOG_COLLECT_KEPT = 64,
+};
 
 /* How records of several writers become steps. */
 enum iog_pairing {

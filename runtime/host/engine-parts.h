@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
- * The inside of the engine: what a running unit consists of, shared by engine.c (memory, life, supervision), io.c (sources and sinks) and
+ * The inside of the engine: what a running unit consists of, shared by engine.c (memory, life, supervision), io-*.c (sources and sinks) and
  * the launchers stage-thread.c, stage-process.c, stage-vm.c. One launcher shape for all kinds of stages: struct iog_launcher.
  */
 #ifndef IOG_RUNTIME_HOST_ENGINE_PARTS_H
@@ -72,6 +72,7 @@ struct iog_rt {
 	bool keeps;                        /* a source that gives back what it took when that is stored */
 	int core;                          /* stages: the CPU to run on, -1: any */
 	char note[160], death[256];
+	char end_note[160]; /* an endpoint's: written by its thread, valid when phase is IOG_PHASE_DONE or IOG_PHASE_FAILED */
 	struct iog_arena_mem arena[IOG_PORTS];
 	struct iog_commands cmd;
 	struct iog_edge first[IOG_FANOUT]; /* sources: the edges as they were when its thread was made; it is told of later ones */

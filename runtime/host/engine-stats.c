@@ -91,14 +91,18 @@ static void stage_stats(const struct iog_rt *rt, struct iog_unit_stats *s)
 	s->restarts = rt->restarts;
 }
 
+static bool has_ended(const struct iog_rt *rt)
+{
+	const uint32_t p = atomic_load_explicit(&rt->phase, memory_order_acquire);
+	return p == IOG_PHASE_DONE || p == IOG_PHASE_FAILED;
+}
+
 /* CPU time of an endpoint: of its thread while it has one. */
 static uint64_t thread_cpu(const struct iog_rt *rt)
 {
 	clockid_t clock;
 	struct timespec now;
-	const uint32_t p = atomic_load_explicit(&rt->phase, memory_order_acquire);
-	if (!rt->threaded || p == IOG_PHASE_DONE || p == IOG_PHASE_FAILED || pthread_getcpuclockid(rt->thread, &clock) ||
-		clock_gettime(clock, &now))
+	if (!rt->threaded || has_ended(rt) || pthread_getcpuclockid(rt->thread, &clock) || clock_gettime(clock, &now))
 		return atomic_load(&rt->cpu_ns);
 	return (uint64_t)now.tv_sec * 1000000000u + (uint64_t)now.tv_nsec;
 }
@@ -114,6 +118,8 @@ uint32_t iog_engine_unit_stats(const struct iog_engine *e, struct iog_unit_stats
 			stage_stats(rt, &s[i]);
 			continue;
 		}
+		if (has_ended(rt) && rt->end_note[0])
+			s[i].note = rt->end_note;
 		uint64_t n = atomic_load(&rt->records), bytes = atomic_load(&rt->bytes);
 		if (rt->u->kind == IOG_G_SOURCE)
 			s[i].out_records = n, s[i].out_bytes = bytes;
@@ -162,7 +168,7 @@ uint32_t iog_engine_edge_stats(const struct iog_engine *e, struct iog_edge_stats
 		const struct iog_edge *x = &e->edge[k].e;
 		const struct iog_uedge *u = &e->cut->edge[k];
 		s[k] = (struct iog_edge_stats){
-			.from = e->rt[u->from].u->name, .to = e->rt[u->to].u->name, .capacity = u->capacity, .policy = u->policy
+			.from = e->rt[u->from].u->name, .to = e->rt[u->to].u->name, .capacity = u->capacity, .policy = iog_uedge_policy(u)
 		};
 		/* The releases first: what is pushed meanwhile makes the edge look fuller, not emptier than empty. */
 		const uint32_t done = x->up ? atomic_load_explicit(&x->up->head, memory_order_acquire) : 0;

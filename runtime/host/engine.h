@@ -30,7 +30,7 @@ struct iog_engine_opts {
 /* What one unit or node did. Strings are borrowed from the graph. */
 struct iog_unit_stats {
 	const char *name, *target; /* target: where it really runs */
-	const char *note;          /* why not where it was asked to; "" */
+	const char *note;          /* why not where it was asked to; of one that has ended, what there is to say; "" */
 	uint64_t in_records, in_bytes, out_records, out_bytes, elided, bad, failed, dropped, duplicates, restarts, poisoned, sleeps;
 	double cpu_s;                 /* of its thread or of all its processes, their start included */
 	uint8_t kind;                 /* enum iog_gkind */
@@ -46,7 +46,7 @@ struct iog_node_stats {
 struct iog_edge_stats {
 	const char *from, *to; /* units */
 	uint32_t queued, capacity;
-	uint8_t policy;
+	const char *policy;
 };
 
 /* Builds everything, nothing runs yet. The graph and the cut are kept. 0 or -errno with a message. */

@@ -2,7 +2,7 @@
 /*
  * Spilling; see spill.h. The file is a ring of records in their wire form, each in one piece: [head, tail) or, once it went round, [head, wrap) and
  * [0, tail). Only the edge's thread moves tail and grows the file, only the storing thread moves head. It grows in steps that are allocated, so that a
- * full disk is met where nothing is written yet.
+ * full disk is met where nothing is written yet. How long its records are is kept in memory, 8 bytes for each, so that one read gets a record.
  */
 #include "spill.h"
 
@@ -20,7 +20,7 @@
 #include "wait.h"
 
 static const uint64_t GROW = 64 << 20, GROW_MIN = 64 << 10, RETRY_NS = 1000000000u;
-static const uint64_t NAP_NS = 50000000;
+static const uint64_t NAP_NS = 50000000, LENGTHS = 64;
 
 struct item {
 	struct iog_worker_in at;
@@ -33,17 +33,22 @@ struct opened {
 	struct iog_block *block;
 	uint8_t *head;
 };
+/* Counts on. Who sleeps on it says so before he compares it with what he saw, so one of both sees the other: no call is made while nobody sleeps. */
+struct bell {
+	_Atomic uint32_t word, sleeping;
+};
 struct iog_spill {
 	struct iog_spill_opts o;
 	int fd;
 	uint64_t head_size, most; /* most: bytes of the file */
 	pthread_t thread;
 	pthread_mutex_t lock;
-	_Atomic uint32_t bell, word; /* word: raised when something was put in, or it ends */
+	struct bell stored, work; /* work: something was put in, or it ends */
 	/* under the lock */
 	struct item *item;               /* o.slots */
 	uint32_t put, taken, done, back; /* counts of items, modulo 2^32: put in, being stored, stored, given back */
-	uint64_t head, tail, wrap, extent, n_file;
+	uint64_t head, tail, wrap, extent;
+	uint64_t *length, max_length, first, n_file; /* length[first]: of the record at head; a ring, a power of two */
 	bool ending, give_up;
 	struct iog_spill_stats stats;
 	/* of one thread each */
@@ -115,13 +120,35 @@ static bool grow(struct iog_spill *s, uint64_t need)
 	return false;
 }
 
+/* Room for the length of one more. The lock is held. */
+static bool grow_lengths(struct iog_spill *s)
+{
+	if (s->n_file < s->max_length)
+		return true;
+	const uint64_t most = s->max_length ? 2 * s->max_length : LENGTHS;
+	uint64_t *to = calloc(most, sizeof *to);
+	if (!to) {
+		if (!s->stats.why[0])
+			iog_strset(s->stats.why, sizeof s->stats.why, "out of memory");
+		return false;
+	}
+	for (uint64_t i = 0; i < s->n_file; i++)
+		to[i] = s->length[(s->first + i) & (s->max_length - 1)];
+	free(s->length);
+	s->length = to, s->max_length = most, s->first = 0;
+	return true;
+}
+
 /* Where len bytes go; false: nowhere. The lock is held. */
 static bool place(struct iog_spill *s, uint64_t len, uint64_t *at)
 {
 	if (!s->n_file) {
 		s->head = s->tail = s->wrap = 0;
-		if (s->extent > GROW && !ftruncate(s->fd, 0)) /* what is not needed any more is others' */
+		if (s->extent > GROW && !ftruncate(s->fd, 0)) { /* what is not needed any more is others' */
 			s->extent = 0;
+			free(s->length);
+			s->length = NULL, s->max_length = 0;
+		}
 	}
 	if (s->wrap) {
 		*at = s->tail;
@@ -146,7 +173,7 @@ static enum iog_spilled put_file(struct iog_spill *s)
 	if (!room_for(&s->in_buf, &s->in_room, len))
 		return IOG_SPILL_FULL;
 	pthread_mutex_lock(&s->lock);
-	const bool fits = place(s, len, &at);
+	const bool fits = place(s, len, &at) && grow_lengths(s);
 	pthread_mutex_unlock(&s->lock);
 	int rc = 0;
 	if (fits && iog_wire_pack(s->in_buf, len, &s->in.rec) < 0)
@@ -163,59 +190,62 @@ static enum iog_spilled put_file(struct iog_spill *s)
 	s->was_full = false;
 	pthread_mutex_lock(&s->lock);
 	s->tail = at + len;
-	s->n_file++;
+	s->length[(s->first + s->n_file++) & (s->max_length - 1)] = len;
 	s->stats.records++;
 	pthread_mutex_unlock(&s->lock);
 	return IOG_SPILL_COPIED;
 }
 
-/* Reads the record at the head of the file; its length, 0: it cannot be read. */
-static uint64_t get_file(struct iog_spill *s, struct iog_err *err)
+/* Reads the record at the head of the file, of len bytes. */
+static bool get_file(struct iog_spill *s, uint64_t len, struct iog_err *err)
 {
-	struct iog_wire w;
-	int rc = iog_read_at(s->fd, &w, sizeof w, s->head);
-	if (rc || w.magic != IOG_WIRE_MAGIC || w.total_bytes < sizeof w || w.total_bytes > s->most) {
-		iog_fail(err, -EIO, "the spill file: %s", rc ? iog_errno_text(-rc) : "it does not hold what was written");
-		return 0;
+	struct iog_err why = { "" };
+	if (!room_for(&s->out_buf, &s->out_room, len)) {
+		iog_fail(err, -ENOMEM, "the spill file: out of memory for a record");
+		return false;
 	}
-	const uint64_t len = IOG_ROUND_UP(w.total_bytes, IOG_ALIGN);
-	if (!room_for(&s->out_buf, &s->out_room, len) || (rc = iog_read_at(s->fd, s->out_buf, len, s->head))) {
-		iog_fail(err, -EIO, "the spill file: %s", rc ? iog_errno_text(-rc) : "out of memory for a record");
-		return 0;
+	const int rc = iog_read_at(s->fd, s->out_buf, len, s->head);
+	if (rc) {
+		iog_fail(err, rc, "the spill file: %s", iog_errno_text(-rc));
+		return false;
 	}
-	if (iog_wire_open(&s->out.rec, s->out_buf, w.total_bytes, s->o.schema, NULL, 0, s->out.block, s->o.max_blocks, s->out.head,
-		    s->head_size, IOG_OPEN_SUM, err))
-		return 0;
-	return len;
+	if (iog_wire_open(&s->out.rec, s->out_buf, len, s->o.schema, NULL, 0, s->out.block, s->o.max_blocks, s->out.head, s->head_size,
+		    IOG_OPEN_SUM, &why)) {
+		iog_fail(err, -EIO, "the spill file does not hold what was written: %s", why.text);
+		return false;
+	}
+	return true;
 }
 
 /* ---- the storing thread ---- */
 
-static void ring(struct iog_spill *s)
+static void ring(struct bell *b)
 {
-	atomic_fetch_add(&s->bell, 1);
-	iog_wake_word(&s->bell);
+	atomic_fetch_add(&b->word, 1);
+	if (atomic_load(&b->sleeping))
+		iog_wake_word(&b->word);
 }
 
-static void store_file(struct iog_spill *s)
+static void store_file(struct iog_spill *s, uint64_t len)
 {
 	struct iog_err err = { "" };
-	const uint64_t len = get_file(s, &err);
-	if (len)
+	const bool sound = get_file(s, len, &err);
+	if (sound)
 		s->o.store(s->o.ctx, &s->out.rec, len);
 	else
 		s->o.lost(s->o.ctx, &err);
 	pthread_mutex_lock(&s->lock);
-	if (len) {
+	if (sound) {
 		s->n_file--;
+		s->first++;
 		s->head += len;
 		if (s->wrap && s->head == s->wrap)
 			s->head = s->wrap = 0;
 	} else {
-		s->give_up = true; /* where the next one begins is not known */
+		s->give_up = true; /* nor can what is behind it be relied on */
 	}
 	pthread_mutex_unlock(&s->lock);
-	ring(s);
+	ring(&s->stored);
 }
 
 static void store_slot(struct iog_spill *s, const struct item *x)
@@ -227,37 +257,46 @@ static void store_slot(struct iog_spill *s, const struct item *x)
 	pthread_mutex_lock(&s->lock);
 	s->done++;
 	pthread_mutex_unlock(&s->lock);
-	ring(s);
+	ring(&s->stored);
 }
 
 static void *run(void *arg)
 {
 	struct iog_spill *s = arg;
 	for (;;) {
-		const struct iog_waitword w = { &s->word, atomic_load(&s->word) };
+		const struct iog_waitword w = { &s->work.word, atomic_load(&s->work.word) };
 		struct item x;
 		pthread_mutex_lock(&s->lock);
 		const bool slot = s->taken != s->put && !s->give_up, file = s->n_file && !s->give_up,
 			   end = s->give_up || (s->ending && !slot && !file);
 		if (slot)
 			x = s->item[s->taken++ % s->o.slots];
+		const uint64_t len = file ? s->length[s->first & (s->max_length - 1)] : 0;
 		pthread_mutex_unlock(&s->lock);
 		if (slot)
 			store_slot(s, &x);
 		else if (file)
-			store_file(s);
+			store_file(s, len);
 		else if (end)
 			break;
-		else
+		else {
+			atomic_store(&s->work.sleeping, 1);
 			iog_wait_words(&w, 1, NAP_NS);
+			atomic_store(&s->work.sleeping, 0);
+		}
 	}
 	s->cpu_ns = iog_cpu_ns();
-	ring(s);
+	atomic_fetch_add(&s->stored.word, 1);
+	iog_wake_word(&s->stored.word); /* iog_spill_end wants to know this, and not each record before */
 	return NULL;
 }
 
 /* ---- the edge's thread ---- */
 
+/*
+ * Measured with IOG_COST=1 build/tests/runtime/host/test-spill on an EPYC core at 2.6 GHz, with records of 320 bytes and nobody asleep: 40 ns for one that
+ * stays in its slot, 1.1 us for one that goes to the file. The other thread needs 70 ns and 0.5 us for them, without what its endpoint does.
+ */
 enum iog_spilled iog_spill_put(struct iog_spill *s, const struct iog_worker_in *at, const struct iog_desc *d, uint32_t life)
 {
 	pthread_mutex_lock(&s->lock);
@@ -270,10 +309,8 @@ enum iog_spilled iog_spill_put(struct iog_spill *s, const struct iog_worker_in *
 	enum iog_spilled how = IOG_SPILL_HELD;
 	if (!hold)
 		how = open_slot(s, &s->in, at, d) ? put_file(s) : IOG_SPILL_BAD;
-	if (how != IOG_SPILL_FULL && how != IOG_SPILL_BAD) {
-		atomic_fetch_add(&s->word, 1);
-		iog_wake_word(&s->word);
-	}
+	if (how != IOG_SPILL_FULL && how != IOG_SPILL_BAD)
+		ring(&s->work);
 	return how;
 }
 
@@ -289,7 +326,8 @@ bool iog_spill_done(struct iog_spill *s, uint32_t *slot, uint32_t *gen, uint32_t
 	return any;
 }
 
-const _Atomic uint32_t *iog_spill_bell(const struct iog_spill *s) { return &s->bell; }
+const _Atomic uint32_t *iog_spill_bell(const struct iog_spill *s) { return &s->stored.word; }
+void iog_spill_sleeps(struct iog_spill *s, bool sleeps) { atomic_store(&s->stored.sleeping, sleeps); }
 
 /* ---- life ---- */
 
@@ -304,6 +342,7 @@ void iog_spill_free(struct iog_spill *s)
 	free(s->in_buf);
 	free(s->out_buf);
 	free(s->item);
+	free(s->length);
 	pthread_mutex_destroy(&s->lock);
 	free(s);
 }
@@ -355,14 +394,13 @@ int iog_spill_new(struct iog_spill **out, const struct iog_spill_opts *o, struct
 uint64_t iog_spill_end(struct iog_spill *s, const _Atomic bool *give_up, struct iog_spill_stats *stats, uint64_t *cpu_ns)
 {
 	for (bool last = false; !last;) {
-		const struct iog_waitword w = { &s->bell, atomic_load(&s->bell) };
+		const struct iog_waitword w = { &s->stored.word, atomic_load(&s->stored.word) };
 		pthread_mutex_lock(&s->lock);
 		s->ending = true;
 		s->give_up |= atomic_load_explicit(give_up, memory_order_relaxed);
 		last = s->give_up || (s->taken == s->put && !s->n_file);
 		pthread_mutex_unlock(&s->lock);
-		atomic_fetch_add(&s->word, 1);
-		iog_wake_word(&s->word);
+		ring(&s->work);
 		if (!last)
 			iog_wait_words(&w, 1, NAP_NS);
 	}

@@ -50,8 +50,9 @@ enum iog_spilled {
 enum iog_spilled iog_spill_put(struct iog_spill *s, const struct iog_worker_in *at, const struct iog_desc *d, uint32_t life);
 /* The next one that was held and is stored; false: none is. */
 bool iog_spill_done(struct iog_spill *s, uint32_t *slot, uint32_t *gen, uint32_t *life);
-/* Changes whenever something was stored. */
+/* Changes whenever something was stored. It wakes who said that he sleeps, before he compared it. */
 const _Atomic uint32_t *iog_spill_bell(const struct iog_spill *s);
+void iog_spill_sleeps(struct iog_spill *s, bool sleeps);
 /* Waits until all is stored, or, when *give_up is set, until what is being stored is, and ends the thread. How many records were given up. */
 uint64_t iog_spill_end(struct iog_spill *s, const _Atomic bool *give_up, struct iog_spill_stats *stats, uint64_t *cpu_ns);
 void iog_spill_free(struct iog_spill *s);

@@ -2,6 +2,7 @@
 /*
  * Policy "spill": a sink that does not move beside one that takes everything. The source goes on, all records come in their order and unchanged; the file
  * is bounded, and when it, or the disk, is full the source waits; a stop gives up what is behind, and says so; what was changed in the file is noticed.
+ * With IOG_COST=1 in the environment it measures what a record costs either thread instead.
  */
 #include <dirent.h>
 #include <errno.h>
@@ -20,6 +21,8 @@
 
 #include "runtime/host/endpoint.h"
 #include "runtime/host/engine.h"
+#include "runtime/host/spill.h"
+#include "runtime/host/wait.h"
 
 enum { STEPS = 1000, LIMIT_S = 60 };
 
@@ -135,15 +138,6 @@ static void start(struct run *r)
 		fail_msg("%s", err.text);
 }
 
-/* Until the quick sink has seen that many, or, with 0, all has ended. */
-static void poll_until(struct run *r, uint32_t n)
-{
-	for (int i = 0; i < LIMIT_S * 100; i++)
-		if (iog_engine_poll(r->e, 0.01) || (n && quick.n >= n))
-			return;
-	fail_msg("nothing moves: %u records here, %u there", quick.n, slow.n);
-}
-
 static struct iog_unit_stats stats_of_slow(const struct run *r)
 {
 	struct iog_unit_stats s[8];
@@ -152,6 +146,19 @@ static struct iog_unit_stats stats_of_slow(const struct run *r)
 		i++;
 	assert_true(i < n);
 	return s[i];
+}
+
+/* Until the quick sink has seen that many, or, with 0, all has ended. */
+static void poll_until(struct run *r, uint32_t n)
+{
+	for (int i = 0; i < LIMIT_S * 100; i++) {
+		const bool ended = iog_engine_poll(r->e, 0.01);
+		const char *note = stats_of_slow(r).note; /* at any time: none, or a whole one */
+		assert_true(!note[0] || strstr(note, "KiB"));
+		if (ended || (n && quick.n >= n))
+			return;
+	}
+	fail_msg("nothing moves: %u records here, %u there", quick.n, slow.n);
 }
 
 static void finish(struct run *r)
@@ -323,13 +330,160 @@ static void a_folder_must_be_there(void **state)
 	finish(&r);
 }
 
+/* ---- the queue by itself, with records of a few hundred bytes ---- */
+
+enum { COST_SLOTS = 1024, COST_FILE = 20000, ROUNDS = 15, SMALL = 512 };
+static _Alignas(IOG_ALIGN) uint8_t small_slot[2][SMALL];
+static struct iog_schema small_schema;
+static _Atomic uint32_t let, stored; /* how many may be stored, and are */
+static uint64_t first_ns, slots_ns, last_ns;
+
+static void store_small(void *in_order, const struct iog_record *r, uint64_t bytes)
+{
+	const uint32_t n = atomic_load(&stored);
+	(void)bytes;
+	if (in_order)
+		assert_int_equal(r->id.seq, n);
+	for (int i = 0; atomic_load(&let) <= n && i < LIMIT_S * 10000; i++)
+		usleep(100);
+	if (!n)
+		first_ns = iog_now_ns();
+	if (n == COST_SLOTS)
+		slots_ns = iog_now_ns();
+	if (n == COST_SLOTS + COST_FILE - 1)
+		last_ns = iog_now_ns();
+	atomic_store(&stored, n + 1);
+}
+static void never_lost(void *ctx, const struct iog_err *err)
+{
+	(void)ctx;
+	fail_msg("lost: %s", err ? err->text : "a slot");
+}
+
+static struct iog_spill *small_new(uint32_t slots, bool *in_order)
+{
+	const struct iog_spill_opts o = { .dir = "",
+		.bytes = 1 << 30,
+		.slots = slots,
+		.schema = &small_schema,
+		.max_blocks = 4,
+		.store = store_small,
+		.lost = never_lost,
+		.ctx = in_order };
+	struct iog_spill *s;
+	struct iog_err err = { "" };
+	atomic_store(&let, 0);
+	atomic_store(&stored, 0);
+	assert_int_equal(iog_schema_parse(&small_schema, "energy: f64[n<=24]", &err), 0);
+	if (iog_spill_new(&s, &o, &err))
+		fail_msg("%s", err.text);
+	return s;
+}
+
+static struct iog_desc small_record(uint32_t slot, uint64_t seq)
+{
+	static struct iog_record rec;
+	static double value[24];
+	const int64_t n = 1 + (int64_t)(seq * 7 % 24);
+	struct iog_block block = { .data = (uint8_t *)value, .count = { n }, .stride = { sizeof value[0] } };
+	rec.schema = &small_schema, rec.writers = 1;
+	rec.id = (struct iog_id){ .stream = small_schema.id, .seq = seq };
+	rec.axis[0].extent = n;
+	rec.var[0] = (struct iog_var){ .block = &block, .n_blocks = 1 };
+	const int64_t length = iog_wire_put(small_slot[slot], SMALL, SMALL / 2, 0, &rec, NULL, 0, NULL);
+	assert_true(length > 0);
+	return (struct iog_desc){ .seq = seq, .slot = slot, .length = (uint64_t)length };
+}
+
+static enum iog_spilled small_put(struct iog_spill *s, const struct iog_desc *d)
+{
+	const struct iog_worker_in in = {
+		.n_slots = 2, .slot_bytes = SMALL, .region = { { small_slot[0], sizeof small_slot, 0, 0 } }, .n_regions = 1
+	};
+	return iog_spill_put(s, &in, d, 0);
+}
+
+static void small_end(struct iog_spill *s)
+{
+	static const _Atomic bool no;
+	struct iog_spill_stats stats;
+	uint64_t cpu;
+	uint32_t slot, gen, life;
+	atomic_store(&let, UINT32_MAX);
+	assert_int_equal(iog_spill_end(s, &no, &stats, &cpu), 0);
+	while (iog_spill_done(s, &slot, &gen, &life))
+		;
+	iog_spill_free(s);
+}
+
+/* More and more of them, while those at the front are stored. */
+static void a_long_file_keeps_its_order(void **state)
+{
+	bool in_order = true;
+	struct iog_spill *s = small_new(1, &in_order);
+	uint32_t put = 0;
+	(void)state;
+	for (uint32_t more = 40; more < 3000; more *= 2) {
+		for (uint32_t i = 0; i < more; i++, put++) {
+			const struct iog_desc d = small_record(put != 0, put);
+			assert_int_equal(small_put(s, &d), put ? IOG_SPILL_COPIED : IOG_SPILL_HELD);
+		}
+		atomic_fetch_add(&let, more / 2);
+		for (int i = 0; atomic_load(&stored) < let && i < LIMIT_S * 10000; i++)
+			usleep(100);
+		assert_int_equal(stored, let);
+	}
+	small_end(s);
+	assert_int_equal(stored, put);
+}
+
+/* IOG_COST=1: what a record costs either thread, when nobody sleeps. Medians of rounds. */
+static int ascending(const void *a, const void *b)
+{
+	const uint64_t x = *(const uint64_t *)a, y = *(const uint64_t *)b;
+	return (x > y) - (x < y);
+}
+
+static void cost_round(uint64_t ns[4])
+{
+	struct iog_spill *s = small_new(COST_SLOTS, NULL);
+	const struct iog_desc d = small_record(0, 0);
+	const uint64_t t0 = iog_now_ns();
+	for (int i = 0; i < COST_SLOTS; i++)
+		assert_int_equal(small_put(s, &d), IOG_SPILL_HELD);
+	const uint64_t t1 = iog_now_ns();
+	for (int i = 0; i < COST_FILE; i++)
+		assert_int_equal(small_put(s, &d), IOG_SPILL_COPIED);
+	const uint64_t t2 = iog_now_ns();
+	small_end(s);
+	ns[0] = (t1 - t0) / COST_SLOTS, ns[1] = (t2 - t1) / COST_FILE;
+	ns[2] = (slots_ns - first_ns) / COST_SLOTS, ns[3] = (last_ns - slots_ns) / COST_FILE;
+}
+
+static int cost(void)
+{
+	static const char *const what[] = { "put in, to a slot", "put in, to the file", "stored, from a slot", "stored, from the file" };
+	static uint64_t all[4][ROUNDS];
+	for (int i = 0; i < ROUNDS; i++) {
+		uint64_t ns[4];
+		cost_round(ns);
+		for (int k = 0; k < 4; k++)
+			all[k][i] = ns[k];
+	}
+	for (int k = 0; k < 4; k++) {
+		qsort(all[k], ROUNDS, sizeof all[k][0], ascending);
+		printf("%-22s %6llu ns\n", what[k], (unsigned long long)all[k][ROUNDS / 2]);
+	}
+	return 0;
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(the_source_goes_on), cmocka_unit_test(a_bound_makes_the_source_wait),
 		cmocka_unit_test(a_stop_gives_up_and_says_so), cmocka_unit_test(a_changed_file_is_noticed),
-		cmocka_unit_test(a_folder_must_be_there),
+		cmocka_unit_test(a_folder_must_be_there), cmocka_unit_test(a_long_file_keeps_its_order),
 		cmocka_unit_test(a_full_disk_makes_the_source_wait), /* last: it has its own mounts from then on */
 	};
-	return cmocka_run_group_tests_name("spill", tests, NULL, NULL);
+	return getenv("IOG_COST") ? cost() : cmocka_run_group_tests_name("spill", tests, NULL, NULL);
 }

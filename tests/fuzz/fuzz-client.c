@@ -30,6 +30,8 @@ static char path[100];
 static struct iog_schema schema;
 static struct iog_msg m, in;
 
+static void leave_nothing(void) { unlink(path); }
+
 /* Accepts, and answers the hello. */
 static void *welcome(void *listener)
 {
@@ -55,7 +57,7 @@ static iog *attach(int *agent)
 	if (listener < 0) {
 		const char *tmp = getenv("TMPDIR");
 		snprintf(path, sizeof path, "%.60s/iog-fuzz-%d", tmp ? tmp : "/tmp", (int)getpid());
-		REQUIRE((listener = iog_attach_listen(path, &err)) >= 0);
+		REQUIRE((listener = iog_attach_listen(path, &err)) >= 0 && !atexit(leave_nothing));
 		REQUIRE(!iog_schema_parse(&schema, "T: f64[z<=4,y<=6]; dt: f32", &err));
 	}
 	REQUIRE(!pthread_create(&thread, NULL, welcome, &listener));
