@@ -106,7 +106,8 @@ struct run {
 struct iog_agent {
 	struct iog_agent_opts o;
 	char path[128];
-	int sock, spare; /* spare: a descriptor in hand, -1: not even that */
+	int sock, spare;    /* spare: a descriptor in hand, -1: not even that */
+	uint64_t deaf_till; /* a client could not be accepted: it waits in the queue until then; 0: none does */
 	struct client *client[IOG_AGENT_CLIENTS];
 	struct stream *stream[IOG_AGENT_STREAMS];
 	struct writer **writer;
