@@ -1,7 +1,7 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
 # The script of docs/batch.md as it stands there, in a real Slurm of one node on the loopback, with a captured LAMMPS: once as a whole, once with `iog
-# capture` before srun, on two ranks.
+# capture` before srun, on two ranks, and once in the shell of an allocation.
 # timeout: 200
 # slow: nearly all of the time is Slurm and LAMMPS
 # shellcheck source=tests/helpers/agent.sh
@@ -54,6 +54,8 @@ SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
 MpiDefault=none
 ReturnToService=2
+LaunchParameters=use_interactive_step
+InteractiveStepOptions="--interactive --preserve-env \$SHELL"
 SlurmdParameters=config_overrides
 NodeName=$node NodeAddr=127.0.0.1 CPUs=2 RealMemory=1000 State=UNKNOWN
 PartitionName=all Nodes=ALL Default=YES State=UP
@@ -112,9 +114,25 @@ around() { # two ranks that srun starts
 	timeout -k 5 60 iog capture --socket "$S" --timeout 30s --every 100 -- srun -n 2 $mpi lmp -in in.melt -log none -screen none 2>err || { cat err; return 1; }
 	wait "$agent" && says '^iograph capture: 6 steps of stream md published' <err && says 'stream md is there: 2 ranks' <agent.log && stored around.h5
 }
+# The shell of an allocation is a step of its own, of one task; those that srun starts are ranks.
+cat >shell <<END
+#!/bin/bash
+env >shell.env
+export OMPI_MCA_btl_vader_single_copy_mechanism=none OMPI_MCA_mpi_yield_when_idle=1
+iog capture --graph slab.lua --every 100 --timeout 30s -- srun -n 2 $mpi lmp -in in.melt -log none -screen none >shell.out 2>&1
+echo "code \$?" >>shell.out
+srun -n 2 $mpi iog capture --graph slab.lua -- lmp >ranks.out 2>&1
+END
+chmod +x shell
+allocation() {
+	SHELL=$PWD/shell file=shell.h5 timeout -k 5 80 salloc -n 2 </dev/null >salloc.out 2>&1
+	grep -q '^SLURM_STEP_ID=' shell.env && says '^iograph capture: 6 steps of stream md published' '^code 0' <shell.out && says 'would run an agent for each rank' <ranks.out ||
+		{ cat salloc.out shell.out ranks.out; return 1; }
+}
 if [ -n "$mpi" ]; then
 	point "the script of docs/batch.md, with a captured LAMMPS" job
 	point "iog capture before srun, two ranks" around
+	point "iog capture --graph in the shell of an allocation" allocation
 else
 	skip "the script in Slurm" "this srun has no PMIx, which Debian's Open MPI wants"
 fi

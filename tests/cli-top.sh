@@ -1,6 +1,6 @@
 #!/bin/bash
 # SPDX-License-Identifier: BSD-3-Clause
-# `iog top`: one interval as text and as JSON, and the live view on a terminal.
+# `iog top`: one interval as text and as JSON, the live view on a terminal, and what no terminal gets.
 # timeout: 90
 # shellcheck source=tests/helpers/agent.sh
 . tests/helpers/agent.sh
@@ -94,6 +94,21 @@ END
 mistakes() {
 	code 2 "$iog" top --interval 0 2>/dev/null && code 2 "$iog" top extra 2>/dev/null && code 1 "$iog" top --socket "$TMPDIR/nobody" --once 2>"$TMPDIR/err" && grep -q 'no agent answers' "$TMPDIR/err"
 }
+escapes() { # in the name of a file reach no terminal
+	local S=$TMPDIR/odd rc=0 other text='/dev/null/?[31mred?.iogr'
+	printf 'local iog = require "iog"\niog.source.synthetic { steps = 1 }:to(iog.sink.record { "/dev/null/\\27[31mred\\u{9b}.iogr" })\n' >"$TMPDIR/odd.lua"
+	"$iog" agent --socket "$S" --load "$TMPDIR/odd.lua" >"$TMPDIR/odd.log" 2>&1 &
+	other=$!
+	for _ in $(seq 200); do "$iog" ps --socket "$S" 2>/dev/null | grep -q failed && break; kill -0 "$other" || return 1; sleep 0.05; done
+	"$iog" ps --socket "$S" >"$TMPDIR/odd.ps" && "$iog" top --socket "$S" --once --interval 0.1 >"$TMPDIR/odd.top" || rc=1
+	"$iog" ps --socket "$S" --json | grep -qF 'u001B[31mred' || rc=1
+	"$iog" unload --socket "$S" $'no\033such' 2>"$TMPDIR/odd.err" && rc=1
+	kill "$other"
+	wait "$other"
+	for f in ps top log; do grep -qF "$text" "$TMPDIR/odd.$f" || rc=1; done
+	grep -l -e $'\033' -e $'\302\233' "$TMPDIR"/odd.{ps,top,log,err} && rc=1
+	return $rc
+}
 w=()
 running || { echo "Bail out! nothing runs"; exit 1; }
 point "one interval as text" once
@@ -102,6 +117,7 @@ point "the live view, its window changed, ended by q" live q
 point "ended by Ctrl-C" live ctrl-c
 point "the agent is killed meanwhile" live "$agent"
 point "what cannot be" mistakes
+point "control characters do not reach a terminal" escapes
 kill -9 "${w[@]}" "$agent" 2>/dev/null
 wait "${w[@]}" "$agent" 2>/dev/null
 plan

@@ -76,10 +76,17 @@ read_back() {
 	cat "$TMPDIR/read"
 	return $rc
 }
+kept() {
+	agent --load "$TMPDIR/keep.lua" --once && "$TMPDIR/test" "$1" && ended && "$IOG" dump "$TMPDIR/heat.iogr" >"$TMPDIR/dump" || return 1
+	[ "$(grep ' T\[' "$TMPDIR/dump")" = $'    T[3,6] K: 1 1 1 1 1 1 ...\n    T[3,6] K: not in this record' ] || { cat "$TMPDIR/dump"; false; }
+}
 lone() { [ "$("$TMPDIR/test" lone)" = lone ]; }
 point "builds by pkg-config" builds
 point "slabs of two ranks: every value in its place, and no temporary" slabs
 point "steps filled in place" fill
+point "a pointer of another type: the failure is kept" kept type
+point "a pointer of another rank" kept rank
+point "an array of nine dimensions" kept many
 point "a part is read in the order of Fortran" read_back
 point "no agent, mistakes, handles that lead nowhere" lone
 plan

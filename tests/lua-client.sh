@@ -16,7 +16,7 @@ local wrote = 0
 for step = 0, tonumber(arg[1]) - 1 do
 	local good, why = s:begin(step, step / 2)
 	if good then
-		-- The first step has T and n to go by; only then there is a place for bytes.
+		-- The first step has T and n to go by.
 		assert(s:put("T", { { step, 1, 2 }, { 10, 11, 12.5 } }))
 		local there, reason = s:put("n", { 1, math.maxinteger, -step })
 		if there and step == 20 and arg[3] then assert(io:set("limit", 0)) end
@@ -41,6 +41,27 @@ end
 assert(s:stats().records == wrote, wrote)
 assert(s:close(20))
 print(wrote)
+END
+cat >"$TMPDIR/short.lua" <<'END'
+local io <close> = assert(require "iograph".attach())
+
+local s = assert(io:open("short", "b: u8[x]; n: i32"))
+assert(s:block("b", { 6 }, { 0 }, { 6 }))
+assert(select(2, s:begin(0)) == "skip") -- but now it is known
+local r <close> = assert(io:subscribe("short"))
+for step = 1, 1000 do
+	if s:begin(step) then
+		local ok, message = pcall(s.put, s, "b", "short")
+		assert(not ok and message:find("6 bytes, the string 5", 1, true), message)
+		assert(s:put("n", 7))
+		assert(s:commit())
+		local rec = assert(r:next(20))
+		assert(rec:view "n":get() == 7 and not rec:view "b")
+		print "short"
+		return
+	end
+	r:next(0.02)
+end
 END
 cat >"$TMPDIR/read.lua" <<'END'
 local io <close> = assert(require "iograph".attach())
@@ -101,6 +122,7 @@ assert [int(r["step"]) for r in rows] == list(range(40)) and all(int(r["T_count"
 assert int(rows[-1]["n_count"]) == 2, rows[-1]
 END
 }
+short() { agent || return 1; local said; said=$(timeout 60 lua5.4 "$TMPDIR/short.lua"); kill "$agent"; wait "$agent"; [ "$said" = short ]; }
 lone() {
 	lua5.4 - <<'END'
 local iograph = require "iograph"
@@ -110,5 +132,6 @@ END
 }
 point "one program writes, another reads" pair
 point "a graph takes it, and its parameter is set" graph
+point "a string that is too short leaves its variable without a value" short
 point "without an agent" lone
 plan

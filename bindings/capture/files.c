@@ -15,14 +15,14 @@
 #include "bindings/capture/capture.h"
 
 enum { PATH = IOG_CFILE_PATH, PIECES = IOG_CFILE_PIECES, BYTES = IOG_CFILE_BYTES, TARGETS = 8, RANKS_MAX = 64 };
-/* Memory for the 17 records that every stream takes and for 32, which hold 8 MiB; one long wait instead of many short ones. */
-#define OPTIONS "bytes=16MiB ranks=apart timeout=10s"
+/* One long wait instead of many short ones. */
+#define OPTIONS IOG_CFILE_MEMORY " ranks=apart timeout=10s"
 
 struct target {
 	char pattern[256], name[64];
 	iog_stream *stream;
 	bool given_up;
-	uint64_t sent, missed; /* bytes */
+	uint64_t sent; /* bytes */
 };
 struct iog_cfile {
 	struct target *to;
@@ -245,8 +245,10 @@ static void give_up(struct target *t, const char *why)
 {
 	if (!t->given_up)
 		iog_capture_lost("stream %s is not whole: %s", t->name, why);
-	t->given_up = true;
+	__atomic_store_n(&t->given_up, true, __ATOMIC_RELAXED);
 }
+
+bool iog_cfile_given_up(const struct iog_cfile *f) { return __atomic_load_n(&f->to->given_up, __ATOMIC_RELAXED); }
 
 /* One record: of pieces that fit it. */
 static bool send(struct iog_cfile *f, int64_t size, const struct iog_piece *piece, size_t n, const void *data, int64_t bytes)
@@ -310,8 +312,6 @@ bool iog_cfile_write(struct iog_cfile *f, const struct iog_piece *piece, size_t 
 			all = send(f, -1, part, k, at, bytes);
 		at += bytes;
 	}
-	if (!all)
-		f->to->missed++;
 	leave();
 	return all;
 }

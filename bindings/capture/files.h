@@ -26,6 +26,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
+/* An option of these streams: memory for the 17 records that every stream takes and for 32, which hold 8 MiB. */
+#define IOG_CFILE_MEMORY "bytes=16MiB"
 /* One kind of record for everything that is a file: so one stream can have all of them. */
 #define IOG_CFILE_SCHEMA "path: u8[char<=1024]; size: i64; offset: i64[piece<=4096]; length: i64[piece<=4096]; data: u8[byte<=262144]"
 enum { IOG_CFILE_PATH = 1024, IOG_CFILE_PIECES = 4096, IOG_CFILE_BYTES = 262144 };
@@ -48,6 +50,8 @@ bool iog_cfile_write(struct iog_cfile *f, const struct iog_piece *piece, size_t 
 bool iog_cfile_resize(struct iog_cfile *f, int64_t size);
 /* The program writes what cannot be seen: said in the closing line, and the stream is given up. */
 void iog_cfile_missed(struct iog_cfile *f, const char *what);
+/* Its stream was: nothing more can be published, and what that would cost is saved. */
+bool iog_cfile_given_up(const struct iog_cfile *f);
 /* IOG_CAPTURE_FILE=drop: what was published is not written to the file. */
 bool iog_cfile_drops(void);
 /* For one file: what its users have to do together. Recursive. */

@@ -53,7 +53,7 @@
 #pragma weak PMPI_Type_get_contents
 #pragma weak PMPI_Type_get_envelope
 #pragma weak PMPI_Type_get_extent
-#pragma weak PMPI_Type_size
+#pragma weak PMPI_Type_size_x
 #ifdef OPEN_MPI
 #pragma weak PMPI_Comm_f2c
 #pragma weak PMPI_File_f2c
@@ -196,10 +196,11 @@ static bool add_derived(struct flat *f, int how, const int *v, const MPI_Aint *a
 /* False: a type that cannot be followed. flat_free frees it either way. */
 static bool flatten(MPI_Datatype t, struct flat *f)
 {
-	int n_v, n_a, n_t, how, size;
+	int n_v, n_a, n_t, how;
+	MPI_Count size;
 	MPI_Aint lb, extent;
 	*f = (struct flat){ 0 };
-	if (PMPI_Type_get_envelope(t, &n_v, &n_a, &n_t, &how) || PMPI_Type_get_extent(t, &lb, &extent) || PMPI_Type_size(t, &size))
+	if (PMPI_Type_get_envelope(t, &n_v, &n_a, &n_t, &how) || PMPI_Type_get_extent(t, &lb, &extent) || PMPI_Type_size_x(t, &size))
 		return false;
 	f->extent = extent;
 	if (is_named(t)) /* of two numbers in one there is one with a gap */
@@ -250,11 +251,11 @@ static struct file *find(MPI_File fh)
 
 static void view(struct file *f, MPI_Offset disp, MPI_Datatype etype, MPI_Datatype type, const char *representation)
 {
-	int size = 0;
+	MPI_Count size = 0;
 	flat_free(&f->view);
 	f->disp = disp;
-	f->followed =
-		disp >= 0 && !strcmp(representation, "native") && !PMPI_Type_size(etype, &size) && flatten(type, &f->view) && f->view.size;
+	f->followed = disp >= 0 && !strcmp(representation, "native") && !PMPI_Type_size_x(etype, &size) && flatten(type, &f->view) &&
+		      f->view.size;
 	f->etype = size;
 }
 
@@ -428,7 +429,7 @@ static bool take(struct file *f, MPI_Offset offset, const void *data, int count,
 {
 	struct flat t = { 0 };
 	bool ok;
-	if (iog_cfile_inside())
+	if (iog_cfile_inside() || iog_cfile_given_up(f->to))
 		return false;
 	if (!f->followed || !flatten(type, &t)) {
 		iog_cfile_missed(f->to, f->followed ? "it is written from memory of a kind that cannot be followed"
@@ -465,9 +466,9 @@ static void missed(MPI_File fh)
 
 static int64_t bytes_of(int count, MPI_Datatype type)
 {
-	int size = 0;
-	PMPI_Type_size(type, &size);
-	return (int64_t)count * size;
+	MPI_Count size = 0;
+	PMPI_Type_size_x(type, &size);
+	return count * size;
 }
 
 static int done(MPI_Status *status, int64_t bytes)

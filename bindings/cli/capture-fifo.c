@@ -93,7 +93,7 @@ static void read_all(struct fifo *f)
 static void be_reader(struct fifo *f, const char *socket, const char *stream, int ready)
 {
 	f->io = iog_attach(socket);
-	f->stream = iog_open(f->io, stream, IOG_CFILE_SCHEMA, "bytes=24MiB timeout=10s", 0, 1);
+	f->stream = iog_open(f->io, stream, IOG_CFILE_SCHEMA, IOG_CFILE_MEMORY " timeout=10s", 0, 1);
 	extent(f->stream, "path", IOG_CFILE_PATH);
 	extent(f->stream, "offset", IOG_CFILE_PIECES);
 	extent(f->stream, "length", IOG_CFILE_PIECES);

@@ -52,6 +52,8 @@ void iog_cli_help(const struct iog_cli_cmd *cmd);
 
 /* True when f is a terminal that may be coloured (NO_COLOR and TERM=dumb are respected). */
 bool iog_cli_colour(FILE *f);
+/* Prints text that came from somewhere else: with '?' for control characters other than the end of a line and tabs. */
+__attribute__((format(printf, 2, 3))) void iog_cli_print(FILE *f, const char *fmt, ...);
 /* Heading in bold on a terminal. */
 void iog_cli_head(const char *text);
 
@@ -62,7 +64,7 @@ char *iog_cli_seconds(char *dst, double s);
 /* "1234 records/s"; "-" when the time is too short to say. */
 char *iog_cli_rate(char *dst, double n, double seconds, const char *what);
 
-/* A table that is as wide as its contents. Cells are copied; a column whose cells are all "" or "-" and that is optional is left out. */
+/* A table that is as wide as its contents. Cells are copied, with '?' for control characters; a column whose cells are all "" or "-" and that is optional is left out. */
 struct iog_cli_table;
 struct iog_cli_col {
 	const char *head;

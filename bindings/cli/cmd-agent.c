@@ -42,7 +42,7 @@ static struct iog_graph *load_graph(void *ctx, const char *path)
 static void log_line(void *ctx, const char *line)
 {
 	if (!*(const bool *)ctx)
-		fprintf(stderr, "iog agent: %s\n", line);
+		iog_cli_print(stderr, "iog agent: %s\n", line);
 }
 
 static void show_diags(void *ctx, const struct iog_graph *g)
@@ -142,7 +142,7 @@ static struct iog_agent *begin(const struct request *r)
 	struct iog_agent *agent;
 	struct iog_err err = { "" };
 	if (iog_agent_new(&agent, &r->opts, &err)) {
-		fprintf(stderr, "iog agent: %s\n", err.text);
+		iog_cli_print(stderr, "iog agent: %s\n", err.text);
 		return NULL;
 	}
 	if (!r->quiet)
@@ -152,7 +152,7 @@ static struct iog_agent *begin(const struct request *r)
 		iog_cli_graph_name(r->load[i], name, sizeof name);
 		err.text[0] = 0;
 		if (iog_agent_load(agent, name, r->load[i], show_diags, &err)) {
-			fprintf(stderr, "iog agent: %s\n", err.text[0] ? err.text : "the graph was not loaded");
+			iog_cli_print(stderr, "iog agent: %s\n", err.text[0] ? err.text : "the graph was not loaded");
 			iog_agent_free(agent);
 			return NULL;
 		}
@@ -214,7 +214,7 @@ static int agent_run(int argc, char **argv)
 	const int seen = attend(agent, &r);
 	int rc = iog_agent_result(agent, &err);
 	if (rc)
-		fprintf(stderr, "iog agent: %s\n", err.text);
+		iog_cli_print(stderr, "iog agent: %s\n", err.text);
 	iog_agent_free(agent);
 	return rc ? IOG_EXIT_FAILED : seen ? 128 + iog_cli_signals_last() : IOG_EXIT_OK;
 }

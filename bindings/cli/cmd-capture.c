@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "cli.h"
+#include "control.h"
 #include "core/param.h"
 #include "runtime/host/attach.h"
 
@@ -252,11 +253,12 @@ static int command(struct plan *p, char *const *argv)
 	return IOG_EXIT_OK;
 }
 
-/* Our rank, when a launcher started `iog capture` for each; NULL: none did. A batch script has Slurm's number of a rank too, but is in no step. */
+/* Our rank, when a launcher started `iog capture` for each; NULL: none did. A batch script and the shell of an allocation have Slurm's number of a rank too,
+ * but are alone. */
 static const char *rank_said(void)
 {
-	const char *open_mpi = getenv("OMPI_COMM_WORLD_RANK"), *pmi = getenv("PMI_RANK");
-	return open_mpi ? open_mpi : pmi ? pmi : getenv("SLURM_STEP_ID") ? getenv("SLURM_PROCID") : NULL;
+	const char *open_mpi = getenv("OMPI_COMM_WORLD_RANK"), *pmi = getenv("PMI_RANK"), *tasks = getenv("SLURM_STEP_NUM_TASKS");
+	return open_mpi ? open_mpi : pmi ? pmi : tasks && atoi(tasks) > 1 ? getenv("SLURM_PROCID") : NULL;
 }
 
 static int become(char *const *argv)
@@ -374,7 +376,7 @@ static const struct iog_cli_opt options[] = {
 	{ "stream", 0, "NAME", "name of the stream (default: the kind's own)" },
 	{ "every", 0, "N", "captures steps that are multiples of N (default 1)" },
 	{ "graph", 'g', "FILE", "runs an agent with this graph for the time of the command" },
-	{ "socket", 0, "PATH", "of the agent (default $IOG_SOCKET, else the usual place)" },
+	IOG_CLI_SOCKET,
 	{ "policy", 0, "POLICY", "block, drop-new or latest: when readers are behind (default block)" },
 	{ "timeout", 0, "SECONDS", "block: how long a step waits before it is dropped (default 1s)" },
 	{ "files", 0, "PATTERNS",

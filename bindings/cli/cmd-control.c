@@ -71,7 +71,10 @@ bool iog_cli_list(int sock, uint32_t kind, bool (*each)(void *ctx, char *text), 
 	return false;
 }
 
-void iog_cli_complain(const struct iog_err *err) { fprintf(stderr, "iog: %s\n", err->text[0] ? err->text : "the agent does not answer"); }
+void iog_cli_complain(const struct iog_err *err)
+{
+	iog_cli_print(stderr, "iog: %s\n", err->text[0] ? err->text : "the agent does not answer");
+}
 
 static int ask(const char *where, struct iog_msg *m, uint64_t limit_ns)
 {

@@ -58,6 +58,33 @@ json_t *iog_cli_text(const char *text)
 	return j;
 }
 
+/* A terminal would obey control characters: '?' stands for each but those to keep. They have one byte, or two in UTF-8. */
+static void plain(char *text, const char *keep)
+{
+	char *to = text;
+	for (const char *c = text; *c; c++) {
+		const uint8_t x = (uint8_t)c[0], y = (uint8_t)c[1];
+		const bool two = x == 0xc2 && y >= 0x80 && y < 0xa0;
+		*to++ = two || ((x < 0x20 || x == 0x7f) && !strchr(keep, *c)) ? '?' : *c;
+		c += two;
+	}
+	*to = 0;
+}
+
+void iog_cli_print(FILE *f, const char *fmt, ...)
+{
+	va_list ap;
+	char *text;
+	va_start(ap, fmt);
+	const int n = vasprintf(&text, fmt, ap);
+	va_end(ap);
+	if (n < 0)
+		return;
+	plain(text, "\n\t");
+	fputs(text, f);
+	free(text);
+}
+
 /* ---- figures ---- */
 
 /* Three significant digits, no exponent. */
@@ -145,8 +172,11 @@ void iog_cli_table_cell(struct iog_cli_table *t, const char *text)
 		}
 		t->cell = c, t->cap = cap;
 	}
-	t->cell[t->n] = strdup(text);
-	t->failed |= !t->cell[t->n++];
+	char *copy = strdup(text);
+	if (copy)
+		plain(copy, "");
+	t->failed |= !copy;
+	t->cell[t->n++] = copy;
 }
 
 /* Characters of UTF-8 text. */

@@ -198,7 +198,8 @@ static void graph(FILE *f, const struct iog_top *before, const struct iog_top *n
 	struct iog_cli_table *t = iog_cli_table_new(col, IOG_COUNT(col));
 	char delivered[IOG_FIGURE];
 	bool any = false;
-	fprintf(f, "\ngraph %s: %s, %s delivered%s%s\n", g[1], g[2], iog_cli_count(delivered, number(g[3])), g[4][0] ? ", " : "", g[4]);
+	iog_cli_print(
+		f, "\ngraph %s: %s, %s delivered%s%s\n", g[1], g[2], iog_cli_count(delivered, number(g[3])), g[4][0] ? ", " : "", g[4]);
 	for (uint32_t i = 0; t && i < now->n; i++) {
 		line l = now->line[i];
 		if (strcmp(l[0], "unit") || strcmp(l[1], g[1]))
@@ -226,7 +227,7 @@ static void stream(FILE *f, const struct iog_top *before, const struct iog_top *
 		{ "bytes/s", true, true }, { "dropped", true, true }, { "skipped", true, true }, { "blocked", true, true } };
 	struct iog_cli_table *t = iog_cli_table_new(col, IOG_COUNT(col));
 	bool any = false;
-	fprintf(f, "\nstream %s: %s, %s of %s ranks%s%s\n", s[1], s[2], s[3], s[4], s[6][0] ? ", " : "", s[6]);
+	iog_cli_print(f, "\nstream %s: %s, %s of %s ranks%s%s\n", s[1], s[2], s[3], s[4], s[6][0] ? ", " : "", s[6]);
 	for (uint32_t i = 0; t && i < now->n; i++) {
 		line l = now->line[i];
 		const bool writes = !strcmp(l[0], "writer"), reads = !strcmp(l[0], "reader");
@@ -256,7 +257,8 @@ static void stream(FILE *f, const struct iog_top *before, const struct iog_top *
 void iog_top_print(FILE *f, const struct iog_top *before, const struct iog_top *now)
 {
 	line a = now->line[0];
-	fprintf(f, "agent %s, process %s: %.1f %% cpu%s%s\n", a[6], a[4], rate(before, now, a, 1, 3) * 1e-7, a[5][0] ? ", " : "", a[5]);
+	iog_cli_print(
+		f, "agent %s, process %s: %.1f %% cpu%s%s\n", a[6], a[4], rate(before, now, a, 1, 3) * 1e-7, a[5][0] ? ", " : "", a[5]);
 	for (uint32_t i = 0; i < now->n; i++)
 		if (!strcmp(now->line[i][0], "graph"))
 			graph(f, before, now, now->line[i]);

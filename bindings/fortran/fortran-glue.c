@@ -214,17 +214,22 @@ static uint8_t dtype_for(uint8_t is, const struct iog_vardef *v)
 	return v && v->dtype >= IOG_U8 && v->dtype <= IOG_U64 && is == v->dtype - IOG_U8 + IOG_I8 ? v->dtype : is;
 }
 
-static bool array_of(struct iog_array *a, const CFI_cdesc_t *d, const struct iog_vardef *v)
+/* An array that is not there yet. */
+static struct iog_array kind_of(const CFI_cdesc_t *d, const struct iog_vardef *v)
 {
-	*a = (struct iog_array){ .data = d->base_addr, .dtype = dtype_for(dtype_of(d), v), .elem_size = (uint32_t)d->elem_len };
-	if (d->rank > IOG_RANK)
-		return false;
-	a->rank = (uint8_t)d->rank;
-	for (int i = 0; i < d->rank; i++) {
-		a->count[d->rank - 1 - i] = d->dim[i].extent;
-		a->stride[d->rank - 1 - i] = d->dim[i].sm;
+	return (struct iog_array){ .dtype = dtype_for(dtype_of(d), v), .elem_size = (uint32_t)d->elem_len, .rank = (uint8_t)d->rank };
+}
+
+/* With more dimensions than a variable has, where none is looked at, it is refused for that. */
+static struct iog_array array_of(const CFI_cdesc_t *d, const struct iog_vardef *v)
+{
+	struct iog_array a = kind_of(d, v);
+	a.data = d->base_addr;
+	for (int i = 0; i < d->rank && d->rank <= IOG_RANK; i++) {
+		a.count[d->rank - 1 - i] = d->dim[i].extent;
+		a.stride[d->rank - 1 - i] = d->dim[i].sm;
 	}
-	return true;
+	return a;
 }
 
 /* Points p at an array; false when it is of another type or rank, or its strides are none that Fortran has. */
@@ -334,11 +339,12 @@ int iog_fortran_begin4(const struct stream_handle *s, const int32_t *step, const
 void iog_fortran_put(const struct stream_handle *s, const CFI_cdesc_t *var, const CFI_cdesc_t *array, int *stat)
 {
 	struct iog_typed *t = stream_of(s);
-	struct iog_array a;
 	char *name = text_of(var);
-	int code = t ? -EINVAL : -EBADF;
-	if (t && name && array_of(&a, array, iog_typed_var(t, name)))
+	int code = t ? -ENOMEM : -EBADF;
+	if (t && name) {
+		const struct iog_array a = array_of(array, iog_typed_var(t, name));
 		code = iog_typed_put(t, name, &a);
+	}
 	free(name);
 	say(stat, code);
 }
@@ -357,10 +363,15 @@ static void fill(const struct stream_handle *s, const CFI_cdesc_t *var, CFI_cdes
 	struct iog_typed *t = stream_of(s);
 	struct iog_array a;
 	char *name = text_of(var);
-	int code = t ? -EINVAL : -EBADF;
+	int code = t ? -ENOMEM : -EBADF;
 	p->base_addr = NULL;
-	if (t && name && !(code = iog_typed_fill(t, name, &a)) && !point(p, &a, iog_typed_var(t, name)))
-		code = -EINVAL;
+	if (t && name) {
+		const struct iog_vardef *v = iog_typed_var(t, name);
+		const struct iog_array kind = kind_of(p, v);
+		code = iog_typed_fill(t, name, &kind, &a);
+		if (!code)
+			point(p, &a, v);
+	}
 	free(name);
 	say(stat, code);
 }

@@ -4,6 +4,7 @@
 !     write STEPS PAUSE          every rank has a slab of T(x,y,z), of different thickness, inside an array with ghosts; PAUSE in hundredths of
 !                                a second, 0: somebody wants every step
 !     fill                       one writer, in place
+!     type, rank, many           the failure is kept when a pointer has another type or rank, or an array more dimensions than there can be
 !     read OPTIONS               a part of what `write` wrote, in the order of Fortran
 !     lone                       no agent, mistakes, handles that are gone
 program test_fortran
@@ -34,6 +35,9 @@ program test_fortran
   select case (what)
   case ('write'); call write_steps()
   case ('fill'); call fill_steps()
+  case ('type'); call mistake('type', 'T is f32, and the array is f64')
+  case ('rank'); call mistake('rank', 'T has 2 dimensions, and the array 1')
+  case ('many'); call mistake('many', 'T has 2 dimensions, and the array 9')
   case ('read'); call read_steps()
   case ('lone'); call lone()
   case default; call wrong('which test?')
@@ -123,9 +127,8 @@ contains
   ! Computes in place; the step number is a default integer here.
   subroutine fill_steps()
     real(4), pointer :: p(:,:)
-    real(8), pointer :: other(:,:)
     type(iog_stream) :: s
-    integer :: x, y, step, code
+    integer :: x, y, step
     s = iog_open('', 'heat', 'T: f32[x,y] K')
     call iog_block(s, 'T', global=[6_8, 3_8], count=[6_8, 3_8])
     do step = 0, 9
@@ -138,11 +141,35 @@ contains
           p(x, y) = real(x - 1 + 10 * (y - 1) + 100 * step)
         end do
       end do
-      call iog_fill(s, 'T', other, code)
-      call need(code < 0 .and. .not. associated(other), 'a pointer of another type was given a place')
       call iog_commit(s)
     end do
     call need(iog_close(s, 20d0) == IOG_OK, 'close: ' // iog_error(s))
+  end subroutine
+
+  ! Without stat. The second step goes out without T.
+  subroutine mistake(what, sentence)
+    character(len=*), intent(in) :: what, sentence
+    real(8), pointer :: other(:,:)
+    real(4), pointer :: row(:)
+    real(4), pointer :: p(:,:)
+    real(4) :: many(1, 1, 1, 1, 1, 1, 1, 1, 3)
+    type(iog_stream) :: s
+    s = iog_open('', 'heat', 'T: f32[x,y] K')
+    call iog_block(s, 'T', global=[6, 3], count=[6, 3])
+    if (iog_begin(s, 0, 0d0) /= IOG_OK) call wrong('begin: ' // iog_error(s))
+    call iog_fill(s, 'T', p)
+    p = 1
+    call iog_commit(s)
+    if (iog_begin(s, 1, 0d0) /= IOG_OK) call wrong('begin: ' // iog_error(s))
+    many = 0
+    select case (what)
+    case ('type'); call iog_fill(s, 'T', other); call need(.not. associated(other), 'a pointer of another type was given a place')
+    case ('rank'); call iog_fill(s, 'T', row); call need(.not. associated(row), 'a pointer of another rank was given a place')
+    case ('many'); call iog_put(s, 'T', many)
+    end select
+    call iog_commit(s)
+    call need(iog_close(s, 20d0) < 0, what // ': the failure is forgotten')
+    call need(index(iog_error(s), sentence) > 0, what // ': ' // iog_error(s))
   end subroutine
 
   ! T[1:4,2,:], every step from some one on until the end.

@@ -290,17 +290,16 @@ static int put_string(lua_State *L, struct iog_typed *t, const char *var)
 	struct iog_array a;
 	size_t len;
 	const char *bytes = lua_tolstring(L, 3, &len);
-	int code = iog_typed_fill(t, var, &a);
+	int code = iog_typed_part(t, var, &a);
 	uint64_t want = a.elem_size;
 	if (code)
 		return wrote(L, t, code);
 	for (unsigned d = 0; d < a.rank; d++)
 		want *= (uint64_t)a.count[d];
 	if (len != want)
-		return luaL_error(L, "%s: the part has %d bytes, the string %d", var, (int)want, (int)len);
-	memcpy((void *)(uintptr_t)a.data, bytes, len);
-	lua_pushboolean(L, 1);
-	return 1;
+		return luaL_error(L, "%s: the part has %I bytes, the string %I", var, (lua_Integer)want, (lua_Integer)len);
+	a.data = bytes;
+	return wrote(L, t, iog_typed_put(t, var, &a));
 }
 
 /* s:put(name, number | tables | string) */

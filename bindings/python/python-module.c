@@ -1153,7 +1153,7 @@ static PyObject *stream_fill(PyObject *self, PyObject *name)
 	if (!var)
 		return NULL;
 	enter(&s->guard);
-	int code = s->t ? iog_typed_fill(s->t, var, &a) : -EBADF;
+	int code = s->t ? iog_typed_fill(s->t, var, NULL, &a) : -EBADF;
 	const struct iog_vardef *def = code ? NULL : iog_typed_var(s->t, var);
 	struct view *v = def ? alloc(view_type) : NULL;
 	if (v) {

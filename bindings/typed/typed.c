@@ -215,18 +215,29 @@ static int closed(struct iog_typed *t)
 	return t->state ? 0 : fail(t, -EINVAL, "stream %s: no step is open; values go between its begin and its commit", t->name);
 }
 
+/* The array is of the variable's type and rank. */
+static int check_kind(struct iog_typed *t, uint32_t v, const struct iog_array *a)
+{
+	const struct iog_vardef *d = &t->schema.var[v];
+	const uint32_t size = iog_dtype_size(d->dtype);
+	const bool bytes = d->dtype == IOG_BYTE && a->elem_size == 1, bits = d->dtype == IOG_F16 && a->dtype == IOG_U16;
+	if (a->dtype ? a->dtype != d->dtype && !bytes && !bits : a->elem_size != size)
+		return fail(t, -EINVAL, "stream %s: %s is %s, and the array is %s (%u bytes each)", t->name, d->name,
+			iog_dtype_name(d->dtype), a->dtype && a->dtype < IOG_DTYPES ? iog_dtype_name(a->dtype) : "of another type",
+			a->elem_size);
+	if (a->rank != d->rank)
+		return fail(t, -EINVAL, "stream %s: %s has %u dimensions, and the array %u", t->name, d->name, d->rank, a->rank);
+	return 0;
+}
+
 static int check(struct iog_typed *t, uint32_t v, const struct iog_array *a)
 {
 	const struct iog_vardef *d = &t->schema.var[v];
 	const struct part *p = &t->part[v];
-	const uint32_t size = iog_dtype_size(d->dtype);
 	char is[256], want[256];
-	const bool bytes = d->dtype == IOG_BYTE && a->elem_size == 1, bits = d->dtype == IOG_F16 && a->dtype == IOG_U16;
-	if (a->dtype ? a->dtype != d->dtype && !bytes && !bits : a->elem_size != size)
-		return fail(t, -EINVAL, "stream %s: %s is %s, and the array is %s (%u bytes each)", t->name, d->name,
-			iog_dtype_name(d->dtype), a->dtype ? iog_dtype_name(a->dtype) : "of another type", a->elem_size);
-	if (a->rank != d->rank)
-		return fail(t, -EINVAL, "stream %s: %s has %u dimensions, and the array %u", t->name, d->name, d->rank, a->rank);
+	int rc = check_kind(t, v, a);
+	if (rc)
+		return rc;
 	if (p->placed && memcmp(p->count, a->count, a->rank * sizeof *a->count))
 		return fail(t, -EINVAL,
 			"stream %s: the array for %s is %s, and its part %s (slowest dimension first); say a new one before the step",
@@ -276,7 +287,7 @@ int iog_typed_attr(struct iog_typed *t, const char *var, double value)
 	return keep(t, (uint32_t)v, &(struct iog_array){ .data = number, .elem_size = iog_dtype_size(d->dtype) });
 }
 
-int iog_typed_fill(struct iog_typed *t, const char *var, struct iog_array *a)
+int iog_typed_part(struct iog_typed *t, const char *var, struct iog_array *a)
 {
 	*a = (struct iog_array){ 0 };
 	int rc = closed(t);
@@ -285,20 +296,30 @@ int iog_typed_fill(struct iog_typed *t, const char *var, struct iog_array *a)
 	const int v = find(t, var);
 	if (v < 0)
 		return v;
+	const struct iog_vardef *d = &t->schema.var[v];
+	struct iog_block b = { 0 };
+	if (d->rank && !t->part[v].placed)
+		return fail(t, -EINVAL, "stream %s: say the part of %s, with its count, before the first step", t->name, var);
+	memcpy(b.count, t->part[v].count, sizeof b.count);
+	iog_block_set_dense(&b, d->rank, iog_dtype_size(d->dtype));
+	*a = (struct iog_array){ .dtype = d->dtype, .elem_size = iog_dtype_size(d->dtype), .rank = d->rank };
+	memcpy(a->count, b.count, sizeof a->count);
+	memcpy(a->stride, b.stride, sizeof a->stride);
+	return IOG_OK;
+}
+
+int iog_typed_fill(struct iog_typed *t, const char *var, const struct iog_array *kind, struct iog_array *a)
+{
+	int rc = iog_typed_part(t, var, a);
+	if (!rc && kind)
+		rc = check_kind(t, (uint32_t)find(t, var), kind);
+	if (rc)
+		return rc;
 	if (t->state == ASIDE)
 		return fail(t, -EINVAL,
 			"stream %s: to fill %s in place, say the parts of all variables, with their counts, before the first step", t->name,
 			var);
-	const struct iog_vardef *d = &t->schema.var[v];
-	struct iog_block b = { 0 };
-	memcpy(b.count, t->part[v].count, sizeof b.count);
-	iog_block_set_dense(&b, d->rank, iog_dtype_size(d->dtype));
 	a->data = iog_fill(t->s, var);
-	a->dtype = d->dtype;
-	a->elem_size = iog_dtype_size(d->dtype);
-	a->rank = d->rank;
-	memcpy(a->count, b.count, sizeof a->count);
-	memcpy(a->stride, b.stride, sizeof a->stride);
 	return a->data ? IOG_OK : -EINVAL;
 }
 

@@ -39,8 +39,10 @@ int iog_typed_put(struct iog_typed *t, const char *var, const struct iog_array *
 int iog_typed_attr(struct iog_typed *t, const char *var, double value);
 /* As iog_wanted; 1 while that is not known. */
 int iog_typed_wanted(const struct iog_typed *t, const char *var);
-/* Where to write until the commit: the variable's part, dense, at a->data. IOG_SKIP: the step turned out not to be wanted. */
-int iog_typed_fill(struct iog_typed *t, const char *var, struct iog_array *a);
+/* The variable's part as a dense array, without data. It must have been said. IOG_SKIP: the step turned out not to be wanted. */
+int iog_typed_part(struct iog_typed *t, const char *var, struct iog_array *a);
+/* The same with data: where to write until the commit. kind: type, elem_size and rank it must have, -EINVAL with a sentence otherwise; NULL: any. */
+int iog_typed_fill(struct iog_typed *t, const char *var, const struct iog_array *kind, struct iog_array *a);
 /* IOG_SKIP, IOG_TIMEOUT: the step turned out not to be wanted, or found no room. */
 int iog_typed_commit(struct iog_typed *t);
 /* Frees t. The first failure. */

@@ -43,8 +43,11 @@ static void *run(void *arg)
 		struct iog_record *r = iog_taker_next(h->taker, NEXT_NS, &ended);
 		if (!r)
 			continue;
+		const enum iog_step step = iog_offer_write(h->offer, r, &err);
 		/* One for readers that drop steps drops them as a matter of course. */
-		if (iog_offer_write(h->offer, r, &err) != IOG_OK && (h->blocks || !strstr(err.text, "dropped"))) {
+		if (step != IOG_OK && (h->blocks || step != IOG_NO_SPACE)) {
+			if (step == IOG_NO_SPACE)
+				iog_offer_dropped(r, &err);
 			if (!atomic_load(&h->failed))
 				h->err = err;
 			atomic_fetch_add(&h->failed, 1);

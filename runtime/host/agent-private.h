@@ -6,12 +6,16 @@
 #define IOG_RUNTIME_HOST_AGENT_PRIVATE_H
 
 #include "agent.h"
+#include "collect.h"
 #include "feed.h"
 #include "offer.h"
 #include "region.h"
 #include "wait.h"
 
 enum { IOG_AGENT_CLIENTS = 1024, IOG_AGENT_STREAMS = 256, IOG_AGENT_GRAPHS = 64, IOG_AGENT_HUBS = 64 };
+enum { IOG_AGENT_CREDIT = 64 }; /* of a blocking edge, at most */
+_Static_assert(IOG_AGENT_CREDIT <= (int)IOG_COLLECT_KEPT, "a graph that waits for as many steps as it has credit gets them");
+static const uint64_t IOG_AGENT_ARENA_MAX = 1ull << 42;
 
 struct client {
 	int sock, pid;
@@ -106,7 +110,8 @@ struct run {
 struct iog_agent {
 	struct iog_agent_opts o;
 	char path[128];
-	int sock, spare; /* spare: a descriptor in hand, -1: not even that */
+	int sock, spare;    /* spare: a descriptor in hand, -1: not even that */
+	uint64_t deaf_till; /* a client could not be accepted: it waits in the queue until then; 0: none does */
 	struct client *client[IOG_AGENT_CLIENTS];
 	struct stream *stream[IOG_AGENT_STREAMS];
 	struct writer **writer;
@@ -157,13 +162,8 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 const char *iog_agent_on_close(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 const char *iog_agent_on_unsubscribe(struct iog_agent *a, struct client *c, const struct iog_msg *m);
-const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n);
-const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n);
-/* An edge that was asked for cannot be: the reader, or the graph, goes on without that writer. */
-const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 /* Can one more graph take the stream, which has `takers`? 0 or -ENOSPC with a message. */
 int iog_agent_stream_room(struct iog_agent *a, const char *name, uint32_t takers, struct iog_err *err);
-const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m);
 /* The client has gone: with it what it wrote and read. */
 void iog_agent_streams_leave(struct iog_agent *a, struct client *c);
 /* Connects whom the last turn made known to each other, cuts what has ended, and tells those who wait. */
@@ -182,10 +182,6 @@ void iog_agent_streams_age(const struct iog_agent *a);
 uint32_t iog_agent_stream_ranks(const struct stream *s);
 /* Who reads it or waits for it, directly or behind a hub. */
 uint32_t iog_agent_stream_audience(const struct iog_agent *a, const struct stream *s);
-/* NULL: there is none of that number; it may have been cut. */
-struct edge *iog_agent_edge_find(const struct iog_agent *a, uint32_t number);
-/* One without memory yet. NULL: out of memory. */
-struct edge *iog_agent_edge_add(struct iog_agent *a, uint32_t number, struct writer *w, struct reader *r);
 /* A stream that this process publishes; with hub_of, one that is not in the way of others of that name. NULL with a message. The offer is kept, until its
  * writer is freed. */
 struct stream *iog_agent_stream_offered(
@@ -196,6 +192,41 @@ void iog_agent_stream_free(struct iog_agent *a, struct stream *s);
 uint32_t iog_agent_stream_readers(const struct iog_agent *a, const struct stream *s);
 /* All of them have their edges. */
 bool iog_agent_stream_joined(const struct iog_agent *a, const struct stream *s);
+void iog_agent_writer_free(struct iog_agent *a, struct writer *w);
+/* Only once all clients have left. */
+void iog_agent_streams_free(struct iog_agent *a);
+
+/* ---- agent-edges.c ---- */
+
+/* What a client said, as above. */
+const char *iog_agent_on_edge(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n);
+const char *iog_agent_on_edge_made(struct iog_agent *a, struct client *c, const struct iog_msg *m, int *fds, uint32_t n);
+/* An edge that was asked for cannot be: the reader, or the graph, goes on without that writer. */
+const char *iog_agent_on_refused(struct iog_agent *a, struct client *c, const struct iog_msg *m);
+const char *iog_agent_on_want(struct iog_agent *a, struct client *c, const struct iog_msg *m);
+/* NULL: there is none of that number; it may have been cut. */
+struct edge *iog_agent_edge_find(const struct iog_agent *a, uint32_t number);
+/* One without memory yet. NULL: out of memory. */
+struct edge *iog_agent_edge_add(struct iog_agent *a, uint32_t number, struct writer *w, struct reader *r);
+/* The one at index k of the list is freed; its writer hears of it by cut. */
+void iog_agent_edge_drop(struct iog_agent *a, uint32_t k);
+/* The consumer of an edge is gone: its writer frees what it held. */
+void iog_agent_edge_cut(struct iog_agent *a, struct edge *e);
+/* Steps that a consumer of w may have outstanding. */
+uint32_t iog_agent_edge_capacity(const struct writer *w, uint8_t policy);
+/* Every consumer of a known stream gets an edge from every writer. */
+void iog_agent_edges_connect(struct iog_agent *a);
+/* Cuts edges to takers that have gone, by nobody's fault. */
+void iog_agent_edges_cut(struct iog_agent *a);
+/*
+ * What w commits reaches the feed's taker of that life. With ranks apart its ring is read already: what another rank commits after w is not to be seen
+ * before what w did.
+ */
+bool iog_agent_edge_fed(const struct iog_agent *a, const struct writer *w, uint32_t life);
+/* A reader of w that wants every step has not answered yet. */
+bool iog_agent_edges_due(const struct iog_agent *a, const struct writer *w);
+/* The writer has other memory now: who has an edge to what it had gets a new one; with stay only those of graphs, as readers keep theirs. */
+void iog_agent_edges_outgrown(struct iog_agent *a, const struct writer *w, bool stay);
 /* The taker of that owner, a graph's, wants these variables as well. */
 void iog_agent_edges_widen(struct iog_agent *a, const void *owner, uint64_t vars);
 /* The taker of that owner wants this from now on; `wider`: it may be more than before. False: a writer is too old to be told. */
@@ -206,9 +237,6 @@ bool iog_agent_edges_wide(struct iog_agent *a, const void *owner);
 void iog_agent_edge_made(struct iog_agent *a, struct edge *e, int *fds, uint32_t n);
 /* The writer refuses it, or is gone: its consumer goes on without. */
 void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why);
-void iog_agent_writer_free(struct iog_agent *a, struct writer *w);
-/* Only once all clients have left. */
-void iog_agent_streams_free(struct iog_agent *a);
 
 /* ---- agent-rejoin.c ---- */
 

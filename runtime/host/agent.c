@@ -16,7 +16,7 @@
 #include "agent-private.h"
 
 enum { BURST = 32 };
-static const uint64_t SEND_NS = 20000000;
+static const uint64_t SEND_NS = 20000000, DEAF_NS = 100000000;
 
 __attribute__((format(printf, 2, 3))) void iog_agent_say(struct iog_agent *a, const char *fmt, ...)
 {
@@ -274,20 +274,42 @@ static void client_free(struct iog_agent *a, uint32_t i)
 /* A descriptor to give up when there is no other. */
 static int spare(void) { return open("/dev/null", O_RDONLY | O_CLOEXEC); }
 
+/* A client that stays in the queue would wait for nothing; one that we have no descriptor for hears so. False: not even that can be. */
+static bool client_turn_away(struct iog_agent *a, const char *why)
+{
+	if (a->spare >= 0)
+		close(a->spare);
+	const int sock = accept4(a->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+	if (sock >= 0) {
+		last_words(sock, why);
+		close(sock);
+	}
+	a->spare = spare();
+	return sock >= 0;
+}
+
+/* The next client of the queue; -1: none now. */
+static int client_take(struct iog_agent *a)
+{
+	const int sock = accept4(a->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK), e = errno;
+	if (sock < 0 && (e == EMFILE || e == ENFILE) &&
+		client_turn_away(a, e == EMFILE ? "it has no descriptor left for another client (ulimit -n)"
+						: "this machine has no descriptor left for another client"))
+		return -1;
+	if (sock < 0 && (e == EMFILE || e == ENFILE || e == ENOMEM || e == ENOBUFS)) {
+		/* It stays in the queue, and would wake us again at once. */
+		if (!a->deaf_till)
+			iog_agent_say(a, "a client has to wait: %s", strerror(e));
+		a->deaf_till = iog_now_ns() + DEAF_NS;
+	} else if (sock >= 0) {
+		a->deaf_till = 0;
+	}
+	return sock;
+}
+
 static void client_accept(struct iog_agent *a)
 {
-	int sock = accept4(a->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-	if (sock < 0 && errno == EMFILE && a->spare >= 0) {
-		/* It would stay in the queue, wait for nothing, and wake us for ever. */
-		close(a->spare);
-		sock = accept4(a->sock, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-		if (sock >= 0) {
-			last_words(sock, "it has no descriptor left for another client (ulimit -n)");
-			close(sock);
-		}
-		a->spare = spare();
-		return;
-	}
+	const int sock = client_take(a);
 	if (sock < 0)
 		return;
 	struct client *c = a->n_clients < IOG_AGENT_CLIENTS ? calloc(1, sizeof *c) : NULL;
@@ -308,7 +330,7 @@ static void client_accept(struct iog_agent *a)
 
 uint32_t iog_agent_poll(struct iog_agent *a, double timeout_s)
 {
-	struct pollfd p[1 + IOG_AGENT_CLIENTS] = { { .fd = a->sock, .events = POLLIN } };
+	struct pollfd p[1 + IOG_AGENT_CLIENTS] = { { .fd = iog_now_ns() < a->deaf_till ? -1 : a->sock, .events = POLLIN } };
 	const uint32_t n = a->n_clients;
 	for (uint32_t i = 0; i < n; i++)
 		p[1 + i] = (struct pollfd){ .fd = a->client[i]->sock, .events = POLLIN };

@@ -212,6 +212,11 @@ static void copy_head(struct iog_offer *o, const struct iog_record *r, struct io
 			to->var[v].n_blocks = 0;
 }
 
+void iog_offer_dropped(const struct iog_record *r, struct iog_err *err)
+{
+	iog_fail(err, -ETIMEDOUT, "step %lld was dropped: readers held what there is", (long long)r->step);
+}
+
 /* The lock is held. */
 static enum iog_step push(struct iog_offer *o, const struct iog_record *r, struct iog_err *err)
 {
@@ -221,8 +226,7 @@ static enum iog_step push(struct iog_offer *o, const struct iog_record *r, struc
 	if (!ready(o, epoch) && !wait_room(o, epoch)) {
 		iog_outlet_pass(&o->o, epoch, r->id.seq);
 		iog_consumers_wake(&o->o, iog_outlet_publish(&o->o));
-		iog_fail(err, -ETIMEDOUT, "step %lld was dropped: readers held what there is", (long long)r->step);
-		return IOG_FAILED;
+		return IOG_NO_SPACE;
 	}
 	if (!o->o.live_mask)
 		return IOG_OK;

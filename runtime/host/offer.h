@@ -30,9 +30,14 @@ struct iog_offer_opts {
  */
 int iog_offer_open(
 	struct iog_offer **o, const char *name, const struct iog_schema *schema, const struct iog_offer_opts *opts, struct iog_err *err);
-/* Copies the record for those who take the stream; nothing is done when there are none. IOG_FAILED: it was dropped, and why; IOG_FATAL: the agent refused
- * the stream. */
+/*
+ * Copies the record for those who take the stream; nothing is done when there are none. IOG_NO_SPACE: it was dropped, because readers held what there
+ * is, and err is as it was, since for many a caller that is a matter of course; IOG_FAILED: it cannot be sent, and why; IOG_FATAL: the agent
+ * refused the stream.
+ */
 enum iog_step iog_offer_write(struct iog_offer *o, const struct iog_record *r, struct iog_err *err);
+/* The sentence for a drop. */
+void iog_offer_dropped(const struct iog_record *r, struct iog_err *err);
 /* Nothing more comes. What consumers have not taken yet stays for them. */
 void iog_offer_close(struct iog_offer *o);
 

@@ -8,7 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 /* last: it wants the ones above */
 #include <cmocka.h>
@@ -21,6 +23,19 @@ enum { TURNS = 5000 };
 static const uint64_t SECOND = 1000000000u;
 static char dir[64], path[128];
 static struct iog_msg m;
+
+static int accept_errno, tries;
+
+/* In the place of the C library's: fails as it is told to. */
+int accept4(int fd, __SOCKADDR_ARG address, socklen_t *length, int flags)
+{
+	tries++;
+	if (accept_errno) {
+		errno = accept_errno;
+		return -1;
+	}
+	return (int)syscall(SYS_accept4, fd, address.__sockaddr__, length, flags);
+}
 
 static int dir_new(void **state)
 {
@@ -287,6 +302,32 @@ static void names(void **state)
 	iog_agent_free(a);
 }
 
+/* A client that cannot be accepted does not keep the agent busy, and is heard when it can be. */
+static void no_descriptors(void **state)
+{
+	static const int why[] = { EMFILE, ENFILE, ENOMEM, ENOBUFS };
+	enum { LOOKS = 1000 };
+	struct iog_err err = { "" };
+	(void)state;
+	struct iog_agent *a = agent_new();
+	for (unsigned i = 0; i < IOG_COUNT(why); i++) {
+		const int sock = iog_attach_connect(path, SECOND, &err);
+		assert_true(sock >= 0);
+		accept_errno = why[i];
+		tries = 0;
+		for (int k = 0; k < LOOKS; k++)
+			iog_agent_poll(a, 0);
+		accept_errno = 0;
+		if (tries < 1 || tries > LOOKS / 10)
+			fail_msg("%s: %d tries", strerror(why[i]), tries);
+		m = (struct iog_msg){ .kind = IOG_MSG_HELLO, .a = IOG_ATTACH_MAJOR << 16 | IOG_ATTACH_MINOR, .text = "peer" };
+		assert_int_equal(iog_msg_send(sock, &m, NULL, 0, SECOND, &err), 0);
+		hear(a, sock, IOG_MSG_WELCOME);
+		close(sock);
+	}
+	iog_agent_free(a);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
@@ -296,6 +337,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(edge_that_cannot_be, dir_new, dir_free),
 		cmocka_unit_test_setup_teardown(rank_apart_begins, dir_new, dir_free),
 		cmocka_unit_test_setup_teardown(names, dir_new, dir_free),
+		cmocka_unit_test_setup_teardown(no_descriptors, dir_new, dir_free),
 	};
 	return cmocka_run_group_tests_name("agent", tests, NULL, NULL);
 }

@@ -48,7 +48,14 @@ static int begin(const void *conf, const struct iog_schema *in, void **self, str
 	return rc;
 }
 
-static enum iog_step put(void *self, const struct iog_record *r, struct iog_err *err) { return iog_offer_write(self, r, err); }
+static enum iog_step put(void *self, const struct iog_record *r, struct iog_err *err)
+{
+	const enum iog_step step = iog_offer_write(self, r, err);
+	if (step != IOG_NO_SPACE)
+		return step;
+	iog_offer_dropped(r, err);
+	return IOG_FAILED;
+}
 
 static int finish(void *self, struct iog_err *err)
 {
