@@ -346,9 +346,9 @@ void iog_client_join(struct iog *io, uint64_t limit_ns)
 
 void iog_client_look(struct iog *io, uint64_t now_ns, uint64_t every_ns)
 {
-	if (io->sock < 0 && io->again && now_ns - io->tried_ns >= AGAIN_NS)
+	if (io->sock < 0 && io->again && (int64_t)(now_ns - io->tried_ns) >= (int64_t)AGAIN_NS)
 		knock(io);
-	if (io->sock < 0 || now_ns - io->looked_ns < every_ns)
+	if (io->sock < 0 || (int64_t)(now_ns - io->looked_ns) < (int64_t)every_ns)
 		return;
 	io->looked_ns = now_ns;
 	iog_client_hear(io, 0);
@@ -389,6 +389,7 @@ iog *iog_attach(const char *where)
 	io->sock = -1;
 	io->page = IOG_REGION_NONE;
 	io->next_id = 1;
+	iog_ticker_init(&io->ticker);
 	enlist(io);
 	io->embedded = iog_client_is_graph(where);
 	io->rc = io->embedded ? 0 : iog_attach_path(where, false, path, sizeof path, &io->err);

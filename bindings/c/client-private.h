@@ -10,6 +10,7 @@
 
 #include "runtime/host/attach.h"
 #include "runtime/host/region.h"
+#include "runtime/host/ticker.h"
 /* after core/base.h, whose constants it would declare again */
 #include "bindings/c/iograph.h"
 
@@ -25,9 +26,10 @@ struct iog {
 	uint64_t tried_ns; /* when it was last connected to */
 	uint32_t forks;    /* generation of this process, at attach */
 	uint32_t next_id;
-	uint32_t bell;      /* as it was when the socket was empty */
-	uint32_t asked;     /* a command that waits for its answer */
-	int answer;         /* 1: not yet */
+	uint32_t bell;  /* as it was when the socket was empty */
+	uint32_t asked; /* a command that waits for its answer */
+	int answer;     /* 1: not yet */
+	struct iog_ticker ticker;
 	uint64_t looked_ns; /* when the socket was last looked at without being told to */
 	struct iog_region_map page;
 	struct iog_stream *streams;

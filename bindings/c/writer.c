@@ -531,7 +531,7 @@ int iog_commit(iog_stream *s)
 		return iog_client_forked(s->io) ? -EBADF
 		       : s->dead                ? s->dead
 						: FAIL(s, -EINVAL, "stream %s: iog_commit without a step", s->name);
-	const uint64_t have = s->touched & s->wants.vars & ~s->statics, now = iog_now_ns();
+	const uint64_t have = s->touched & s->wants.vars & ~s->statics, now = iog_ticker_ns(&s->io->ticker);
 	s->rec.born_ns = now;
 	if (iog_likely(s->laid[s->slot] == s->layout && have == s->have && !s->cut)) {
 		iog_wire_restamp(iog_arena_slot(&s->o.arena, s->slot), &s->rec);

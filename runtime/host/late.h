@@ -12,7 +12,7 @@ enum { IOG_LATE_LOW = 10 /* bits of the first bucket */, IOG_LATE_BUCKETS = 1 + 
 
 static inline uint32_t iog_late_bucket(uint64_t ns)
 {
-	if (ns < 1u << IOG_LATE_LOW)
+	if ((int64_t)ns < 1 << IOG_LATE_LOW) /* below 0 when the clock of who sent it is a little ahead */
 		return 0;
 	const uint32_t bits = 63 - (uint32_t)__builtin_clzll(ns);
 	const uint32_t i = 1 + (bits - IOG_LATE_LOW) * 4 + (uint32_t)(ns >> (bits - 2) & 3);
