@@ -86,7 +86,7 @@ by_a_program() { # a program has the name already: the graph fails, and says why
 	local w=$!
 	for _ in $(seq 100); do "$iog" ps --socket "$S" | grep -q '1 of 1' && break; sleep 0.05; done
 	"$iog" load --socket "$S" "$TMPDIR/c.lua"
-	started 'stream "flow" is open already, by attach-select' && "$iog" unload --socket "$S" c && started 'graph c has ended: .*open already'
+	started 'stream "flow" is open already, by attach-select' && for _ in $(seq 200); do "$iog" ps --socket "$S" | grep -q '^c .*open already' && break; sleep 0.05; done && "$iog" unload --socket "$S" c && started 'graph c has ended: .*open already'
 	local rc=$?
 	kill $w
 	wait $w 2>/dev/null

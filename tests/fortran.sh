@@ -77,7 +77,7 @@ read_back() {
 	return $rc
 }
 kept() {
-	agent --load "$TMPDIR/keep.lua" --once && "$TMPDIR/test" "$1" && ended && "$IOG" dump "$TMPDIR/heat.iogr" >"$TMPDIR/dump" || return 1
+	agent --load "$TMPDIR/keep.lua" --once && "$TMPDIR/test" "$1" && ended 0 && "$IOG" dump "$TMPDIR/heat.iogr" >"$TMPDIR/dump" || return 1
 	[ "$(grep ' T\[' "$TMPDIR/dump")" = $'    T[3,6] K: 1 1 1 1 1 1 ...\n    T[3,6] K: not in this record' ] || { cat "$TMPDIR/dump"; false; }
 }
 lone() { [ "$("$TMPDIR/test" lone)" = lone ]; }

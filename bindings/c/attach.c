@@ -407,6 +407,8 @@ iog *iog_attach(const char *where)
 	io->rc = greet(io, iog_now_ns() + ATTACH_NS, &io->err);
 	if (io->rc) {
 		sock_set(io, -1);
+		/* One that dies just now is as one that is not there yet. */
+		io->again = io->lost = io->rc == -ECONNREFUSED || io->rc == -ECONNRESET || io->rc == -EPIPE;
 		iog_client_fail(io, io->rc, "attaching to the agent at %s: %s", path, strerror(-io->rc));
 	}
 	return io;

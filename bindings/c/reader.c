@@ -432,12 +432,15 @@ static void say_subscribe(struct iog_reader *r, uint64_t limit_ns)
 		.a = r->subscribed,
 		.b = (uint32_t)IOG_MIN(limit_ns / 1000000, (uint64_t)UINT32_MAX) };
 	iog_strset(m.name, sizeof m.name, r->name);
-	/* The newest ring of each writer. */
+	/* The newest ring of each writer; then those that its writer may have made, and we never got. */
 	for (uint32_t w = 0; r->subscribed && w < r->n_writers; w++) {
 		const struct ring *g = ring_of(r, w);
 		if (g && g->made && !g->gone)
 			m.held[m.n_held++] = g->edge;
 	}
+	for (const struct ring *g = r->rings; g && m.n_held < IOG_WRITERS; g = g->next)
+		if (!g->made)
+			m.held[m.n_held++] = g->edge, m.blocks++;
 	iog_client_say(r->io, &m, NULL, 0);
 }
 

@@ -64,10 +64,10 @@ struct reader {
 	struct stream *stream;
 	uint32_t id;
 	uint8_t policy;
-	uint64_t until_ns; /* for the stream to appear */
-	uint64_t gone;     /* ranks, by bit, that it was told to expect nothing of */
-	bool told, back;   /* back: it had an agent before */
-	struct held held;
+	uint64_t until_ns;      /* for the stream to appear */
+	uint64_t gone;          /* ranks, by bit, that it was told to expect nothing of */
+	bool told, back;        /* back: it had an agent before */
+	struct held held, lost; /* lost: edges it was to have, whose memory an agent before did not bring it */
 };
 /* A writer's edge to a reader, or to a taker of the stream's feed (reader NULL). */
 struct edge {
@@ -240,8 +240,10 @@ void iog_agent_edge_refused(struct iog_agent *a, struct edge *e, const char *why
 
 /* ---- agent-rejoin.c ---- */
 
-/* What m says its sender holds. */
-void iog_agent_hold(struct held *h, const struct iog_msg *m);
+/* What m says its sender holds, from that place in its list to this one. */
+void iog_agent_hold(struct held *h, const struct iog_msg *m, uint32_t from, uint32_t to);
+/* Both have an edge of the same number. */
+bool iog_agent_holds(const struct held *x, const struct held *y);
 /* The edge between the two that both of them name, from an agent before: it goes on, and is in the list from now on. False: there is none. */
 bool iog_agent_adopt(struct iog_agent *a, struct writer *w, struct reader *r);
 /* Ranks that did not come back are not waited for any longer. */

@@ -11,11 +11,20 @@
 /* After the stream is known again; and for a rank, a graph or a stream to come back at all. */
 static const uint64_t CLAIM_NS = 5000000000u, BACK_NS = 30000000000u;
 
-void iog_agent_hold(struct held *h, const struct iog_msg *m)
+void iog_agent_hold(struct held *h, const struct iog_msg *m, uint32_t from, uint32_t to)
 {
-	h->n = IOG_MIN(m->n_held, (uint32_t)IOG_WRITERS);
-	memcpy(h->number, m->held, h->n * sizeof *h->number);
+	h->n = to - from;
+	memcpy(h->number, m->held + from, h->n * sizeof *h->number);
 	h->since_ns = iog_now_ns();
+}
+
+bool iog_agent_holds(const struct held *x, const struct held *y)
+{
+	for (uint32_t i = 0; i < x->n; i++)
+		for (uint32_t k = 0; k < y->n; k++)
+			if (x->number[i] == y->number[k])
+				return true;
+	return false;
 }
 
 /* Takes a number out; false: it is not there. */
@@ -29,8 +38,19 @@ static bool take(struct held *h, uint32_t number)
 	return false;
 }
 
+static void cut(struct iog_agent *a, const struct writer *w, uint32_t number)
+{
+	struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_CUT, w->id);
+	m->edge = number;
+	iog_agent_send(a, w->client, m, NULL, 0);
+}
+
 bool iog_agent_adopt(struct iog_agent *a, struct writer *w, struct reader *r)
 {
+	/* The writer made them, and would wait for their reader. */
+	for (uint32_t i = 0; i < r->lost.n; i++)
+		if (!iog_agent_edge_find(a, r->lost.number[i]) && take(&w->held, r->lost.number[i]))
+			cut(a, w, r->lost.number[i]);
 	for (uint32_t i = 0; i < r->held.n; i++) {
 		const uint32_t number = r->held.number[i];
 		/* A number of the new agent is none of theirs. */
@@ -62,11 +82,8 @@ void iog_agent_disown(struct iog_agent *a)
 		struct writer *w = a->writer[i];
 		if (!w->stream->known || !late(&w->held, w->stream, !wait && !iog_agent_graphs_opening(a, w->stream)))
 			continue;
-		for (; w->held.n; w->held.n--) {
-			struct iog_msg *m = iog_agent_fresh(a, IOG_MSG_CUT, w->id);
-			m->edge = w->held.number[w->held.n - 1];
-			iog_agent_send(a, w->client, m, NULL, 0);
-		}
+		for (; w->held.n; w->held.n--)
+			cut(a, w, w->held.number[w->held.n - 1]);
 	}
 	for (uint32_t i = 0; i < a->n_readers; i++) {
 		struct reader *r = a->reader[i];

@@ -194,14 +194,12 @@ static struct reader *reader_find(struct iog_agent *a, const struct client *c, u
 /* What a reader waits for: one that has ended may come again. */
 static bool appeared(const struct stream *s) { return s->known && iog_agent_stream_ranks(s); }
 
-/* One that had an agent before reads as it did: it has edges that writers have, too, or what it had was a hub's, which is gone. */
+/* One that had an agent before reads as it did: it has edges that writers have, too, or was to have them, or what it had was a hub's, which is gone. */
 static bool was_direct(const struct stream *s, const struct reader *r)
 {
 	for (uint32_t i = 0; i < IOG_WRITERS; i++)
-		for (uint32_t k = 0; s->writer[i] && k < s->writer[i]->held.n; k++)
-			for (uint32_t n = 0; n < r->held.n; n++)
-				if (s->writer[i]->held.number[k] == r->held.number[n])
-					return true;
+		if (s->writer[i] && (iog_agent_holds(&s->writer[i]->held, &r->held) || iog_agent_holds(&s->writer[i]->held, &r->lost)))
+			return true;
 	return false;
 }
 
@@ -384,7 +382,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 	w->credit = m->capacity;
 	w->told = m->b;
 	if (!again)
-		iog_agent_hold(&w->held, m);
+		iog_agent_hold(&w->held, m, 0, m->n_held);
 	struct stream *s = w->stream;
 	uint32_t others = 0;
 	for (uint32_t i = 0; i < s->n_writers; i++)
@@ -405,7 +403,7 @@ const char *iog_agent_on_arena(struct iog_agent *a, struct client *c, struct iog
 
 const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const struct iog_msg *m)
 {
-	if (!m->name[0] || m->policy > IOG_DROP_NEW || reader_find(a, c, m->id))
+	if (!m->name[0] || m->policy > IOG_DROP_NEW || m->blocks > m->n_held || reader_find(a, c, m->id))
 		return "subscribed in a way that makes no sense";
 	struct iog_err err = { "the agent is out of memory" };
 	struct stream *s = stream_get(a, m->name, &err);
@@ -418,7 +416,9 @@ const char *iog_agent_on_subscribe(struct iog_agent *a, struct client *c, const 
 	*r = (struct reader){ .client = c, .stream = s, .id = m->id, .policy = m->policy };
 	r->until_ns = m->a ? UINT64_MAX : iog_now_ns() + m->b * 1000000ull;
 	r->back = m->a;
-	iog_agent_hold(&r->held, m);
+	const uint32_t got = m->n_held - m->blocks;
+	iog_agent_hold(&r->held, m, 0, got);
+	iog_agent_hold(&r->lost, m, got, m->n_held);
 	a->look = true;
 	return NULL;
 }

@@ -68,7 +68,8 @@ enum iog_msg_kind {
 	IOG_MSG_CUT,   /* id, edge: its consumer is gone */
 	IOG_MSG_CLOSE, /* id: nothing more comes; the writer waits for releases by itself */
 	/* readers */
-	IOG_MSG_SUBSCRIBE, /* id: the client's number of the reader; name; policy; b: milliseconds to wait for the stream; a = 1: it goes on, with held */
+	IOG_MSG_SUBSCRIBE, /* id: the client's number of the reader; name; policy; b: milliseconds to wait for the stream; a = 1: it goes on, with held, of which the last `blocks`
+	                      are edges it was to have and did not get */
 	IOG_MSG_SUBSCRIBED,  /* id; schema with maxima; b: nranks; epoch; apart; blocks: of one writer's record at most */
 	IOG_MSG_EDGE_WANTED, /* id, edge; a: rank of the writer; capacity, policy: make `up` for this, answer with EDGE */
 	IOG_MSG_WRITER_GONE, /* id, edge: its writer closed or died; what is in the ring still counts */

@@ -200,8 +200,8 @@ class Round:
                 continue
             did, said = w.did(), w.said().strip()
             need(set(did) <= set("cste") and f"wrote {did.count('c')} skipped {STEPS - did.count('c')} code " in said, w.name, "did", did, said)
-            if self.again:  # it is never away for as long as a step waits
-                need(set(did) <= set("cs"), w.name, "dropped steps though there was a next agent:", did, said)
+            if self.again:  # it is never away for as long as a step waits; before there is one, nothing can be sent
+                need(set(did.lstrip("e")) <= set("cs"), w.name, "dropped steps though there was a next agent:", did, said)
             elif not self.alone:
                 need(set(did.lstrip("s")) <= set("ct"), w.name, "left out steps though the agent lives:", did, said)
                 need("code 0:" in said, w.name, said)
@@ -234,7 +234,9 @@ class Round:
             if not r.killed:
                 # With neither an agent nor a writer there is nobody left who could say that it ended.
                 end = "code 3:" in said or "stream" in said or "agent" in said
-                need(end or ("code 2:" in said and self.alone and any(w.killed for w in self.writers)), r.name, said)
+                # Nor does it hear of a stream whose writers had ended when the next agent came.
+                before = self.again and not took and all(did[-1] in "se" for did in self.did)
+                need(end or ("code 2:" in said and (before or (self.alone and any(w.killed for w in self.writers)))), r.name, said, self.did)
             # The third reader has its steps from the agent.
             if self.policies[k] != "block" or not took or (len(self.readers) > 2 and any(a.killed for a in self.agents)):
                 continue
