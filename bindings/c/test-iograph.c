@@ -1442,6 +1442,36 @@ static void silent_agent(void **state)
 	agent_kill(&a);
 }
 
+static void *successor_thread(void *arg)
+{
+	usleep(100000);
+	agent_again(arg);
+	return NULL;
+}
+
+/* It dies between a program's hello and its answer: the next one is joined, as by who came before it. */
+static void agent_dies_while_it_is_greeted(void **state)
+{
+	(void)state;
+	struct agent a;
+	pthread_t t;
+	agent_start(&a);
+	a.deaf = true;
+	assert_int_equal(pthread_create(&t, NULL, successor_thread, &a), 0);
+	iog *io = iog_attach(a.path);
+	assert_non_null(strstr(iog_error(io), "hung up"));
+	iog_stream *s = iog_open(io, "heat", "T: f64[z,y] K", NULL, 0, 1);
+	iog_block(s, "T", SHAPE, ZERO, SHAPE);
+	pthread_join(t, NULL);
+	int rc = -1;
+	for (uint64_t until = iog_now_ns() + 10 * SEC; rc != IOG_SKIP && iog_now_ns() < until; usleep(1000))
+		rc = iog_begin(s, 0, 0);
+	assert_int_equal(rc, IOG_SKIP); /* nobody reads it */
+	iog_close(s, 0);
+	iog_detach(io);
+	agent_kill(&a);
+}
+
 /* IOG_COST=1: what a step costs, with a reader that spins on another core. Medians. */
 enum { STEPS = 100000 };
 static uint64_t committed[STEPS], taken[STEPS], spent[STEPS];
@@ -1524,6 +1554,7 @@ int main(void)
 		cmocka_unit_test(application_forks),
 		cmocka_unit_test(hostile_agent),
 		cmocka_unit_test(silent_agent),
+		cmocka_unit_test(agent_dies_while_it_is_greeted),
 		cmocka_unit_test(cost),
 	};
 	return cmocka_run_group_tests_name("iograph", tests, NULL, NULL);
