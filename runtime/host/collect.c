@@ -478,10 +478,17 @@ struct iog_record *iog_collect_next(struct iog_collect *c, bool *ended)
 
 bool iog_collect_stirs(const struct iog_collect *c)
 {
-	for (const struct writer *w = c->writer; w < c->writer + c->n_writers; w++)
-		if (w->attached && !w->ended && !w->front &&
-			atomic_load_explicit(&w->ring[w->now].in.e.down->head, memory_order_relaxed) != w->seen_head)
-			return true;
+	for (const struct writer *w = c->writer; w < c->writer + c->n_writers; w++) {
+		if (!w->attached || w->ended || w->front)
+			continue;
+		const struct iog_inlet *in = &w->ring[w->now].in;
+		if (atomic_load_explicit(&in->e.down->head, memory_order_relaxed) == w->seen_head)
+			continue;
+		/* At once: each of the lines is a way to the writer's core. */
+		__builtin_prefetch(&in->e.down->ring[in->tail & (in->e.capacity - 1)]);
+		expect(w, w->next_slot, HEAD_LINES);
+		return true;
+	}
 	return false;
 }
 
