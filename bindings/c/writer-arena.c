@@ -226,10 +226,12 @@ int iog_stream_make(struct iog_stream *s)
 	const uint64_t until = iog_now_ns() + IOG_MIN(IOG_MAX(s->timeout_ns, SLEEP_NS), START_NS);
 	const bool had = s->io->sock >= 0;
 	for (uint64_t now; !s->ready && (s->io->sock >= 0 || (had && s->io->again)) && (now = iog_now_ns()) < until;) {
-		if (s->io->sock < 0)
-			iog_wait_words(NULL, 0, IOG_MIN(until - now, SLEEP_NS));
+		if (s->io->sock >= 0) {
+			iog_client_hear(s->io, until - now);
+			continue;
+		}
+		iog_wait_words(NULL, 0, IOG_MIN(until - now, SLEEP_NS));
 		iog_client_look(s->io, now, SLEEP_NS);
-		iog_client_hear(s->io, until - now);
 	}
 	return 0;
 }
