@@ -75,7 +75,7 @@ int64_t iog_wire_put(uint8_t *slot, uint64_t size, uint64_t payload, uint64_t us
 	const struct iog_region *view, uint32_t n_view, uint32_t *viewed);
 /*
  * Instead of iog_wire_put, where the slot has the head of a record already that r differs from only in seq, epoch, step, time, born_ns and
- * param_version: writes these. A reader that has seen the rest needs no line of it again. 2 ns.
+ * param_version: writes these. A reader that has seen the rest needs no line of it again. 1 ns.
  */
 static inline void iog_wire_restamp(uint8_t *slot, const struct iog_record *r)
 {

@@ -371,7 +371,7 @@ static int greet(struct iog *io, uint64_t until, struct iog_err *err)
 	if (rc == -EAGAIN)
 		return iog_fail(err, -ETIMEDOUT, "the agent does not answer; is it stopped?");
 	if (rc <= 0)
-		return rc ? rc : iog_fail(err, -ECONNREFUSED, "the agent has hung up");
+		return rc ? rc : iog_fail(err, -EPIPE, "the agent has hung up");
 	rc = welcome(io, &m, fds, n, err);
 	while (n)
 		if (fds[--n] >= 0)
@@ -407,8 +407,8 @@ iog *iog_attach(const char *where)
 	io->rc = greet(io, iog_now_ns() + ATTACH_NS, &io->err);
 	if (io->rc) {
 		sock_set(io, -1);
-		/* One that dies just now is as one that is not there yet. */
-		io->again = io->lost = io->rc == -ECONNREFUSED || io->rc == -ECONNRESET || io->rc == -EPIPE;
+		/* One that dies just now is as one that is not there yet; one that refuses us says so. */
+		io->again = io->lost = io->rc == -ECONNRESET || io->rc == -EPIPE;
 		iog_client_fail(io, io->rc, "attaching to the agent at %s: %s", path, strerror(-io->rc));
 	}
 	return io;

@@ -23,7 +23,7 @@ enum {
 static const uint64_t SPIN_NS = 50000, SLEEP_NS = 5000000, LOOK_NS = 5000000, ANSWER_NS = 2000000000u, GATHER_NS = 1000000000;
 static const double TIMEOUT_DEFAULT_S = 10;
 
-/* A writer's ring. Kept mapped until the end: what is held lies there. */
+/* A writer's ring. Mapped as long as it is read or something of it is held: rings_sweep. */
 struct ring {
 	struct ring *next;
 	uint32_t edge;   /* the agent's number */
@@ -302,15 +302,17 @@ static int ring_made(struct iog_reader *r, const struct iog_msg *m, int *fds, ui
 	if (!g || g->made || g->gone)
 		return iog_fail(err, -EPROTO, "stream %s: an edge that was not wanted", r->name);
 	int rc = ring_map(g, m, fds, n, err);
-	if (rc)
+	if (rc) {
+		g->gone = true; /* what it has already is not asked for again */
 		return rc;
+	}
 	const struct iog_arena *a = &m->arena;
 	struct iog_worker_in in = { .n_slots = a->n_slots, .slot_bytes = a->slot_bytes, .n_regions = 1 };
 	in.edge =
 		(struct iog_edge){ .down = g->down.map, .up = g->up.map, .box = g->box.map, .capacity = g->capacity, .policy = g->policy };
 	in.region[0] = (struct iog_region){ .base = g->arena.map, .size = iog_arena_bytes(a), .arena = a->id };
 	rc = iog_collect_attach(r->collect, g->writer, &in, false, err);
-	g->made = !rc;
+	g->made = !rc, g->gone |= !!rc;
 	iog_client_drop_fd(&g->arena);
 	iog_client_drop_fd(&g->down);
 	iog_client_drop_fd(&g->box);

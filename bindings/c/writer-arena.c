@@ -141,6 +141,9 @@ static int layout(struct iog_stream *s, struct iog_arena *a)
 	return 0;
 }
 
+/* Slots that blocking edges may hold. */
+static uint32_t credit_of(const struct iog_stream *s, const struct iog_arena *a) { return a->n_slots - (iog_stream_lossy_max(s) + 1); }
+
 /* Behind the outlet in its memory: what is known of the heads in its slots. */
 static uint64_t laid_at(const struct iog_arena *a) { return IOG_ROUND_UP(iog_outlet_memory(a->n_slots), IOG_ALIGN); }
 
@@ -163,7 +166,7 @@ static void arena_use(struct iog_stream *s, struct iog_arena *a, struct iog_regi
 	s->arena = *arena;
 	s->memory = memory;
 	s->laid = (uint64_t *)((uint8_t *)memory + laid_at(a));
-	s->credit = a->n_slots - (iog_stream_lossy_max(s) + 1);
+	s->credit = credit_of(s, a);
 	a->base = arena->map;
 	s->counts = (struct iog_attach_counts *)(a->base + iog_attach_counts(iog_arena_bytes(a)));
 	iog_outlet_init(&s->o, a, memory);
@@ -193,7 +196,7 @@ void iog_stream_say_arena(struct iog_stream *s, const struct past *p, bool stay)
 		.blocks = s->schema.n_vars,
 		.a = stay,
 		.b = ++s->told,
-		.capacity = p ? p->credit : s->credit,
+		.capacity = credit_of(s, p ? &p->o.arena : &s->o.arena),
 		.arena = p ? p->o.arena : s->o.arena,
 		.schema = s->schema };
 	m.arena.base = NULL;

@@ -37,7 +37,9 @@ static struct iog_consumer *former(struct iog_consumer *list, const char *name)
 static int edge_join(struct iog_stream *s, struct iog_consumer *e, bool *resumed, struct iog_err *err)
 {
 	struct iog_consumer *f = former(s->edge, e->name);
+	const uint32_t had = f ? iog_consumer_slots(f) : 0;
 	if (f && !iog_consumer_resume(e, f, &s->o, s->name, &s->schema, s->policy == IOG_BLOCK, err)) {
+		s->lossy -= had - iog_consumer_slots(e);
 		s->spared &= ~(1u << (f - s->edge));
 		s->wide &= ~(1u << e->k);
 		*resumed = true;
@@ -115,7 +117,7 @@ bool iog_stream_pass_on(struct iog_stream *s)
 	struct past *p = calloc(1, sizeof *p), **at = &s->past;
 	if (!p)
 		return false;
-	*p = (struct past){ .o = s->o, .memory = s->memory, .credit = s->credit, .arena = s->arena };
+	*p = (struct past){ .o = s->o, .memory = s->memory, .arena = s->arena };
 	for (unsigned i = 0; i < IOG_FANOUT; i++) {
 		struct iog_consumer *e = &s->edge[i];
 		p->edge[i] = IOG_NO_CONSUMER;

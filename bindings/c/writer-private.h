@@ -30,7 +30,6 @@ struct past {
 	struct past *next; /* younger */
 	struct iog_outlet o;
 	void *memory;
-	uint32_t credit;
 	struct iog_region_map arena;
 	struct iog_consumer edge[IOG_FANOUT];
 };

@@ -501,14 +501,12 @@ static uint64_t sent(const struct iog_stream *s)
 	return bytes;
 }
 
-/* The head of the open step, all of it. Parts that are cut differ from step to step, and static values move from epoch to epoch. */
+/* The head of the open step, all of it. */
 static int lay(struct iog_stream *s, uint64_t have)
 {
-	const bool once = s->cut || s->statics;
 	uint32_t viewed;
 	int64_t len = blocks(s, have);
-	if (once || have != s->have)
-		s->layout++;
+	s->layout += have != s->have;
 	s->have = have;
 	s->laid[s->slot] = 0;
 	if (!len)
@@ -521,7 +519,7 @@ static int lay(struct iog_stream *s, uint64_t have)
 	s->laid[s->slot] = s->layout;
 	s->length = (uint64_t)len;
 	s->values = sent(s);
-	s->layout += once;
+	s->layout += s->cut || s->statics; /* parts that are cut differ from step to step, and static values move from epoch to epoch */
 	return 0;
 }
 
@@ -541,9 +539,9 @@ int iog_commit(iog_stream *s)
 			return rc;
 	}
 	s->in_step = false;
-	const bool sent = iog_outlet_push(&s->o, s->slot, &s->rec, s->length);
+	const bool taken = iog_outlet_push(&s->o, s->slot, &s->rec, s->length);
 	iog_stream_wake(s, iog_outlet_publish(&s->o));
-	s->records += sent;
+	s->records += taken;
 	s->sent_bytes += s->values;
 	count(s);
 	if (iog_unlikely(s->asked))

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "consumer.h"
 #include "io-private.h"
 #include "wait.h"
 
@@ -28,19 +29,12 @@ struct source {
 
 static void no_in(void *ctx, uint32_t port, const struct iog_worker_in *in) { (void)ctx, (void)port, (void)in; }
 
-static void outlet_wake(struct iog_outlet *o, uint64_t sleepers)
-{
-	for (uint32_t k = 0; sleepers; k++, sleepers >>= 1)
-		if (sleepers & 1)
-			iog_wake_word(&o->edge[k].e.down->head);
-}
-
 static void source_out(void *ctx, uint32_t port, uint32_t edge, const struct iog_edge *e)
 {
 	struct source *s = ctx;
 	(void)port;
 	iog_outlet_replace(&s->o, edge, e);
-	outlet_wake(&s->o, iog_outlet_publish(&s->o)); /* what was sent again, though nothing new may come for a while */
+	iog_consumers_wake(&s->o, iog_outlet_publish(&s->o)); /* what was sent again, though nothing new may come for a while */
 }
 
 /* The endpoint made a record that is in this slot, or, IOG_NO_SLOT, in none. */
@@ -147,7 +141,7 @@ static bool source_send(struct source *s, uint32_t slot)
 	r->schema = s->schema;
 	identify(s, r);
 	while (s->statics && iog_outlet_static(&s->o, r) == -EAGAIN) {
-		outlet_wake(&s->o, iog_outlet_publish(&s->o));
+		iog_consumers_wake(&s->o, iog_outlet_publish(&s->o));
 		source_reap(s);
 		iog_wait_words(NULL, 0, 1000000); /* once per epoch, while the one before the last is still looked at */
 		/* Draining is no reason: this record was taken, and nobody else has it. */
@@ -166,7 +160,7 @@ static bool source_send(struct source *s, uint32_t slot)
 		source_gave(s, IOG_NO_SLOT);
 	} else {
 		source_gave(s, iog_outlet_push(&s->o, slot, r, (uint64_t)len) ? slot : IOG_NO_SLOT);
-		outlet_wake(&s->o, iog_outlet_publish(&s->o));
+		iog_consumers_wake(&s->o, iog_outlet_publish(&s->o));
 	}
 	atomic_store_explicit(&rt->stamping, 0, memory_order_release); /* in a ring now, where it is seen */
 	if (len < 0)
@@ -280,14 +274,14 @@ void *iog_source_thread(void *arg)
 		iog_io_phase(rt, IOG_PHASE_OPEN);
 		if (ready)
 			source_loop(&s);
-		outlet_wake(&s.o, iog_outlet_close(&s.o, rt->err.text[0] ? IOG_EDGE_FAILED : IOG_EDGE_CLOSED));
+		iog_consumers_wake(&s.o, iog_outlet_close(&s.o, rt->err.text[0] ? IOG_EDGE_FAILED : IOG_EDGE_CLOSED));
 		if (!s.order)
 			source_close(&s);
 		/* What is on its way needs this outlet: a successor stage may ask for it again. */
 		while (iog_outlet_busy(&s.o) && iog_commands_run(rt, &s, no_in, source_out)) {
 			uint32_t before = iog_outlet_busy(&s.o);
 			source_reap(&s);
-			outlet_wake(&s.o, iog_outlet_close(&s.o, rt->err.text[0] ? IOG_EDGE_FAILED : IOG_EDGE_CLOSED));
+			iog_consumers_wake(&s.o, iog_outlet_close(&s.o, rt->err.text[0] ? IOG_EDGE_FAILED : IOG_EDGE_CLOSED));
 			if (iog_outlet_busy(&s.o) == before)
 				iog_wait_words(NULL, 0, 1000000);
 		}
@@ -299,7 +293,7 @@ void *iog_source_thread(void *arg)
 		iog_outlet_init(&s.o, a, memory);
 		for (uint32_t k = 0; k < rt->n_first; k++)
 			iog_outlet_add(&s.o, &rt->first[k]);
-		outlet_wake(&s.o, iog_outlet_close(&s.o, IOG_EDGE_FAILED));
+		iog_consumers_wake(&s.o, iog_outlet_close(&s.o, IOG_EDGE_FAILED));
 	}
 	free(s.order);
 	free(s.stored);

@@ -285,6 +285,37 @@ static void rank_apart_begins(void **state)
 	iog_agent_free(a);
 }
 
+/* An edge that a writer made and its reader never got, since the agent between them died, holds up nobody. */
+static void edge_on_its_way(void **state)
+{
+	struct iog_err err = { "" };
+	enum { NUMBER = 77 };
+	(void)state;
+	struct iog_agent *a = agent_new();
+	const int w = join(a), r = join(a);
+	publish(a, w, "x", NUMBER);
+	struct iog_msg x = { .kind = IOG_MSG_SUBSCRIBE, .id = 2, .b = 10000, .a = 1, .n_held = 1, .held = { NUMBER }, .blocks = 2 };
+	iog_strset(x.name, sizeof x.name, "x");
+	say(a, join(a), &x, -1); /* of more than it names: hung up on, and nobody else notices */
+	x.blocks = 1;
+	say(a, r, &x, -1);
+	hear(a, r, IOG_MSG_SUBSCRIBED);
+	int rc = -EAGAIN;
+	m.kind = 0;
+	for (int i = 0; i < 1000 && m.kind != IOG_MSG_CUT; i++) { /* a second: what nobody names is cut after five */
+		int fds[IOG_FDS];
+		uint32_t n = IOG_FDS;
+		if ((rc = iog_msg_recv(w, &m, fds, &n, 0, &err)) == -EAGAIN)
+			iog_agent_poll(a, 0.001);
+		for (uint32_t k = 0; rc == 1 && k < n; k++)
+			close(fds[k]);
+	}
+	assert_int_equal(m.kind, IOG_MSG_CUT);
+	assert_int_equal(m.edge, NUMBER);
+	close(w), close(r);
+	iog_agent_free(a);
+}
+
 static void names(void **state)
 {
 	struct iog_err err = { "" };
@@ -336,6 +367,7 @@ int main(void)
 		cmocka_unit_test_setup_teardown(shape_that_changes, dir_new, dir_free),
 		cmocka_unit_test_setup_teardown(edge_that_cannot_be, dir_new, dir_free),
 		cmocka_unit_test_setup_teardown(rank_apart_begins, dir_new, dir_free),
+		cmocka_unit_test_setup_teardown(edge_on_its_way, dir_new, dir_free),
 		cmocka_unit_test_setup_teardown(names, dir_new, dir_free),
 		cmocka_unit_test_setup_teardown(no_descriptors, dir_new, dir_free),
 	};

@@ -4,6 +4,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <stdlib.h>
 /* last: it wants the ones above */
 #include <cmocka.h>
 
@@ -62,12 +63,35 @@ static void counter_that_jumps(void **state)
 	assert_true(keeps_to_the_clock(&t) > 0);
 }
 
+static void cost(void **state)
+{
+	enum { N = 5000000 };
+	struct iog_ticker t;
+	uint64_t sum = 0, from, middle, to;
+	(void)state;
+	if (!getenv("IOG_COST")) {
+		print_message("IOG_COST is not set: costs are not measured\n");
+		return;
+	}
+	iog_ticker_init(&t);
+	from = iog_now_ns();
+	for (int i = 0; i < N; i++)
+		sum += iog_ticker_ns(&t);
+	middle = iog_now_ns();
+	for (int i = 0; i < N; i++)
+		sum += iog_now_ns();
+	to = iog_now_ns();
+	assert_true(sum);
+	print_message("iog_ticker_ns %.1f ns, iog_now_ns %.1f ns\n", (double)(middle - from) / N, (double)(to - middle) / N);
+}
+
 int main(void)
 {
 	const struct CMUnitTest tests[] = {
 		cmocka_unit_test(carried_by_the_counter),
 		cmocka_unit_test(only_the_clock),
 		cmocka_unit_test(counter_that_jumps),
+		cmocka_unit_test(cost),
 	};
 	return cmocka_run_group_tests_name("ticker", tests, NULL, NULL);
 }
