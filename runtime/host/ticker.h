@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /*
  * A clock for every step: CLOCK_MONOTONIC, carried on by the processor's counter for a millisecond at most. 10 ns where the clock takes 23
- * (IOG_COST=1 build/tests/runtime/host/test-ticker on an EPYC core at 2.6 GHz), which is a tenth of the way of a record to a reader that spins. Off by less than a microsecond, and may go back by as much: compare
- * differences as signed numbers. Only where the kernel keeps its own time by that counter; elsewhere it is the clock. One thread each.
+ * (IOG_COST=1 build/tests/runtime/host/test-ticker on an EPYC core at 2.6 GHz), which is a tenth of the way of a record to a reader that spins. Off by
+ * less than a microsecond, and may go back by as much: compare differences as signed numbers. Only where the kernel keeps its own time by that counter;
+ * elsewhere it is the clock. One thread each.
  */
 #ifndef IOG_RUNTIME_HOST_TICKER_H
 #define IOG_RUNTIME_HOST_TICKER_H
